@@ -1,0 +1,1 @@
+"""The MindSpore side: build, train, score any genome."""
