@@ -1,0 +1,93 @@
+"""One merging cell: resample, merge, add leftovers, then ReLU, convolution, batch norm."""
+
+from __future__ import annotations
+
+import mindspore
+from mindspore import Parameter, Tensor, nn, ops
+from mindspore.common.initializer import initializer
+
+from nasfpn_runtime.cells.layers import ConvNorm
+from nasfpn_runtime.cells.resample import resample
+from nasfpn_runtime.plan import Step
+from nasfpn_runtime.semantics import Semantics
+
+
+class Sum(nn.Cell):
+    """Elementwise sum of a tuple of equal-shaped maps."""
+
+    def construct(self, maps: tuple[Tensor, ...]) -> Tensor:
+        total = maps[0]
+        for other in maps[1:]:
+            total = total + other
+        return total
+
+
+class Attention(nn.Cell):
+    """``a + b * sigmoid(max(a))`` with ``a`` the gate, max over height and width.
+
+    Paper, figure 4; tensorflow/tpu ``nasfpn.py``, ``global_attention``.
+    """
+
+    def __init__(self, gate: int) -> None:
+        super().__init__()
+        self.gate = gate
+
+    def construct(self, maps: tuple[Tensor, ...]) -> Tensor:
+        a, b = maps[self.gate], maps[1 - self.gate]
+        return a + b * ops.sigmoid(ops.amax(a, (2, 3), True))
+
+
+class Weighted(nn.Cell):
+    """``sum(w_i x_i) / (sum(w) + 1e-4)`` with ``w = relu(weights)``, one weight an input.
+
+    EfficientDet, section 3.3, fast normalised fusion.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.weights = Parameter(initializer("ones", (count,), mindspore.float32), name="weights")
+
+    def construct(self, maps: tuple[Tensor, ...]) -> Tensor:
+        weights = ops.relu(self.weights)
+        total = maps[0] * weights[0]
+        for i in range(1, len(maps)):
+            total = total + maps[i] * weights[i]
+        return total / (weights.sum() + 1e-4)
+
+
+def merge_op(step: Step) -> nn.Cell:
+    """Return the module for a step's op, which takes the tuple of resampled inputs."""
+    if step.op == "attention":
+        return Attention([source.role for source in step.sources].index("gate"))
+    if step.op == "weighted":
+        return Weighted(len(step.sources))
+    return Sum()  # of one map: identity
+
+
+class MergingCell(nn.Cell):
+    """Build one node from the tuple of all earlier nodes' maps, each (N, C, H_l, W_l)."""
+
+    def __init__(self, step: Step, channels: int, semantics: Semantics) -> None:
+        super().__init__()
+        self.nodes = tuple(source.node for source in step.sources)
+        self.leftovers = step.leftovers
+        self.resamples = nn.CellList([resample(s.level, step.level) for s in step.sources])
+        self.merge = merge_op(step)
+        self.plain = step.op == "identity"
+        self.relu = nn.ReLU()
+        self.out = (
+            nn.Identity()
+            if self.plain
+            else ConvNorm(channels, channels, 3, semantics, bias=semantics.cell_bias)
+        )
+
+    def construct(self, maps: tuple[Tensor, ...]) -> Tensor:
+        inputs = ()
+        for i in range(len(self.nodes)):
+            inputs = (*inputs, self.resamples[i](maps[self.nodes[i]]))
+        merged = self.merge(inputs)
+        for node in self.leftovers:
+            merged = merged + maps[node]
+        if self.plain:
+            return merged
+        return self.out(self.relu(merged))

@@ -1,0 +1,93 @@
+"""Laterals, coarser levels and the stacked pyramid of any genome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mindspore import Tensor, nn
+
+from nasfpn_runtime.cells.layers import ConvNorm
+from nasfpn_runtime.cells.merge import MergingCell
+from nasfpn_runtime.plan import Plan, make_plan
+from nasfpn_runtime.semantics import Semantics
+from search_space.genome import Genome
+
+
+class Stack(nn.Cell):
+    """One repeat of the pyramid: tuple of level maps in, tuple of level maps out."""
+
+    def __init__(self, plan: Plan, channels: int, semantics: Semantics) -> None:
+        super().__init__()
+        self.outputs = plan.outputs
+        self.cells_ = nn.CellList([MergingCell(step, channels, semantics) for step in plan.steps])
+
+    def construct(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        nodes = maps
+        for cell in self.cells_:
+            nodes = (*nodes, cell(nodes))
+        result = ()
+        for node in self.outputs:
+            result = (*result, nodes[node])
+        return result
+
+
+class Pyramid(nn.Cell):
+    """Backbone maps to pyramid maps of ``channels`` channels, for any genome.
+
+    Args:
+        genome: its levels are those of the result; the finest ones come from the
+            backbone, each coarser one is a 2x2 max pool of the level below.
+        in_channels: channels of the backbone's map at each level it supplies.
+        channels: width of every pyramid map.
+        stacks: number of repeats, each with its own weights.
+
+    Called with the backbone's maps in ascending order of level, (N, C_l, H_l, W_l);
+    returns the tuple of (N, channels, H_l, W_l) in ascending order of level.
+
+    Raises:
+        ValueError: the backbone supplies no level of the genome, or not its finest.
+    """
+
+    def __init__(
+        self,
+        genome: Genome,
+        in_channels: Mapping[int, int],
+        channels: int,
+        stacks: int,
+        semantics: Semantics,
+    ) -> None:
+        super().__init__()
+        supplied = tuple(level for level in genome.levels if level in in_channels)
+        if not supplied or supplied != genome.levels[: len(supplied)]:
+            raise ValueError(
+                f"the backbone supplies the finest levels of the genome "
+                f"{tuple(map(int, genome.levels))}, got {tuple(sorted(in_channels))}"
+            )
+        self.laterals = nn.CellList(
+            [_lateral(in_channels[level], channels, semantics) for level in supplied]
+        )
+        self.pools = nn.CellList(
+            [
+                nn.MaxPool2d(1 << (level - below), 1 << (level - below), pad_mode="same")
+                for below, level in zip(genome.levels, genome.levels[1:], strict=False)
+                if level not in supplied
+            ]
+        )
+        plan = make_plan(genome)
+        self.stacks = nn.CellList([Stack(plan, channels, semantics) for _ in range(stacks)])
+
+    def construct(self, *features: Tensor) -> tuple[Tensor, ...]:
+        maps = ()
+        for i in range(len(self.laterals)):
+            maps = (*maps, self.laterals[i](features[i]))
+        for pool in self.pools:
+            maps = (*maps, pool(maps[-1]))
+        for stack in self.stacks:
+            maps = stack(maps)
+        return maps
+
+
+def _lateral(in_channels: int, channels: int, semantics: Semantics) -> nn.Cell:
+    if semantics.lateral_skip and in_channels == channels:
+        return nn.Identity()
+    return ConvNorm(in_channels, channels, 1, semantics, bias=semantics.lateral_bias)

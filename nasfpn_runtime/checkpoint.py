@@ -1,0 +1,127 @@
+"""Checkpoints: a MindSpore ``.ckpt`` that says what it is a checkpoint of.
+
+The weights have the detector's own names; the optimiser's state and one text entry,
+``nasfpn``, lie beside them. Any MindSpore program can read the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mindspore
+import numpy as np
+from mindspore import Parameter, Tensor, nn
+from numpy.typing import NDArray
+
+from nasfpn_runtime.config import Recipe, from_dict
+from nasfpn_runtime.errors import CheckpointError, RecipeError
+from search_space.codec import from_json, to_json
+from search_space.genome import Genome
+from search_space.rules import GenomeError
+
+ENTRY = "nasfpn"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a checkpoint is a checkpoint of.
+
+    Attributes:
+        epoch: epochs done.
+        seed: of the run.
+        best_ap: best validation AP so far, None before the first evaluation.
+    """
+
+    recipe: Recipe
+    genome: Genome
+    categories: tuple[str, ...]
+    seed: int
+    epoch: int
+    best_ap: float | None = None
+
+    def to_json(self) -> str:
+        """Return the text entry of the file."""
+        return json.dumps(
+            {
+                "version": VERSION,
+                "recipe": self.recipe.to_dict(),
+                "genome": json.loads(to_json(self.genome)),
+                "categories": self.categories,
+                "seed": self.seed,
+                "epoch": self.epoch,
+                "best_ap": self.best_ap,
+            }
+        )
+
+
+def save(path: Path, net: nn.Cell, origin: Origin) -> None:
+    """Write every parameter of ``net`` and the origin; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.tmp.ckpt")
+    mindspore.save_checkpoint(net, str(temporary), append_dict={ENTRY: origin.to_json()})
+    os.replace(temporary, path)
+
+
+def load(path: Path) -> tuple[dict[str, NDArray[Any]], Origin]:
+    """Read a file written by :func:`save`: arrays by parameter name, and the origin.
+
+    Raises:
+        CheckpointError: missing, truncated, or not written by this program.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}")
+    try:
+        entries: dict[str, Any] = mindspore.load_checkpoint(str(path))
+    except (ValueError, TypeError, RuntimeError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"{path} is not a whole checkpoint: {reason}") from None
+    text = entries.pop(ENTRY, None)
+    if text is None:
+        raise CheckpointError(f"{path} does not say which recipe and genome it belongs to")
+    arrays = {name: value.asnumpy() for name, value in entries.items()}
+    return arrays, _origin(str(text), path)
+
+
+def _origin(text: str, path: Path) -> Origin:
+    try:
+        content = json.loads(text)
+        if content["version"] != VERSION:
+            raise CheckpointError(f"{path} has version {content['version']}, not {VERSION}")
+        return Origin(
+            from_dict(content["recipe"], str(path)),
+            from_json(json.dumps(content["genome"])),
+            tuple(content["categories"]),
+            content["seed"],
+            content["epoch"],
+            content["best_ap"],
+        )
+    except (json.JSONDecodeError, KeyError, TypeError, GenomeError, RecipeError) as error:
+        raise CheckpointError(f"{path} has a broken description: {error}") from None
+
+
+def restore(net: nn.Cell, arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Set every parameter of ``net``; entries that ``net`` lacks are left alone.
+
+    Raises:
+        CheckpointError: a parameter is missing or has another shape; nothing is set then.
+    """
+    parameters: list[Parameter] = list(net.get_parameters())
+    wrong = [
+        parameter.name
+        for parameter in parameters
+        if parameter.name not in arrays or arrays[parameter.name].shape != parameter.shape
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{path} is of another network: {len(wrong)} parameters are missing or have another "
+            f"shape, {wrong[0]} first"
+        )
+    for parameter in parameters:
+        value = np.ascontiguousarray(arrays[parameter.name])
+        parameter.set_data(Tensor(value, parameter.dtype))

@@ -1,0 +1,1 @@
+"""Pictures and boxes: COCO folders, augmentation, a drawn data set."""

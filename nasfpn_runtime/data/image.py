@@ -1,0 +1,150 @@
+"""Pictures: read them, fit them to a network's input size, normalise them."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nasfpn_runtime.boxes import Boxes
+from nasfpn_runtime.errors import DataError
+
+Pixels = NDArray[np.uint8]
+
+# ImageNet, RGB in 0..1: what published backbones were trained with.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+FIT_MODES = ("letterbox", "squash")
+
+# What Pillow's decoders raise for broken files.
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture went: scaled, then put at the top left of the network's input.
+
+    Attributes:
+        scale_x, scale_y: input pixels per stored pixel.
+        height, width: of the scaled picture, in input pixels.
+    """
+
+    scale_x: float
+    scale_y: float
+    height: int
+    width: int
+
+    def forward(self, boxes: Boxes) -> Boxes:
+        """Return boxes given in stored pixels in input pixels."""
+        return boxes * self._scale()
+
+    def inverse(self, boxes: Boxes) -> Boxes:
+        """Return boxes given in input pixels in stored pixels."""
+        return boxes / self._scale()
+
+    def _scale(self) -> Boxes:
+        return np.array([self.scale_x, self.scale_y] * 2, dtype=np.float32)
+
+
+def read_image(path: Path) -> Pixels:
+    """Return a picture as (height, width, 3) RGB, rows and columns as stored.
+
+    An EXIF orientation is not applied: COCO boxes and sizes refer to the stored
+    pixels. Grey, palette and CMYK pictures are converted, 16-bit ones keep their high
+    byte, transparency is dropped.
+
+    Raises:
+        DataError: the file is missing, broken or not a picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            return _to_rgb(picture)
+    except BROKEN as error:
+        raise DataError(f"a picture can be read, got {error} (at {path})") from error
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """Return a picture's (height, width) from its header.
+
+    Raises:
+        DataError: the file is missing or its header is not that of a picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            return picture.height, picture.width
+    except BROKEN as error:
+        raise DataError(f"a picture can be read, got {error} (at {path})") from error
+
+
+def fit_size(size: tuple[int, int], coarsest_stride: int) -> tuple[int, int]:
+    """Return (height, width) rounded up to multiples of the coarsest stride."""
+    height, width = (-(-side // coarsest_stride) * coarsest_stride for side in size)
+    return height, width
+
+
+def fit(image: Pixels, size: tuple[int, int], mode: str = "letterbox") -> tuple[Pixels, Placement]:
+    """Return the picture scaled to fit in ``size`` (height, width), and its placement.
+
+    ``letterbox`` keeps the aspect ratio: one side is that of ``size``, the other may
+    be shorter; it is *not* padded yet, which is left to :func:`normalise` because
+    padding is zero there. ``squash`` scales each side to ``size``. Scaling is
+    bilinear, with antialiasing where it shrinks.
+
+    Raises:
+        ValueError: the mode is not one of ``FIT_MODES``.
+    """
+    if mode not in FIT_MODES:
+        raise ValueError(f"a fit mode is one of {', '.join(FIT_MODES)}, got {mode!r}")
+    height, width = image.shape[:2]
+    target = size
+    if mode == "letterbox":
+        scale = min(size[0] / height, size[1] / width)
+        target = (max(1, round(height * scale)), max(1, round(width * scale)))
+    scaled = resize(image, target)
+    return scaled, Placement(target[1] / width, target[0] / height, *target)
+
+
+def resize(image: Pixels, size: tuple[int, int]) -> Pixels:
+    """Return the picture scaled to (height, width), bilinear with antialiasing."""
+    if image.shape[:2] == size:
+        return image
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def normalise(image: Pixels, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return a (3, height, width) input of ``size``: the picture at its top left.
+
+    Channels are RGB / 255 less ``MEAN``, over ``STD``; the rest is zero, as in
+    tensorflow/tpu.
+
+    Raises:
+        ValueError: the picture is larger than ``size``.
+    """
+    height, width = image.shape[:2]
+    if height > size[0] or width > size[1]:
+        raise ValueError(f"a picture fits in {size}, got {(height, width)}")
+    gain = 1 / (255 * np.array(STD))
+    offset = np.array(MEAN) / np.array(STD)
+    result = np.zeros((3, *size), dtype=np.float32)
+    for channel, plane in enumerate(result):
+        inside = plane[:height, :width]
+        np.multiply(image[:, :, channel], np.float32(gain[channel]), out=inside)
+        inside -= np.float32(offset[channel])
+    return result
+
+
+def _to_rgb(picture: Image.Image) -> Pixels:
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        grey = (np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if picture.mode == "F":
+        raise DataError("a picture has integer pixels, got floating point")
+    if "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    return np.array(picture.convert("RGB"))
