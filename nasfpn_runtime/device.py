@@ -12,6 +12,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from nasfpn_runtime.errors import DeviceError
+
 ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
 _DNNL_AVX2 = 0x7  # dnnl_cpu_isa_avx2, include/oneapi/dnnl/dnnl_types.h
 _DNNL_AVX512_BIT = 0x20  # in every dnnl_cpu_isa value with AVX-512, in no other
@@ -49,15 +51,15 @@ def set_device(name: str) -> None:
     """Use graph mode on ``CPU`` or ``Ascend``.
 
     Raises:
-        ValueError: another name, or an Ascend device that MindSpore cannot open.
+        DeviceError: another name, or an Ascend device that MindSpore cannot open.
     """
     import mindspore
 
     if name not in ("CPU", "Ascend"):
-        raise ValueError(f"a device is CPU or Ascend, got {name!r}")
+        raise DeviceError(f"a device is CPU or Ascend, got {name!r}")
     mindspore.set_context(mode=mindspore.GRAPH_MODE)
     try:
         mindspore.set_device(name)
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0]
-        raise ValueError(f"device {name} cannot be used here: {first}") from None
+        raise DeviceError(f"device {name} cannot be used here: {first}") from None

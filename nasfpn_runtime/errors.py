@@ -17,3 +17,7 @@ class CheckpointError(ValueError):
 
 class DivergedError(ArithmeticError):
     """The loss of a training run is no longer a number."""
+
+
+class DeviceError(ValueError):
+    """A device that MindSpore cannot use here."""

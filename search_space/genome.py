@@ -100,7 +100,7 @@ class Genome:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cells", tuple(self.cells))
-        object.__setattr__(self, "levels", _levels(self.levels))
+        object.__setattr__(self, "levels", to_levels(self.levels, "levels"))
         for index, cell in enumerate(self.cells):
             if not isinstance(cell, MergingCell):
                 raise rules.GenomeError("a cell is a MergingCell", cell, f"cells[{index}]")
@@ -139,11 +139,12 @@ class Genome:
         return result
 
 
-def _levels(values: Iterable[int]) -> tuple[Level, ...]:
+def to_levels(values: Iterable[int], path: str) -> tuple[Level, ...]:
+    """Return integers as levels; GenomeError carries ``path`` and the place, as ``levels[0]``."""
     levels = []
     for index, value in enumerate(values):
         try:
             levels.append(Level(value))
         except rules.GenomeError as error:
-            raise rules.GenomeError(error.rule, value, f"levels[{index}]") from None
+            raise rules.GenomeError(error.rule, value, f"{path}[{index}]") from None
     return tuple(levels)

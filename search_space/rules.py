@@ -1,12 +1,13 @@
 """The rules every genome obeys, one named function each.
 
 A rule returns nothing when it holds and raises :class:`GenomeError` when it
-does not. What one particular search space allows on top is in ``space.py``.
+does not. What one particular search space allows on top is in ``membership.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def arity_fits_op(op: str, inputs: tuple[int, ...]) -> None:
 
 def levels_ascend(levels: Sequence[int]) -> None:
     """The input levels are two or more, in strictly ascending order."""
-    if len(levels) < 2 or any(a >= b for a, b in zip(levels, levels[1:], strict=False)):
+    if len(levels) < 2 or any(a >= b for a, b in pairwise(levels)):
         raise GenomeError(
             "input levels are two or more, ascending", tuple(map(int, levels)), "levels"
         )

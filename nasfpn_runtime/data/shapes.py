@@ -1,7 +1,7 @@
 """A drawn data set: circles, squares and triangles of several sizes on noise.
 
 Small enough to learn in minutes, and of several scales so that several levels of a
-pyramid matter: the longer side runs from 1/16 to 5/8 of the picture, log-uniform.
+pyramid matter: the longer side runs from 1/12 to 1/2 of the picture, log-uniform.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ from nasfpn_runtime.errors import DataError
 
 CATEGORIES = ("circle", "square", "triangle")
 
-_MOST = 5  # shapes in a picture
+_LEAST, _MOST = 6, 16  # shapes tried in a picture
 _TRIES = 20  # places tried for a shape before it is left out
 _GAP = 1.0  # px between boxes
-_CONTRAST = 60.0  # least distance of a shape's grey value from the ground's
+_GROUND, _SHAPE = (30, 110), (150, 255)  # ranges of each colour channel
 _SAMPLES = 4  # subpixels per pixel and axis: smooth edges
 _TILT = math.radians(20)
-_GREY = np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
 
 Points = NDArray[np.float64]
 
 
 def write_shapes(
-    folder: Path, *, train: int = 120, val: int = 40, test: int = 40, size: int = 128, seed: int = 0
+    folder: Path, *, train: int = 160, val: int = 40, test: int = 40, size: int = 128, seed: int = 0
 ) -> None:
     """Write a COCO folder with the splits train2017, val2017 and test2017.
 
@@ -94,14 +93,14 @@ def draw_picture(size: int, rng: np.random.Generator) -> tuple[Pixels, list[tupl
 
     A box is (4,) float64 xyxy px, tight around the shape.
     """
-    ground = rng.uniform(40, 215, 3)
+    ground = rng.uniform(*_GROUND, 3)
     canvas = ground + _noise(size, 8, 18, rng) + _noise(size, size, 8, rng)
     shapes: list[tuple[int, Points]] = []
-    for _ in range(rng.integers(1, _MOST + 1)):
+    for _ in range(rng.integers(_LEAST, _MOST + 1)):
         label = int(rng.integers(len(CATEGORIES)))
         outline = _place(label, size, [box for _, box in shapes], rng)
         if outline is not None:
-            colour = _colour(float(ground @ _GREY), rng) + _noise(size, 8, 10, rng)
+            colour = rng.uniform(*_SHAPE, 3) + _noise(size, 8, 10, rng)
             cover = _cover(outline, size)
             canvas += cover * (colour - canvas)
             shapes.append((label, _box(outline)))
@@ -110,7 +109,7 @@ def draw_picture(size: int, rng: np.random.Generator) -> tuple[Pixels, list[tupl
 
 def _place(label: int, size: int, taken: list[Points], rng: np.random.Generator) -> Points | None:
     """Return the outline of a shape inside the picture and clear of the taken boxes."""
-    side = size / 16 * 10 ** rng.uniform()  # 1/16 to 10/16
+    side = size / 12 * 6 ** rng.uniform()  # 1/12 to 6/12
     outline = _outline(label, rng.uniform(-_TILT, _TILT))
     x1, y1, x2, y2 = _box(outline)
     outline = (outline - np.array([x1, y1])) * (side / max(x2 - x1, y2 - y1))
@@ -137,14 +136,6 @@ def _cover(outline: Points, size: int) -> NDArray[np.float64]:
     # A corner at pixel edge 3.0 is subpixel centre 3.0 * samples - 0.5.
     ImageDraw.Draw(fine).polygon([tuple(p) for p in outline * _SAMPLES - 0.5], fill=255)
     return np.asarray(fine.reduce(_SAMPLES), dtype=np.float64)[:, :, None] / 255
-
-
-def _colour(ground: float, rng: np.random.Generator) -> Points:
-    """Return a random colour whose grey value differs from the ground's."""
-    while True:
-        colour: Points = rng.uniform(0, 255, 3)
-        if abs(float(colour @ _GREY) - ground) >= _CONTRAST:
-            return colour
 
 
 def _noise(size: int, cells: int, strength: float, rng: np.random.Generator) -> Points:

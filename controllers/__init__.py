@@ -1,0 +1,24 @@
+"""Controllers: what proposes the next pyramid, as Optuna samplers, and the search around them."""
+
+from __future__ import annotations
+
+from controllers.base import suggest
+from controllers.evolution import RegularizedEvolutionSampler
+from controllers.local_search import LocalSearchSampler
+from controllers.nsga2 import NSGAIISampler
+from controllers.ppo import PPOSampler
+from controllers.random import RandomSampler
+from controllers.registry import create_sampler, names
+from controllers.tpe import TPESampler
+
+__all__ = [
+    "LocalSearchSampler",
+    "NSGAIISampler",
+    "PPOSampler",
+    "RandomSampler",
+    "RegularizedEvolutionSampler",
+    "TPESampler",
+    "create_sampler",
+    "names",
+    "suggest",
+]

@@ -1,0 +1,104 @@
+"""Pictures of searches: all values, best so far, and several searches side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, cycle
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from optuna.trial import FrozenTrial, TrialState
+
+from controllers.study import DUPLICATE_OF
+
+# Okabe and Ito's colours, which the colour-blind can tell apart, dark to light in grey.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_METADATA: dict[str, dict[str, Any]] = {
+    # No date, so that the same search makes the same file.
+    ".svg": {"Date": None},
+    ".pdf": {"CreationDate": None},
+    ".png": {},
+}
+
+
+def draw_search(
+    trials: Sequence[FrozenTrial], path: str | Path | None = None, *, metric: str = "AP"
+) -> Figure:
+    """Draw the value of every genome trained and the best so far.
+
+    Args:
+        trials: of one study that maximises; those without a value and duplicates are
+            left out.
+        path: where to write it; PNG, SVG or PDF by its suffix.
+        metric: what the value is.
+
+    Raises:
+        ValueError: the path has another suffix.
+    """
+    figure, axes = _figure(metric)
+    values = _values(trials)
+    numbers = range(1, len(values) + 1)
+    axes.plot(numbers, values, "o", ms=4, color=_COLOURS[5], mec=_COLOURS[0], label="genome")
+    axes.step(numbers, _best(values), where="post", color=_COLOURS[1], label="best so far")
+    axes.legend(frameon=False)
+    return _written(figure, path)
+
+
+def compare_searches(
+    searches: Mapping[str, Sequence[FrozenTrial]],
+    path: str | Path | None = None,
+    *,
+    metric: str = "AP",
+) -> Figure:
+    """Draw the values and the best so far of several searches by name, as draw_search does.
+
+    Raises:
+        ValueError: the path has another suffix than PNG, SVG or PDF.
+    """
+    figure, axes = _figure(metric)
+    for (name, trials), colour, dash in zip(
+        searches.items(), cycle(_COLOURS), cycle(_DASHES), strict=False
+    ):
+        values = _values(trials)
+        numbers = range(1, len(values) + 1)
+        axes.plot(numbers, values, "o", ms=3, color=colour, alpha=0.35, mew=0)
+        axes.step(numbers, _best(values), where="post", color=colour, ls=dash, label=name)
+    if searches:
+        axes.legend(frameon=False, title="best so far")
+    return _written(figure, path)
+
+
+def _values(trials: Sequence[FrozenTrial]) -> list[float]:
+    return [
+        trial.value
+        for trial in sorted(trials, key=lambda trial: trial.number)
+        if trial.state == TrialState.COMPLETE
+        and trial.value is not None
+        and DUPLICATE_OF not in trial.user_attrs
+    ]
+
+
+def _best(values: Sequence[float]) -> list[float]:
+    return list(accumulate(values, max))
+
+
+def _figure(metric: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel="genomes trained", ylabel=metric)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.9", lw=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _written(figure: Figure, path: str | Path | None) -> Figure:
+    if path is not None:
+        suffix = Path(path).suffix.lower()
+        if suffix not in _METADATA:
+            raise ValueError(f"a picture is .png, .svg or .pdf, got {str(path)!r}")
+        figure.savefig(path, metadata=_METADATA[suffix], dpi=150)
+    return figure

@@ -1,0 +1,99 @@
+"""Time a training step: this project's, and the same network trained MindSpore's documented way.
+
+Both run with ``guard_isa`` in force. Run as a program it times one of the two in a process of
+its own and prints the milliseconds of every step as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+WARMUP, STEPS = 5, 40
+VARIANTS = ("project", "documented")
+# Image side -> overrides of a recipe: the sizes of bccd-proxy and bccd-256.
+SIZES = {128: "bccd-proxy", 256: "bccd-256"}
+
+
+def compare(side: int, rounds: int) -> dict[str, list[float]]:
+    """Time both variants in turn, ``rounds`` processes each; return all step times in ms."""
+    times: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    for _ in range(rounds):
+        for variant in VARIANTS:
+            command = [sys.executable, "-m", "nasfpn_runtime.bench", variant, str(side)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            times[variant] += json.loads(done.stdout.splitlines()[-1])
+    return times
+
+
+def time_steps(variant: str, side: int) -> list[float]:
+    """Return the milliseconds of each of ``STEPS`` training steps on random data."""
+    step = make_step(variant, side)
+    batch = _random_batch(side)
+    times = []
+    for _ in range(WARMUP + STEPS):
+        started = time.perf_counter()
+        step(*batch).asnumpy()
+        times.append((time.perf_counter() - started) * 1e3)
+    return times[WARMUP:]
+
+
+def make_step(variant: str, side: int) -> Callable[..., Any]:
+    """Return a function of (images, labels, deltas) that trains the published genome.
+
+    ``project``: ``step.TrainStep``. ``documented``: ``mindspore.value_and_grad`` and an
+    optimiser in a ``mindspore.jit`` function, as MindSpore's quick start has it.
+    """
+    import mindspore
+    from mindspore import nn
+
+    import searched_archs
+    from nasfpn_runtime.config import load_recipe
+    from nasfpn_runtime.device import set_device
+    from nasfpn_runtime.evaluate import build
+    from nasfpn_runtime.init import initialise
+    from nasfpn_runtime.losses import DetectionLoss
+    from nasfpn_runtime.step import DetectorWithLoss, TrainStep
+
+    set_device("CPU")
+    recipe = load_recipe(SIZES[side], ["training.clip=null", "training.weight_decay=0.0"])
+    net = build(recipe, searched_archs.load("nasfpn"), 3)
+    initialise(net, 0)
+    forward = DetectorWithLoss(net, DetectionLoss(4, 0.25, 1.5, 0.1, 50.0))
+    if variant == "project":
+        step = TrainStep(forward, recipe.training, [0.01])
+        step.set_train()
+        return step
+    forward.set_train()
+    optimizer = nn.Momentum(forward.trainable_params(), 0.01, 0.9)
+    gradient = mindspore.value_and_grad(forward, None, optimizer.parameters)
+
+    @mindspore.jit
+    def train_step(images: Any, labels: Any, deltas: Any) -> Any:
+        loss, gradients = gradient(images, labels, deltas)
+        optimizer(gradients)
+        return loss
+
+    return train_step  # type: ignore[no-any-return]
+
+
+def _random_batch(side: int) -> tuple[Any, Any, Any]:
+    from mindspore import Tensor
+
+    rng = np.random.default_rng(0)
+    count = 9 * sum((side >> level) ** 2 for level in range(3, 8))
+    labels = np.full((8, count), -1, np.int32)
+    labels[:, ::50] = 1
+    deltas = np.where(labels[..., None] >= 0, 0.3, 0.0) * np.ones(4)
+    images = rng.standard_normal((8, 3, side, side))
+    return Tensor(images.astype(np.float32)), Tensor(labels), Tensor(deltas.astype(np.float32))
+
+
+if __name__ == "__main__":
+    print(json.dumps(time_steps(sys.argv[1], int(sys.argv[2]))))

@@ -1,0 +1,55 @@
+"""Feature pyramids as values: build, check, write, name, count, draw and search them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from search_space.codec import (
+    from_json,
+    from_tf_blocks,
+    load_genome,
+    save_genome,
+    to_json,
+    to_tf_blocks,
+)
+from search_space.cost import Cost, DetectorShape, detector_cost
+from search_space.genome import PYRAMID_LEVELS, Genome, Level, MergingCell
+from search_space.graph import from_graph, to_graph
+from search_space.identity import genome_id
+from search_space.rules import GenomeError
+from search_space.space import Decision, NASFPNSpace
+
+if TYPE_CHECKING:
+    from search_space.drawing import draw_genome
+
+__all__ = [
+    "PYRAMID_LEVELS",
+    "Cost",
+    "Decision",
+    "DetectorShape",
+    "Genome",
+    "GenomeError",
+    "Level",
+    "MergingCell",
+    "NASFPNSpace",
+    "detector_cost",
+    "draw_genome",
+    "from_graph",
+    "from_json",
+    "from_tf_blocks",
+    "genome_id",
+    "load_genome",
+    "save_genome",
+    "to_graph",
+    "to_json",
+    "to_tf_blocks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # matplotlib takes half a second to import and few users of the package draw.
+    if name == "draw_genome":
+        from search_space.drawing import draw_genome
+
+        return draw_genome
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,212 @@
+"""Genomes as text: JSON v1, and the tuple list of the TensorFlow implementations.
+
+JSON v1 is one object::
+
+    {
+      "version": 1,
+      "levels": [3, 4, 5, 6, 7],
+      "cells": [{"level": 4, "op": "attention", "inputs": [1, 3]}, ...],
+      "meta": {...}
+    }
+
+``meta`` is free and optional; any other key is an error. A TensorFlow block is
+``(level, "attention" | "sum", (i, j), is_output)``, as in tensorflow/tpu
+``models/official/detection/modeling/architecture/nasfpn.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from search_space.genome import PYRAMID_LEVELS, Genome, MergingCell, to_levels
+from search_space.rules import GenomeError, is_int
+
+VERSION = 1
+TFBlock = tuple[int, str, tuple[int, int], bool]
+_TF_OPS = ("attention", "sum")
+
+
+def to_json(genome: Genome, meta: Mapping[str, Any] | None = None) -> str:
+    """Return the genome as JSON v1: one cell a line, the same text for the same values.
+
+    Args:
+        genome: what to write.
+        meta: JSON data to keep beside it, written with sorted keys.
+
+    Raises:
+        TypeError, ValueError: ``meta`` is not JSON data.
+    """
+    cells = ",\n".join(
+        "    " + json.dumps({"level": c.level, "op": c.op, "inputs": c.inputs})
+        for c in genome.cells
+    )
+    parts = [
+        f'  "version": {VERSION}',
+        f'  "levels": {json.dumps(genome.levels)}',
+        f'  "cells": [\n{cells}\n  ]',
+    ]
+    if meta is not None:
+        text = json.dumps(dict(meta), indent=2, sort_keys=True, allow_nan=False)
+        parts.append('  "meta": ' + text.replace("\n", "\n  "))
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def from_json(text: str) -> Genome:
+    """Return the genome of a JSON v1 text.
+
+    Raises:
+        GenomeError: the text is not JSON v1, or a genome rule does not hold; the path
+            is that in the document, such as ``cells[1].inputs``.
+    """
+    return read_document(text)[0]
+
+
+def read_document(text: str) -> tuple[Genome, dict[str, Any]]:
+    """Return the genome of a JSON v1 text and its ``meta``, empty where there is none.
+
+    Raises:
+        GenomeError: as :func:`from_json`.
+    """
+    try:
+        document = json.loads(text, object_pairs_hook=_object)
+    except GenomeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise GenomeError("a genome file is JSON", str(error), "document") from None
+    _keys(document, {"version", "levels", "cells"}, {"meta"}, "document")
+    if not is_int(document["version"]) or document["version"] != VERSION:
+        raise GenomeError(f"the version is {VERSION}", document["version"], "version")
+    for key in ("levels", "cells"):
+        if not isinstance(document[key], list):
+            raise GenomeError(f"{key} is a list", document[key], key)
+    meta = document.get("meta", {})
+    if not isinstance(meta, dict):
+        raise GenomeError("meta is an object", meta, "meta")
+    cells = []
+    for index, cell in enumerate(document["cells"]):
+        _keys(cell, {"level", "op", "inputs"}, set(), f"cells[{index}]")
+        cells.append(_cell(cell["level"], cell["op"], cell["inputs"], f"cells[{index}]"))
+    return Genome(tuple(cells), to_levels(document["levels"], "levels")), meta
+
+
+def load_genome(path: str | Path) -> Genome:
+    """Return the genome in a JSON v1 file.
+
+    Raises:
+        OSError: the file cannot be read.
+        GenomeError: as :func:`from_json`, the path led by the file's name.
+    """
+    try:
+        return from_json(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise GenomeError("a genome file is UTF-8 text", str(error), str(path)) from None
+    except GenomeError as error:
+        raise GenomeError(error.rule, error.value, f"{path}: {error.path}") from None
+
+
+def save_genome(genome: Genome, path: str | Path, meta: Mapping[str, Any] | None = None) -> None:
+    """Write the genome as JSON v1, wholly or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+        TypeError, ValueError: ``meta`` is not JSON data.
+    """
+    path = Path(path)
+    text = to_json(genome, meta)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def from_tf_blocks(
+    blocks: Iterable[Sequence[Any]], levels: Sequence[int] = PYRAMID_LEVELS
+) -> Genome:
+    """Return the genome of TensorFlow blocks, given as tuples or lists.
+
+    Raises:
+        GenomeError: a block is malformed, a genome rule does not hold, or ``is_output``
+            is not what the order of the blocks says (the last one on a level is its
+            output); the path is ``blocks[i]`` or below.
+    """
+    blocks = list(blocks)
+    cells = []
+    for index, block in enumerate(blocks):
+        if not isinstance(block, (list, tuple)) or len(block) != 4:
+            raise GenomeError(
+                "a block is (level, op, inputs, is_output)", block, f"blocks[{index}]"
+            )
+        if block[1] not in _TF_OPS:
+            raise GenomeError(
+                f"a block's op is one of {', '.join(_TF_OPS)}", block[1], f"blocks[{index}].op"
+            )
+        level, op, inputs, _ = block
+        cells.append(_cell(level, op, inputs, f"blocks[{index}]"))
+    try:
+        genome = Genome(tuple(cells), to_levels(levels, "levels"))
+    except GenomeError as error:
+        path = error.path.replace("cells", "blocks", 1)
+        raise GenomeError(error.rule, error.value, path) from None
+    for index, (block, implied) in enumerate(zip(blocks, _is_output(genome), strict=True)):
+        if block[3] is not implied:
+            raise GenomeError(
+                f"is_output is {implied} here, as only the last block on a level is its output",
+                block[3],
+                f"blocks[{index}]",
+            )
+    return genome
+
+
+def to_tf_blocks(genome: Genome) -> list[TFBlock]:
+    """Return the genome as TensorFlow blocks.
+
+    Raises:
+        GenomeError: a cell is neither a sum nor an attention of two inputs.
+    """
+    blocks = []
+    for index, (cell, output) in enumerate(zip(genome.cells, _is_output(genome), strict=True)):
+        if cell.op not in _TF_OPS or len(cell.inputs) != 2:
+            raise GenomeError(
+                "a TensorFlow block is a sum or an attention of two inputs",
+                (cell.op, cell.inputs),
+                f"cells[{index}]",
+            )
+        first, second = cell.inputs
+        blocks.append((int(cell.level), cell.op, (first, second), output))
+    return blocks
+
+
+def _is_output(genome: Genome) -> list[bool]:
+    outputs = set(genome.outputs.values())
+    return [len(genome.levels) + i in outputs for i in range(len(genome.cells))]
+
+
+def _cell(level: Any, op: Any, inputs: Any, path: str) -> MergingCell:
+    try:
+        return MergingCell(level, op, inputs)
+    except GenomeError as error:
+        raise error.under(path) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        repeated = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+        raise GenomeError("an object has each key once", repeated, repeated)
+    return result
+
+
+def _keys(value: object, required: set[str], optional: set[str], path: str) -> None:
+    if not isinstance(value, dict):
+        raise GenomeError("an object", value, path)
+    for key in sorted(required - value.keys()):
+        raise GenomeError(f"the key {key} is there", sorted(value), path)
+    for key in sorted(value.keys() - required - optional):
+        raise GenomeError(f"keys are {', '.join(sorted(required | optional))}", key, path)

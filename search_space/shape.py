@@ -1,0 +1,73 @@
+"""The sizes of a detector: all that its cost depends on besides the genome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+from search_space.rules import is_int
+
+BACKBONE_LEVELS = range(2, 6)  # levels a ResNet supplies; coarser ones are pooled
+
+
+class ResNetKind(NamedTuple):
+    """Residual blocks in each of the four groups, and whether they are bottlenecks."""
+
+    blocks: tuple[int, int, int, int]
+    bottleneck: bool
+
+
+# He et al. 2016, table 1; resnet10 after tensorflow/tpu ``resnet.py``.
+RESNETS: dict[str, ResNetKind] = {
+    "resnet10": ResNetKind((1, 1, 1, 1), bottleneck=False),
+    "resnet18": ResNetKind((2, 2, 2, 2), bottleneck=False),
+    "resnet34": ResNetKind((3, 4, 6, 3), bottleneck=False),
+    "resnet50": ResNetKind((3, 4, 6, 3), bottleneck=True),
+    "resnet101": ResNetKind((3, 4, 23, 3), bottleneck=True),
+}
+
+
+@dataclass(frozen=True)
+class DetectorShape:
+    """All that a detector's cost depends on besides its genome.
+
+    Attributes:
+        backbone: a name of ``RESNETS``.
+        width: channels of the ResNet stem, 64 as published; the four groups have 1, 2,
+            4 and 8 times as many, bottlenecks put out 4 times that.
+        channels: of the pyramid.
+        stacks: how often the pyramid repeats.
+        head_convs: 3x3 convolutions of each head before the predicting one.
+        head_channels: of these; by default those of the pyramid.
+        classes: scores per anchor (91 for COCO in tf, background included).
+        anchors: per place of a feature map.
+        image: height and width in pixels.
+
+    Raises:
+        ValueError: a value is out of range; the message names it.
+    """
+
+    backbone: str = "resnet50"
+    width: int = 64
+    channels: int = 256
+    stacks: int = 7
+    head_convs: int = 4
+    head_channels: int | None = None
+    classes: int = 91
+    anchors: int = 9
+    image: tuple[int, int] = (640, 640)
+
+    def __post_init__(self) -> None:
+        if self.backbone not in RESNETS:
+            raise ValueError(f"backbone is one of {', '.join(RESNETS)}, got {self.backbone!r}")
+        if self.head_channels is None:
+            object.__setattr__(self, "head_channels", self.channels)
+        object.__setattr__(self, "image", tuple(self.image))
+        if len(self.image) != 2:
+            raise ValueError(f"image is (height, width), got {self.image!r}")
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            least = 0 if field.name == "head_convs" else 1
+            for part in value if field.name == "image" else (value,):
+                if not is_int(part) or part < least:
+                    raise ValueError(f"{field.name} is {least} or more, got {value!r}")

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+import networkx as nx
+import numpy as np
+import pytest
+
+from search_space import Genome, GenomeError, MergingCell, NASFPNSpace, genome_id, to_graph
+from search_space.rules import ARITY
+
+RandomGenome = Callable[[np.random.Generator], Genome]
+
+
+def same_by_vf2(a: Genome, b: Genome) -> bool:
+    """The definition that ``genome_id`` promises, by networkx's search."""
+    return bool(
+        nx.is_isomorphic(
+            to_graph(a),
+            to_graph(b),
+            node_match=lambda x, y: x == y,
+            edge_match=lambda x, y: x["role"] == y["role"],
+        )
+    )
+
+
+def renumbered(genome: Genome, rng: np.random.Generator) -> Genome:
+    """The cells in another order that builds; it may change outputs and leftovers."""
+    inputs = len(genome.levels)
+    place = {node: node for node in range(inputs)}
+    cells: list[MergingCell] = []
+    waiting = list(range(len(genome.cells)))
+    while waiting:
+        ready = [i for i in waiting if all(node in place for node in genome.cells[i].inputs)]
+        index = int(rng.choice(ready))
+        waiting.remove(index)
+        cell = genome.cells[index]
+        sources = [place[node] for node in cell.inputs]
+        if cell.op != "attention":
+            rng.shuffle(sources)
+        place[inputs + index] = inputs + len(cells)
+        cells.append(MergingCell(cell.level, cell.op, tuple(sources)))
+    return Genome(tuple(cells), genome.levels)
+
+
+def changed(genome: Genome, rng: np.random.Generator) -> Genome:
+    """One decision of one cell taken anew."""
+    while True:
+        index = int(rng.integers(len(genome.cells)))
+        cell = genome.cells[index]
+        level, op, inputs = cell.level, cell.op, list(cell.inputs)
+        kind = rng.integers(4)
+        if kind == 0:
+            level = genome.levels[rng.integers(len(genome.levels))]
+        elif kind == 1:
+            op = str(rng.choice(list(ARITY)))
+        elif kind == 2:
+            inputs.reverse()  # no change but for an attention tie
+        else:
+            inputs[rng.integers(len(inputs))] = int(rng.integers(len(genome.levels) + index))
+        cells = list(genome.cells)
+        try:
+            cells[index] = MergingCell(level, op, tuple(inputs))
+            return Genome(tuple(cells), genome.levels)
+        except GenomeError:
+            continue
+
+
+def rich_in_twins(rng: np.random.Generator) -> Genome:
+    """Few different cells and many copies, each read by some later cells."""
+    cells = []
+    for index in range(int(rng.integers(2, 7))):
+        pool = [*range(2 + index)]
+        inputs = (0, 1) if rng.random() < 0.5 else tuple(rng.choice(pool, 2, False).tolist())
+        cells.append(MergingCell(3 + int(rng.random() < 0.8), "sum", inputs))
+    for level in (3, 4):
+        last = rng.choice(2 + len(cells), 2, False).tolist()
+        cells.append(MergingCell(level, "sum", tuple(last)))
+    return Genome(tuple(cells), (3, 4))
+
+
+def pairs(random_genome: RandomGenome) -> Iterator[tuple[Genome, Genome]]:
+    rng = np.random.default_rng(2)
+    paper = NASFPNSpace()
+    for make, count in ((paper.sample, 6000), (random_genome, 6000), (rich_in_twins, 8000)):
+        for _ in range(count):
+            genome = make(rng)
+            twin = renumbered(genome, rng)
+            yield genome, twin if rng.random() < 0.75 else changed(twin, rng)
+
+
+def test_equal_exactly_when_vf2_finds_an_isomorphism(random_genome: RandomGenome) -> None:
+    outcomes = [0, 0]
+    for a, b in pairs(random_genome):
+        same = same_by_vf2(a, b)
+        assert (genome_id(a) == genome_id(b)) == same, (a, b)
+        outcomes[same] += 1
+    assert sum(outcomes) == 20_000
+    assert min(outcomes) > 5_000  # the pairs put both answers to the test
+
+
+def test_id_by_hand() -> None:
+    # Ids are written in files, so they may not change. All four nodes differ, hence they
+    # stand in the order of their digests (94ab.., a998.., abe0.., ca91..).
+    genome = Genome((MergingCell(3, "sum", (0, 1)), MergingCell(4, "identity", (0,))), (3, 4))
+    form = (
+        ((3, "input", False), ()),
+        ((4, "identity", True), (("term", 0),)),
+        ((3, "sum", True), (("term", 0), ("term", 3))),
+        ((4, "input", False), ()),
+    )
+    assert genome_id(genome) == hashlib.sha256(repr(form).encode()).hexdigest()
+
+
+S44 = MergingCell(4, "sum", (0, 1))
+
+
+def closed(*cells: MergingCell) -> Genome:
+    """The cells over levels 3 and 4, closed by outputs that read the inputs alone."""
+    return Genome((*cells, MergingCell(3, "sum", (0, 1)), S44), (3, 4))
+
+
+def test_a_shared_twin_is_not_a_twin_each() -> None:
+    # Breaks if only sources are looked at: nodes 2 and 3 are twins. Both of 4 and 5 read
+    # node 2 and node 3 is left over, or 5 reads node 3; the digests of all sources agree.
+    shared = Genome(
+        (S44, S44, MergingCell(4, "sum", (0, 2)), MergingCell(4, "sum", (1, 2)), *closed().cells),
+        (3, 4),
+    )
+    each = Genome(
+        (S44, S44, MergingCell(4, "sum", (0, 2)), MergingCell(4, "sum", (1, 3)), *closed().cells),
+        (3, 4),
+    )
+    assert genome_id(shared) != genome_id(each)
+
+
+def test_a_gate_is_not_a_value() -> None:
+    # Breaks if roles are left out: inputs 1 and 2 are on one level, the order decides.
+    a = closed(S44, MergingCell(4, "attention", (1, 2)))
+    b = closed(S44, MergingCell(4, "attention", (2, 1)))
+    assert genome_id(a) != genome_id(b)
+
+
+def test_the_gate_of_a_coarser_input_does_not_depend_on_the_order() -> None:
+    a = closed(MergingCell(4, "attention", (0, 1)))
+    assert genome_id(a) == genome_id(closed(MergingCell(4, "attention", (1, 0))))
+
+
+def test_a_leftover_is_not_a_term() -> None:
+    # Breaks if leftovers count as inputs: node 2 ends in the output of level 4 either way.
+    left = Genome((S44, MergingCell(3, "sum", (0, 1)), S44), (3, 4))
+    term = Genome((S44, MergingCell(3, "sum", (0, 1)), MergingCell(4, "sum", (0, 1, 2))), (3, 4))
+    assert genome_id(left) != genome_id(term)
+
+
+def over_vertices(edges: list[tuple[int, int]]) -> Genome:
+    """An undirected graph: a twin for each vertex, a sum of two for each edge."""
+    ends = [MergingCell(4, "sum", (2 + a, 2 + b)) for a, b in edges]
+    return closed(*[S44] * (1 + max(map(max, edges))), *ends)
+
+
+def test_twins_that_refinement_cannot_split() -> None:
+    # Breaks without the search over ties: in both graphs every vertex has two edges.
+    ring = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 0)]
+    triangles = [(0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 3)]
+    other_ring = [(0, 3), (3, 1), (1, 5), (5, 2), (2, 4), (4, 0)]
+    assert genome_id(over_vertices(ring)) != genome_id(over_vertices(triangles))
+    assert genome_id(over_vertices(ring)) == genome_id(over_vertices(other_ring))
+
+
+def test_twins_that_look_alike_without_a_symmetry() -> None:
+    # Breaks if the first of the tied nodes is taken for all: again every vertex has two
+    # edges, but three of the seven lie on a triangle and four on a square.
+    edges = [(0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 6), (6, 3)]
+    rng = np.random.default_rng(3)
+    ids = set()
+    for _ in range(20):
+        place = rng.permutation(7).tolist()
+        rng.shuffle(edges)
+        ids.add(genome_id(over_vertices([(place[a], place[b]) for a, b in edges])))
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize("count", [2, 5, 15])
+def test_many_exact_twins(count: int) -> None:
+    # Breaks if every order of the twins is tried: 15! is 1.3e12.
+    def reading(twins: list[int]) -> Genome:
+        return closed(*[S44] * count, *(MergingCell(4, "sum", (0, 2 + twin)) for twin in twins))
+
+    each = list(range(count))
+    assert genome_id(reading(each)) == genome_id(reading(each[::-1]))
+    assert genome_id(reading(each)) != genome_id(reading([*each[:-1], 0]))

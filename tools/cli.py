@@ -1,0 +1,48 @@
+"""The ``nasfpn`` command: one module of this package per subcommand."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+
+from tools import archs, bench, draw, evaluate, quickstart, search, train
+from tools.errors import user_errors
+
+COMMANDS = {
+    "quickstart": quickstart,
+    "archs": archs,
+    "draw": draw,
+    "train": train,
+    "eval": evaluate,
+    "search": search,
+    "bench": bench,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit code.
+
+    0: done. 2: a mistake of the user's, told in one line. 130: interrupted.
+    """
+    parser = argparse.ArgumentParser(
+        prog="nasfpn", description="Search, train, score and draw detection pyramids."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module in COMMANDS.items():
+        module.add_arguments(
+            commands.add_parser(name, help=module.HELP, description=module.HELP.capitalize())
+        )
+    args = parser.parse_args(argv)
+    try:
+        return COMMANDS[args.command].run(args)
+    except KeyboardInterrupt:
+        again = shlex.join(["nasfpn", *(sys.argv[1:] if argv is None else argv)])
+        print(f"\nStopped. The same command goes on from here: {again}", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not isinstance(error, user_errors()):
+            raise
+        print(f"nasfpn: error: {error}", file=sys.stderr)
+        return 2

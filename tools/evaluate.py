@@ -1,0 +1,32 @@
+"""``nasfpn eval``: COCO's figures of a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "score a checkpoint on a split of a COCO folder"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, metavar="CKPT", help="written by `nasfpn train`")
+    add("--data", type=Path, required=True, metavar="DIR", help="COCO folder")
+    add("--split", default="val", help="train, val, test, ... (default: val)")
+    add("--device", default="CPU", help="CPU or Ascend (default: CPU)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print COCO's table and the AP of each category."""
+    from nasfpn_runtime.coco_eval import summary
+    from nasfpn_runtime.device import set_device
+    from nasfpn_runtime.evaluate import score_checkpoint
+
+    set_device(args.device)
+    metrics = score_checkpoint(args.checkpoint, args.data, args.split)
+    print(summary(metrics))
+    for key, value in metrics.items():
+        if key.startswith("AP/"):
+            print(f"{key[3:]:24} AP {value:.3f}")
+    return 0

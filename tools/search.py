@@ -1,0 +1,173 @@
+"""``nasfpn search``: look for a pyramid on a data set."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tools.errors import UserError
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+
+    from search_space import NASFPNSpace
+
+HELP = "search for a pyramid: propose genomes, train each briefly, learn from the scores"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="COCO folder")
+    add("--out", type=Path, required=True, metavar="DIR", help="run folder; again: goes on")
+    add("--recipe", required=True, help="name or YAML file of the short training")
+    add("--controller", default="ppo", help="ppo, random, evolution, local-search, tpe or nsga2")
+    add("--trials", type=int, default=60, help="genomes to train, earlier runs included")
+    add("--seed", type=int, default=0, help="of the controller and of every training")
+    add("--set", dest="overrides", action="append", default=[], metavar="A.B=C")
+    add("--timeout", type=float, metavar="SECONDS", help="a genome that takes longer has failed")
+    add("--storage", metavar="URL", help="Optuna storage instead of DIR/study.journal")
+    add("--device", default="CPU", help="CPU or Ascend, for the trainings")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; 0 when the search is complete, 130 when it was interrupted."""
+    try:
+        run_search(
+            args.data,
+            args.out,
+            recipe=args.recipe,
+            controller=args.controller,
+            trials=args.trials,
+            seed=args.seed,
+            overrides=args.overrides,
+            timeout=args.timeout,
+            storage=args.storage,
+            device=args.device,
+        )
+    except KeyboardInterrupt:
+        print(f"\nStopped. To go on: {shlex.join(['nasfpn', *sys.argv[1:]])}", flush=True)
+        return 130
+    return 0
+
+
+def run_search(
+    data: Path,
+    out: Path,
+    *,
+    recipe: str,
+    controller: str = "ppo",
+    trials: int = 60,
+    seed: int = 0,
+    overrides: Sequence[str] = (),
+    timeout: float | None = None,
+    storage: str | None = None,
+    device: str = "CPU",
+    space: NASFPNSpace | None = None,
+) -> Study:
+    """Search, leave ``best.json`` and ``figures/`` in the run folder, and print where.
+
+    Raises:
+        UserError: data, recipe, controller or run folder cannot be used.
+        SearchError: the candidates keep failing.
+        KeyboardInterrupt: what is done is kept, and the pictures are drawn.
+    """
+    from controllers import create_sampler
+    from controllers.search import SearchError, SearchSettings, search
+    from controllers.study import open_study
+    from search_space import NASFPNSpace
+
+    space = space or NASFPNSpace()
+    if trials < 1:
+        raise UserError(f"--trials is 1 or more, got {trials}")
+    arguments = {
+        "recipe": recipe,
+        "overrides": list(overrides),
+        "data": str(data.resolve()),
+        "seed": seed,
+        "device": device,
+    }
+    try:
+        identity = _identity(data, space, controller, arguments)
+        sampler = create_sampler(controller, space, seed)
+        study = open_study(out, identity, sampler, storage)
+    except (ValueError, OSError) as error:
+        raise UserError(str(error)) from error
+    _write_config(out / "config.yaml", {**identity, "data_folder": str(data.resolve())})
+    if controller == "ppo":
+        from nasfpn_runtime.device import set_device
+
+        set_device("CPU")  # the policy is small; an accelerator is for the trainings
+    try:
+        search(study, space, SearchSettings(out, trials, arguments, timeout=timeout))
+    except SearchError as error:
+        raise UserError(str(error)) from error
+    finally:
+        _report(study, out)
+    return study
+
+
+def _identity(
+    data: Path, space: NASFPNSpace, controller: str, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what must be the same when the search is resumed, after checking the data."""
+    from dataclasses import asdict
+
+    from nasfpn_runtime.config import load_recipe
+    from nasfpn_runtime.data.coco import load_split
+
+    for split in ("train", "val"):
+        load_split(data, split)
+    return {
+        "controller": controller,
+        "seed": arguments["seed"],
+        "space": asdict(space),
+        "recipe": asdict(load_recipe(arguments["recipe"], arguments["overrides"])),
+        "annotations": _fingerprint(data),
+    }
+
+
+def _fingerprint(data: Path) -> str:
+    """Return a hash of the annotation files: the same data set in another place has the same."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for path in sorted((data / "annotations").glob("*.json")):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _write_config(path: Path, config: Mapping[str, Any]) -> None:
+    import json
+
+    import yaml
+
+    # Through JSON: levels and tuples become what YAML can say.
+    text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False)
+    path.write_text(text, encoding="utf-8")
+
+
+def _report(study: Study, out: Path) -> None:
+    from controllers.figures import draw_search
+    from search_space import draw_genome, load_genome
+
+    best = out / "best.json"
+    if not best.exists():
+        return
+    figures = out / "figures"
+    figures.mkdir(exist_ok=True)
+    draw_search(study.get_trials(deepcopy=False), figures / "search.svg")
+    draw_genome(load_genome(best), figures / "best.svg")
+    print(f"\nbest value  {study.best_value:.4f} (trial {study.best_trial.number})")
+    for cell in load_genome(best).cells:
+        print(f"  {cell.level}  {cell.op:9}  {', '.join(map(str, cell.inputs))}")
+    for name, path in (
+        ("genome", best),
+        ("search", figures / "search.svg"),
+        ("picture", figures / "best.svg"),
+    ):
+        print(f"{name:11} {path}")

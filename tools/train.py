@@ -1,0 +1,49 @@
+"""``nasfpn train``: train one genome on a COCO folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tools.genomes import load_named
+
+HELP = "train a genome on a COCO folder; the same command again goes on"
+RECIPE = "bccd-256"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add = parser.add_argument
+    add("--arch", required=True, metavar="GENOME", help="shipped name or JSON file")
+    add("--data", type=Path, required=True, metavar="DIR", help="COCO folder")
+    add("--recipe", default=RECIPE, help=f"name or YAML file (default: {RECIPE})")
+    add("--out", type=Path, metavar="DIR", help="run folder (default: runs/<arch>-<recipe>)")
+    add("--seed", type=int, default=0, help="of weights and data order (default: 0)")
+    add("--device", default="CPU", help="CPU or Ascend (default: CPU)")
+    add(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="override a setting of the recipe, such as training.epochs=10",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, then print COCO's table and where everything is."""
+    from nasfpn_runtime.config import load_recipe
+
+    recipe = load_recipe(args.recipe, args.overrides)
+    name, genome = load_named(args.arch)
+    out = args.out or Path("runs") / f"{name}-{recipe.name}"
+
+    from nasfpn_runtime.coco_eval import summary
+    from nasfpn_runtime.train import train
+
+    result = train(recipe, genome, args.data, out, seed=args.seed, target=args.device)
+    print(summary(result.metrics))
+    print(f"\nbest AP     {result.best_ap:.3f}")
+    print(f"checkpoint  {result.best}")
+    print(f"curves      {out / 'metrics.jsonl'}")
+    return 0
