@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+import searched_archs
+from search_space.codec import save_genome
+from tools import draw
+from tools.errors import UserError
+from tools.genomes import load_named
+
+
+def run(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    draw.add_arguments(parser)
+    return draw.run(parser.parse_args(list(words)))
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_shipped_name_a_file_and_their_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    save_genome(searched_archs.load("fpn"), "mine.json")
+    for words, expected in (
+        (["nasfpn"], "nasfpn.svg"),
+        (["mine.json", "-o", "picture.png"], "picture.png"),
+        (["nasfpn", "mine.json"], "nasfpn-vs-mine.svg"),
+    ):
+        assert run(*words) == 0
+        assert capsys.readouterr().out == f"{expected}\n"
+        assert Path(expected).stat().st_size > 1000
+
+
+def test_all_draws_every_shipped_genome(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--all", "-o", "all.svg") == 0
+    assert capsys.readouterr().out == "all.svg\n"
+    text = Path("all.svg").read_text()
+    assert all(f"<!-- {name} -->" in text for name in searched_archs.names())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "one genome, two genomes or --all, got nothing"),
+        (["fpn", "--all"], "got fpn --all"),
+        (["fpn", "fpn", "fpn"], "got fpn fpn fpn"),
+        (["nasfnp"], "shipped name or a JSON file, got 'nasfnp', which is no file; .*nasfpn"),
+        (["fpn", "-o", "fpn.gif"], r"\.pdf, \.png, \.svg, got '\.gif'"),
+        (["fpn", "-o", "no/where.svg"], "cannot write no/where.svg: No such file"),
+        (["."], r"cannot read \.: Is a directory"),
+        (["broken.json"], "broken.json: version"),
+    ],
+)
+def test_mistakes_are_told(words: list[str], message: str) -> None:
+    Path("broken.json").write_text('{"version": 2, "levels": [3, 4], "cells": []}')
+    with pytest.raises(UserError, match=message):
+        run(*words)
+    assert not list(Path().glob("*.svg"))
+
+
+def test_a_shipped_name_wins_over_a_file_and_a_path_is_a_file() -> None:
+    save_genome(searched_archs.load("fpn"), "nasfpn")
+    assert load_named("nasfpn") == ("nasfpn", searched_archs.load("nasfpn"))
+    assert load_named("./nasfpn") == ("nasfpn", searched_archs.load("fpn"))
