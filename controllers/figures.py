@@ -7,6 +7,7 @@ from itertools import accumulate, cycle
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
@@ -100,5 +101,7 @@ def _written(figure: Figure, path: str | Path | None) -> Figure:
         suffix = Path(path).suffix.lower()
         if suffix not in _METADATA:
             raise ValueError(f"a picture is .png, .svg or .pdf, got {str(path)!r}")
-        figure.savefig(path, metadata=_METADATA[suffix], dpi=150)
+        # The salt: ids in an SVG otherwise come from chance.
+        with matplotlib.rc_context({"svg.hashsalt": "nasfpn"}):
+            figure.savefig(path, metadata=_METADATA[suffix], dpi=150)
     return figure

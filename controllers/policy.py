@@ -11,6 +11,7 @@ small products, for which a graph call costs more than NumPy does.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,8 @@ from mindspore import ops
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
+# MindSpore runs one graph at a time, and threads of a study may learn at once.
+_ONE_GRAPH = threading.Lock()
 # Added to the logits of choices that a decision does not have; exp(-1e9) is 0 in float32.
 _CLOSED = -1e9
 
@@ -178,7 +181,6 @@ def improve(
         choices: integers, shape (samples, decisions).
         advantages: shape (samples,).
     """
-    step = _compiled(policy)
     onehot = policy.one_hot(choices)
     old = (policy.log_probabilities(learned.weights, choices) * onehot).sum(-1)
     inputs = np.eye(policy.inputs)[policy.tokens(choices)]
@@ -188,10 +190,12 @@ def improve(
         ms.Tensor(value, ms.float32)
         for value in (settings.clip, settings.entropy, settings.learning_rate)
     ]
-    state = tuple(map(ms.Tensor, (learned.weights, learned.mean, learned.square)))
-    for number in range(learned.steps + 1, learned.steps + 1 + settings.epochs):
-        state = step(*state, ms.Tensor(number, ms.float32), *batch, *rates)
-    weights, mean, square = (tensor.asnumpy() for tensor in state)
+    with _ONE_GRAPH:
+        step = _compiled(policy)
+        state = tuple(map(ms.Tensor, (learned.weights, learned.mean, learned.square)))
+        for number in range(learned.steps + 1, learned.steps + 1 + settings.epochs):
+            state = step(*state, ms.Tensor(number, ms.float32), *batch, *rates)
+        weights, mean, square = (tensor.asnumpy() for tensor in state)
     return Learned(weights, mean, square, learned.steps + settings.epochs)
 
 

@@ -88,9 +88,9 @@ class PPOSampler(LogSampler):
         bound: float = 0.1,
         batch: int = 10,
         epochs: int = 4,
-        learning_rate: float = 5e-3,
+        learning_rate: float = 2e-3,
         clip: float = 0.2,
-        entropy: float = 1e-2,
+        entropy: float = 0.1,
         decay: float = 0.95,
     ) -> None:
         super().__init__(space, seed)

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def evaluate(arguments: Mapping[str, Any]) -> dict[str, float]:
-    """Train the genome by the recipe and return the best epoch's metrics on val.
+    """Train the genome by the recipe and return its metrics on val after the last epoch.
 
     Args:
         arguments: ``genome`` (JSON v1 text), ``recipe`` (name or path), ``overrides``
@@ -18,17 +18,16 @@ def evaluate(arguments: Mapping[str, Any]) -> dict[str, float]:
         The runtime's metrics (``AP``, ``AP50``, ...) in 0..1.
     """
     from nasfpn_runtime.config import load_recipe
-    from nasfpn_runtime.device import set_device
     from nasfpn_runtime.train import train
     from search_space import from_json
 
-    set_device(arguments["device"])
     result = train(
         load_recipe(arguments["recipe"], arguments["overrides"]),
         from_json(arguments["genome"]),
-        data=Path(arguments["data"]),
-        out=Path(arguments["out"]),
+        Path(arguments["data"]),
+        Path(arguments["out"]),
         seed=arguments["seed"],
+        target=arguments["device"],
         progress=False,
     )
     return dict(result.metrics)

@@ -57,11 +57,12 @@ def open_study(
 
     Raises:
         StudyMismatchError: the study there has another identity.
+        ValueError: the storage cannot be opened.
     """
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         study = optuna.create_study(
-            storage=storage or _journal(out / "study.journal"),
+            storage=_journal(out / "study.journal") if storage is None else _storage(storage),
             study_name="search" if storage is None else out.resolve().name,
             direction="maximize",
             sampler=sampler,
@@ -180,6 +181,15 @@ def save_best(study: Study, space: NASFPNSpace, out: Path) -> None:
     kept = {key: identity[key] for key in ("controller", "recipe", "seed") if key in identity}
     meta = {"trial": best.number, "value": best.value, GENOME_ID: best.user_attrs.get(GENOME_ID)}
     save_genome(genome, path, {**kept, **meta})
+
+
+def _storage(url: str) -> optuna.storages.BaseStorage:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return optuna.storages.get_storage(url)
+    except (SQLAlchemyError, ImportError) as error:  # a bad URL, no such server, no driver
+        raise ValueError(f"storage {url} cannot be opened: {error}") from error
 
 
 def _journal(path: Path) -> JournalStorage:

@@ -51,15 +51,18 @@ def set_device(name: str) -> None:
     """Use graph mode on ``CPU`` or ``Ascend``.
 
     Raises:
-        DeviceError: another name, or an Ascend device that MindSpore cannot open.
+        DeviceError: another name, or one that MindSpore cannot open, or not any more,
+            because this process has run on the other.
     """
     import mindspore
 
     if name not in ("CPU", "Ascend"):
         raise DeviceError(f"a device is CPU or Ascend, got {name!r}")
-    mindspore.set_context(mode=mindspore.GRAPH_MODE)
     try:
         mindspore.set_device(name)
     except RuntimeError as error:
-        first = str(error).strip().splitlines()[0]
-        raise DeviceError(f"device {name} cannot be used here: {first}") from None
+        # Once a kernel has run MindSpore refuses even the device that it ran on.
+        if str(mindspore.get_context("device_target")) != name:
+            first = str(error).strip().splitlines()[0]
+            raise DeviceError(f"device {name} cannot be used here: {first}") from None
+    mindspore.set_context(mode=mindspore.GRAPH_MODE)

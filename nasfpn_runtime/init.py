@@ -11,6 +11,7 @@ import zlib
 
 import numpy as np
 from mindspore import Tensor, nn
+from numpy.typing import NDArray
 
 PRIOR = 0.01  # RetinaNet, section 4.1: initial foreground probability
 _TRUNCATED_STD = 0.87962566103423978  # std of a unit normal truncated at 2
@@ -30,7 +31,7 @@ def initialise(net: nn.Cell, seed: int) -> None:
         parameter.set_data(Tensor(value.astype(np.float32)))
 
 
-def _kernel(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+def _kernel(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
     fan_in = math.prod(shape[1:])
     fan_out = shape[0] * math.prod(shape[2:])
     if name.startswith("backbone."):  # variance scaling, fan in, truncated normal
@@ -43,7 +44,7 @@ def _kernel(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> np.n
     return rng.uniform(-limit, limit, shape)
 
 
-def _truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def _truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
     value = rng.standard_normal(shape)
     while (outside := np.abs(value) > 2).any():
         value[outside] = rng.standard_normal(int(outside.sum()))

@@ -53,7 +53,9 @@ def focal_loss(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> Te
 
 def softplus(x: Tensor) -> Tensor:
     """Return log(1 + exp(x)) without overflow."""
-    return ops.relu(x) + ops.log(1.0 + ops.exp(-ops.abs(x)))
+    size = ops.abs(x)
+    # (x + |x|) / 2 and not relu, whose gradient at 0 is 0 where that of softplus is 1/2.
+    return 0.5 * (x + size) + ops.log(1.0 + ops.exp(-size))
 
 
 def huber_loss(error: Tensor, delta: float) -> Tensor:

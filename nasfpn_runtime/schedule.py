@@ -30,4 +30,5 @@ def learning_rates(training: Training, steps_per_epoch: int) -> NDArray[np.float
     if warmup:
         ramp = WARMUP_START + (1 - WARMUP_START) * step[:warmup] / warmup
         factor[:warmup] = np.minimum(factor[:warmup], 1.0) * ramp
-    return (training.lr * factor).astype(np.float32)
+    rates: NDArray[np.float32] = (training.lr * factor).astype(np.float32)
+    return rates

@@ -10,8 +10,6 @@ class Semantics:
     """Numerics of one implementation; the compiled cells read nothing else.
 
     Attributes:
-        gate: role of the operand whose pooled map gates an attention cell, ``coarser``.
-        gate_pool: ``max`` over the map.
         lateral_bias: laterals have a bias before batch norm.
         lateral_skip: no lateral where the backbone already has the channels.
         cell_bias: cell convolutions have a bias before batch norm.

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from tools import archs, bench, draw, evaluate, quickstart, search, train
+from tools import archs, bench, compare, draw, evaluate, quickstart, search, train
 from tools.errors import user_errors
 
 COMMANDS = {
@@ -17,6 +17,7 @@ COMMANDS = {
     "train": train,
     "eval": evaluate,
     "search": search,
+    "compare": compare,
     "bench": bench,
 }
 

@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw data, search, retrain the best and the published genome, draw, and say where."""
     from nasfpn_runtime.data.shapes import write_shapes
-    from search_space import draw_difference, load_genome
+    from search_space import load_genome
+    from search_space.drawing import draw_difference
     from tools.search import run_search
 
     if args.trials < 1:

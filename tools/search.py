@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,27 +29,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--set", dest="overrides", action="append", default=[], metavar="A.B=C")
     add("--timeout", type=float, metavar="SECONDS", help="a genome that takes longer has failed")
     add("--storage", metavar="URL", help="Optuna storage instead of DIR/study.journal")
-    add("--device", default="CPU", help="CPU or Ascend, for the trainings")
+    add("--device", default="CPU", choices=("CPU", "Ascend"), help="of the trainings")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; 0 when the search is complete, 130 when it was interrupted."""
-    try:
-        run_search(
-            args.data,
-            args.out,
-            recipe=args.recipe,
-            controller=args.controller,
-            trials=args.trials,
-            seed=args.seed,
-            overrides=args.overrides,
-            timeout=args.timeout,
-            storage=args.storage,
-            device=args.device,
-        )
-    except KeyboardInterrupt:
-        print(f"\nStopped. To go on: {shlex.join(['nasfpn', *sys.argv[1:]])}", flush=True)
-        return 130
+    """Search, or go on with the search in the run folder."""
+    run_search(
+        args.data,
+        args.out,
+        recipe=args.recipe,
+        controller=args.controller,
+        trials=args.trials,
+        seed=args.seed,
+        overrides=args.overrides,
+        timeout=args.timeout,
+        storage=args.storage,
+        device=args.device,
+    )
     return 0
 
 
@@ -122,11 +116,13 @@ def _identity(
 
     for split in ("train", "val"):
         load_split(data, split)
+    recipe = asdict(load_recipe(arguments["recipe"], arguments["overrides"]))
+    del recipe["description"]  # may be put in better words
     return {
         "controller": controller,
         "seed": arguments["seed"],
         "space": asdict(space),
-        "recipe": asdict(load_recipe(arguments["recipe"], arguments["overrides"])),
+        "recipe": recipe,
         "annotations": _fingerprint(data),
     }
 

@@ -35,4 +35,5 @@ class Detector(nn.Cell):
         self.head = RetinaHead(len(genome.levels), shape, semantics)
 
     def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.head(self.pyramid(*self.backbone(images)))
+        logits, deltas = self.head(self.pyramid(*self.backbone(images)))
+        return logits, deltas

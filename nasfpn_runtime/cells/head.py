@@ -13,8 +13,8 @@ class Tower(nn.Cell):
     """``depth`` of 3x3 convolution, batch norm, ReLU, then a 3x3 prediction.
 
     Convolutions are shared over levels, batch norms are not (tensorflow/tpu
-    ``heads.py``, ``RetinanetHead``). Takes the tuple of level maps (N, C, H_l, W_l) and
-    returns (N, sum of H_l * W_l * anchors, outputs): level, row, column, anchor.
+    ``heads.py``, ``RetinanetHead``). Takes the map (N, C, H, W) of one level, and which
+    one it is; returns (N, H * W * anchors, outputs): row, column, anchor.
     """
 
     def __init__(
@@ -38,19 +38,18 @@ class Tower(nn.Cell):
         self.relu = nn.ReLU()
         self.predict = conv(widths[-1], anchors * outputs, 3, bias=True)
 
-    def construct(self, maps: tuple[Tensor, ...]) -> Tensor:
-        rows = ()
-        for level in range(len(maps)):
-            x = maps[level]
-            for i in range(self.depth):
-                x = self.relu(self.norms[level][i](self.convs[i](x)))
-            y = ops.transpose(self.predict(x), (0, 2, 3, 1))
-            rows = (*rows, y.reshape(y.shape[0], -1, self.outputs))
-        return ops.concat(rows, 1)
+    def construct(self, x: Tensor, level: int) -> Tensor:
+        for i in range(self.depth):
+            x = self.relu(self.norms[level][i](self.convs[i](x)))
+        y = ops.transpose(self.predict(x), (0, 2, 3, 1))
+        return y.reshape(y.shape[0], -1, self.outputs)
 
 
 class RetinaHead(nn.Cell):
-    """Pyramid maps to class logits (N, A, classes) and box deltas (N, A, 4)."""
+    """Pyramid maps, finest first, to class logits (N, A, classes) and box deltas (N, A, 4).
+
+    The order of A is level, row, column, anchor.
+    """
 
     def __init__(self, levels: int, shape: DetectorShape, semantics: Semantics) -> None:
         super().__init__()
@@ -60,4 +59,9 @@ class RetinaHead(nn.Cell):
         self.boxes = Tower(*sizes, 4, semantics)
 
     def construct(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        return self.classes(maps), self.boxes(maps)
+        logits: tuple[Tensor, ...] = ()
+        deltas: tuple[Tensor, ...] = ()
+        for level in range(len(maps)):  # both towers, then the map is done with
+            logits = (*logits, self.classes(maps[level], level))
+            deltas = (*deltas, self.boxes(maps[level], level))
+        return ops.concat(logits, 1), ops.concat(deltas, 1)

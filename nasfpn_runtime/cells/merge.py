@@ -82,7 +82,7 @@ class MergingCell(nn.Cell):
         )
 
     def construct(self, maps: tuple[Tensor, ...]) -> Tensor:
-        inputs = ()
+        inputs: tuple[Tensor, ...] = ()
         for i in range(len(self.nodes)):
             inputs = (*inputs, self.resamples[i](maps[self.nodes[i]]))
         merged = self.merge(inputs)

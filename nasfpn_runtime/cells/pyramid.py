@@ -25,7 +25,7 @@ class Stack(nn.Cell):
         nodes = maps
         for cell in self.cells_:
             nodes = (*nodes, cell(nodes))
-        result = ()
+        result: tuple[Tensor, ...] = ()
         for node in self.outputs:
             result = (*result, nodes[node])
         return result
@@ -77,7 +77,7 @@ class Pyramid(nn.Cell):
         self.stacks = nn.CellList([Stack(plan, channels, semantics) for _ in range(stacks)])
 
     def construct(self, *features: Tensor) -> tuple[Tensor, ...]:
-        maps = ()
+        maps: tuple[Tensor, ...] = ()
         for i in range(len(self.laterals)):
             maps = (*maps, self.laterals[i](features[i]))
         for pool in self.pools:

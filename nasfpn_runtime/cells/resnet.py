@@ -90,7 +90,7 @@ class ResNet(nn.Cell):
 
     def construct(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self.pool(self.stem(x))
-        result = ()
+        result: tuple[Tensor, ...] = ()
         for i in range(len(self.groups)):
             x = self.groups[i](x)
             if i + 2 in self.levels:

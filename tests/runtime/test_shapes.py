@@ -81,13 +81,13 @@ def test_boxes_are_inside_apart_and_of_all_sizes() -> None:
             for _, other in found[:place]:
                 gap = np.maximum(box[:2] - other[2:], other[:2] - box[2:])
                 assert gap.max() > 0
-    # Log-uniform from 1/16 to 10/16 of the picture: all of 100 draws miss a given quarter
+    # Log-uniform from 1/12 to 6/12 of the picture: all of 100 draws miss a given quarter
     # with a probability of 0.75 ** 100 = 3e-13.
     assert len(sides) > 100
-    assert min(sides) >= 64 / 16 - 1e-9
-    assert max(sides) <= 64 * 10 / 16 + 1e-9
-    assert min(sides) < 64 / 16 * 10**0.25
-    assert max(sides) > 64 / 16 * 10**0.75
+    assert min(sides) >= 64 / 12 - 1e-9
+    assert max(sides) <= 64 * 6 / 12 + 1e-9
+    assert min(sides) < 64 / 12 * 6**0.25
+    assert max(sides) > 64 / 12 * 6**0.75
 
 
 def test_a_stopped_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

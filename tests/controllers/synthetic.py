@@ -1,0 +1,114 @@
+"""A reward that stands in for training, and candidates that misbehave.
+
+Imported by tests and, by name, by the worker processes that they start.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from search_space import Genome, Level, NASFPNSpace, from_json
+
+# 259,200 genomes, 14 decisions.
+SPACE = NASFPNSpace(
+    levels=(Level(3), Level(4), Level(5)), intermediate_cells=1, intermediate_levels=(Level(4),)
+)
+
+
+def reward(genome: Genome) -> float:
+    """Return a planted structure with interactions: at most 16 on ``SPACE``.
+
+    One point for every output finer than the next, so that the order matters as a whole;
+    one for every op in its place (attention first, then in turn); one for every cell that
+    uses the cell before it and one more where their ops differ; half a point for every
+    input from an adjacent level. Most terms join two or three decisions.
+    """
+    levels, first = genome.node_levels, len(genome.levels)
+    order = [cell.level for cell in genome.cells[-first:]]
+    points = float(sum(a < b for a, b in pairwise(order)))
+    points += sum(
+        cell.op == ("attention", "sum")[number % 2] for number, cell in enumerate(genome.cells)
+    )
+    for number, (before, cell) in enumerate(pairwise(genome.cells), start=first):
+        points += (number in cell.inputs) * (1 + (before.op != cell.op))
+    return points + 0.5 * sum(
+        abs(levels[node] - cell.level) == 1 for cell in genome.cells for node in cell.inputs
+    )
+
+
+def evaluate(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Score the genome by :func:`reward`.
+
+    After ``seconds`` of sleep if there are any; never in the trial numbered ``hang_in``.
+    """
+    if Path(arguments.get("out", "")).name == arguments.get("hang_in"):
+        return _hang(arguments)
+    time.sleep(arguments.get("seconds", 0))
+    return {"AP": reward(from_json(arguments["genome"])), "process": os.getpid()}
+
+
+def misbehave(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Do what ``how`` says."""
+    return {
+        "raise": _raise,
+        "kill": _kill,
+        "abort": _abort,
+        "hang": _hang,
+        "exit": _exit,
+        "print": _print,
+        "text": _text,
+        "memory": _memory,
+        "orphan": _orphan,
+    }[arguments["how"]](arguments)
+
+
+def _raise(arguments: Mapping[str, Any]) -> dict[str, float]:
+    raise RuntimeError("the loss is not finite")
+
+
+def _kill(arguments: Mapping[str, Any]) -> dict[str, float]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+def _abort(arguments: Mapping[str, Any]) -> dict[str, float]:
+    os.abort()
+
+
+def _hang(arguments: Mapping[str, Any]) -> dict[str, float]:
+    while True:
+        time.sleep(60)
+
+
+def _exit(arguments: Mapping[str, Any]) -> dict[str, float]:
+    os._exit(7)
+
+
+def _print(arguments: Mapping[str, Any]) -> dict[str, float]:
+    print('{"metrics": {"AP": 99}}', flush=True)
+    os.write(1, b'{"metrics": {"AP": 98}}\n')
+    print("a warning", file=sys.stderr)
+    return {"AP": 0.5, "read": len(sys.stdin.read())}
+
+
+def _text(arguments: Mapping[str, Any]) -> dict[str, float]:
+    return {"AP": "high"}  # type: ignore[dict-item]
+
+
+def _memory(arguments: Mapping[str, Any]) -> dict[str, float]:
+    raise MemoryError
+
+
+def _orphan(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Leave a child of one's own behind, its id in a file, and hang."""
+    if (child := os.fork()) == 0:
+        time.sleep(600)
+    Path(arguments["file"]).write_text(str(child))
+    return _hang(arguments)

@@ -1,0 +1,61 @@
+"""Pictures of searches show what the trials say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from controllers.figures import compare_searches, draw_search
+from controllers.study import DUPLICATE_OF
+
+
+def trials() -> list[FrozenTrial]:
+    duplicate = {DUPLICATE_OF: 0}
+    made = [
+        create_trial(value=0.2),
+        create_trial(state=TrialState.FAIL),
+        create_trial(value=0.1),
+        create_trial(value=0.2, user_attrs=duplicate),
+        create_trial(value=0.4),
+        create_trial(state=TrialState.RUNNING),
+    ]
+    for number, trial in enumerate(made):
+        trial.number = number
+    return made
+
+
+def test_points_are_the_genomes_trained_and_the_line_their_running_maximum() -> None:
+    (axes,) = draw_search(trials()).axes
+    points, best = axes.lines
+    assert list(points.get_xdata()) == list(best.get_xdata()) == [1, 2, 3]
+    assert list(points.get_ydata()) == [0.2, 0.1, 0.4]
+    assert list(best.get_ydata()) == [0.2, 0.2, 0.4]
+
+
+def test_searches_are_told_apart_by_colour_and_by_dash() -> None:
+    (axes,) = compare_searches({"ppo": trials(), "random": trials()[:3]}).axes
+    first, second = (line for line in axes.lines if not line.get_label().startswith("_"))
+    assert (first.get_label(), second.get_label()) == ("ppo", "random")
+    assert first.get_color() != second.get_color()
+    assert first.get_linestyle() != second.get_linestyle()
+    assert list(second.get_ydata()) == [0.2, 0.2]
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "pdf"])
+def test_the_file_is_written_even_before_the_first_result(tmp_path: Path, suffix: str) -> None:
+    draw_search([], tmp_path / f"a.{suffix}")
+    compare_searches({"ppo": []}, tmp_path / f"b.{suffix}")
+    assert {path.stat().st_size > 0 for path in tmp_path.iterdir()} == {True}
+
+
+def test_the_same_search_makes_the_same_svg(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        draw_search(trials(), tmp_path / f"{name}.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_unknown_suffix() -> None:
+    with pytest.raises(ValueError, match=r"a picture is \.png, \.svg or \.pdf, got 'a\.gif'"):
+        draw_search(trials(), "a.gif")

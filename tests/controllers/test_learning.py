@@ -1,0 +1,95 @@
+"""Controllers learn: against the exact odds of random search on a space that is enumerated.
+
+With F the share of genomes at or below a reward, n even draws reach the reward t with
+probability q = 1 - F(below t) ** n. Over 30 seeds a controller no better than random
+reaches it Binomial(30, q) times; each test states the odds that this passes, and the odds
+that a controller as good as measured fails. Proposals being functions of the seed, a test
+that passes once passes again as long as the controller stays what it is.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from scipy.stats import binom
+
+from controllers import LocalSearchSampler, PPOSampler, RegularizedEvolutionSampler
+from controllers.base import LogSampler, Record
+
+SEEDS = 30
+
+
+@cache
+def all_rewards() -> np.ndarray:
+    from synthetic import SPACE, reward
+
+    rewards = np.sort([reward(genome) for genome in SPACE.enumerate()])
+    assert len(rewards) == SPACE.size()
+    return rewards
+
+
+def odds(threshold: float, trials: int) -> float:
+    """Return the probability that ``trials`` genomes drawn evenly reach the threshold."""
+    below = np.searchsorted(all_rewards(), threshold) / len(all_rewards())
+    return float(1 - below**trials)
+
+
+def by_luck(hits: int, threshold: float, trials: int) -> float:
+    """Return the probability that random search has that many hits in 30, or more."""
+    return float(binom.sf(hits - 1, SEEDS, odds(threshold, trials)))
+
+
+def rewards_of(sampler: LogSampler, trials: int) -> np.ndarray:
+    """Search without Optuna's storage; test_conformance shows that it adds nothing."""
+    from synthetic import reward
+
+    records: list[Record] = []
+    for index in range(trials):
+        choices = sampler.propose(records, sampler.generator(index))
+        records.append(Record(choices, reward(sampler.decode(choices))))
+    return np.asarray([record.reward for record in records])
+
+
+@cache
+def runs(kind: type[LogSampler]) -> np.ndarray:
+    """Return rewards, shape (seeds, 500)."""
+    from synthetic import SPACE
+
+    return np.stack([rewards_of(kind(SPACE, seed), 500) for seed in range(SEEDS)])
+
+
+def hits(kind: type[LogSampler], threshold: float, trials: int) -> int:
+    return int((runs(kind)[:, :trials].max(1) >= threshold).sum())
+
+
+def test_evolution_beats_random_at_150() -> None:
+    """Random search: 9% of seeds reach 14.5."""
+    assert by_luck(15, 14.5, 150) < 1e-7
+    assert hits(RegularizedEvolutionSampler, 14.5, 150) >= 15
+
+
+def test_local_search_beats_random_at_150() -> None:
+    assert hits(LocalSearchSampler, 14.5, 150) >= 15
+
+
+def test_ppo_beats_random_at_500() -> None:
+    """Random search: 16% of seeds reach 15."""
+    assert by_luck(18, 15.0, 500) < 1e-7
+    assert hits(PPOSampler, 15.0, 500) >= 18
+
+
+def test_each_finds_the_optimum() -> None:
+    """Random search: 0.8% of seeds find one of the four optimal genomes in 500 trials."""
+    optimum = float(all_rewards()[-1])
+    assert by_luck(10, optimum, 500) < 1e-13
+    for kind in (RegularizedEvolutionSampler, LocalSearchSampler, PPOSampler):
+        assert hits(kind, optimum, 500) >= 10
+
+
+def test_mean_reward_of_ppo_rises() -> None:
+    """Without learning either half is the better with even odds: 26 of 30 have 3e-5."""
+    rewards = runs(PPOSampler)
+    rises = rewards[:, -50:].mean(1) > rewards[:, :50].mean(1) + 3
+    assert binom.sf(25, SEEDS, 0.5) < 1e-4
+    assert rises.sum() >= 26

@@ -1,0 +1,172 @@
+"""The LSTM policy: one mathematics in NumPy and MindSpore, and what PPO does to it."""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from controllers import PPOSampler
+from controllers.base import Record
+from controllers.policy import Learned, Policy, PPOSettings, forward, improve
+
+POLICY = Policy((2, 3, 5), hidden=8)
+
+
+def some_choices(policy: Policy, samples: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.integers(size, size=samples) for size in policy.sizes], axis=1)
+
+
+def test_numpy_and_mindspore_agree() -> None:
+    """Large weights, so that gates leave their linear part; breaks if two gates are swapped."""
+    weights = POLICY.initial(np.random.default_rng(1), 1.0)
+    choices = some_choices(POLICY, 7)
+    inputs = np.eye(POLICY.inputs, dtype=np.float32)[POLICY.tokens(choices)]
+    graph = forward(POLICY, *map(ms.Tensor, (weights, inputs, POLICY.mask))).asnumpy()
+    np.testing.assert_allclose(
+        graph, POLICY.log_probabilities(weights, choices), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_probabilities_of_the_open_choices_sum_to_one() -> None:
+    weights = POLICY.initial(np.random.default_rng(1), 1.0)
+    p = np.exp(POLICY.log_probabilities(weights, some_choices(POLICY, 4)))
+    np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-5)
+    assert (p[0, :, 2:] == 0).all()
+    assert (p[1, :, 3:] == 0).all()
+
+
+def test_inputs_are_the_choices_before() -> None:
+    """Start is 0; choices of size 2 are 1, 2; of size 3 are 3, 4, 5; the last is no input."""
+    assert POLICY.tokens(np.asarray([[1, 0, 4], [0, 2, 1]])).T.tolist() == [[0, 2, 3], [0, 1, 5]]
+
+
+def test_samples_follow_the_probabilities() -> None:
+    """Chi-square over the 30 outcomes; a right sampler fails with odds of 1e-6."""
+    weights = POLICY.initial(np.random.default_rng(2), 0.5)
+    every = np.stack(np.meshgrid(*map(np.arange, POLICY.sizes), indexing="ij"), -1).reshape(-1, 3)
+    logs = POLICY.log_probabilities(weights, every)
+    p = np.exp((logs * POLICY.one_hot(every)).sum((0, 2)).astype(np.float64))
+    rng, count = np.random.default_rng(3), 6000
+    drawn = [POLICY.sample(weights, rng) for _ in range(count)]
+    seen = [drawn.count(tuple(row)) for row in every.tolist()]
+    assert chisquare(seen, p / p.sum() * count).pvalue > 1e-6
+
+
+def test_first_step_of_adam_goes_along_the_gradient_of_the_objective() -> None:
+    """At ratio 1 the gain is sum_t log p * advantage, averaged over the batch.
+
+    Adam's first step is rate * g / (|g| + 1e-8): every weight whose gradient, by central
+    differences in float64, is clear of zero must move by the rate in its direction.
+    """
+    policy, rate = Policy((2, 3), hidden=2), 1e-3
+    weights = policy.initial(np.random.default_rng(0), 0.5)
+    choices, advantages = some_choices(policy, 5), np.asarray([1.0, -2.0, 0.5, 3.0, -1.0])
+
+    def objective(values: np.ndarray) -> float:
+        logs = policy.log_probabilities(values, choices)
+        chosen = (logs * policy.one_hot(choices)).sum(-1)
+        entropy = -(np.exp(logs) * np.maximum(logs, -100)).sum(-1)
+        return float((chosen * advantages + 0.1 * entropy).sum(0).mean())
+
+    exact = weights.astype(np.float64)
+    gradient = np.asarray(
+        [(objective(exact + e) - objective(exact - e)) / 2e-4 for e in 1e-4 * np.eye(exact.size)]
+    )
+    settings = PPOSettings(learning_rate=rate, entropy=0.1, clip=0.2, epochs=1)
+    moved = improve(policy, settings, Learned.start(weights), choices, advantages).weights - exact
+    clear = np.abs(gradient) > 1e-3
+    assert clear.sum() > weights.size / 3
+    np.testing.assert_allclose(moved[clear], rate * np.sign(gradient[clear]), rtol=2e-2)
+
+
+def test_the_clip_ends_the_gain() -> None:
+    """No entropy, one sample: once the ratio is beyond 1.2, epochs change only by momentum."""
+    policy = Policy((4,), hidden=4)
+    weights = policy.initial(np.random.default_rng(0), 0.1)
+    choices = np.asarray([[2]])
+
+    def ratio(clip: float) -> float:
+        settings = PPOSettings(learning_rate=1e-2, entropy=0.0, clip=clip, epochs=60)
+        learned = improve(policy, settings, Learned.start(weights), choices, np.ones(1))
+        logs = [policy.log_probabilities(w, choices)[0, 0, 2] for w in (learned.weights, weights)]
+        return float(np.exp(logs[0] - logs[1]))
+
+    # p starts near 1/4, so without the clip the ratio runs towards 4.
+    assert ratio(0.2) < 1.8
+    assert ratio(1e9) > 3.0
+
+
+def test_entropy_alone_evens_the_policy_out() -> None:
+    weights = POLICY.initial(np.random.default_rng(1), 1.0)
+    settings = PPOSettings(learning_rate=1e-2, entropy=1.0, clip=0.2, epochs=80)
+    choices = some_choices(POLICY, 8)
+    learned = improve(POLICY, settings, Learned.start(weights), choices, np.zeros(8))
+
+    def entropy(values: np.ndarray) -> float:
+        logs = POLICY.log_probabilities(values, choices)
+        return float(-(np.exp(logs) * np.maximum(logs, -100)).sum(-1).mean())
+
+    most = float(np.log(POLICY.sizes).mean())
+    assert entropy(weights) < 0.97 * most
+    assert entropy(learned.weights) > 0.99 * most
+
+
+def records(count: int, scale: float = 1.0, shift: float = 0.0) -> list[Record]:
+    from synthetic import SPACE, reward
+
+    rng = np.random.default_rng(0)
+    genomes = [SPACE.sample(rng) for _ in range(count)]
+    return [Record(tuple(SPACE.encode(g).values()), scale * reward(g) + shift) for g in genomes]
+
+
+def test_learning_ignores_the_scale_of_rewards() -> None:
+    from synthetic import SPACE
+
+    # With this much weight on entropy, rewards eight times smaller would count for little.
+    def next_choices(log: list[Record]) -> list[tuple[int, ...]]:
+        sampler = PPOSampler(SPACE, learning_rate=0.02, entropy=1.0)
+        return [sampler.propose(log, sampler.generator(index)) for index in range(30, 40)]
+
+    assert next_choices(records(30)) == next_choices(records(30, scale=0.125, shift=-4.0))
+
+
+def test_a_late_result_is_learned_in_its_place() -> None:
+    """What is remembered from the fold without it must not be used."""
+    from synthetic import SPACE
+
+    log = records(60)
+    old, new = (PPOSampler(SPACE, learning_rate=0.05, entropy=0.0) for _ in range(2))
+    for late in (13, 55):
+        old.propose([*log[:late], *log[late + 1 :]], old.generator(0))
+        for index in range(20):
+            assert old.propose(log, old.generator(index)) == new.propose(log, new.generator(index))
+
+
+def test_failed_trials_teach_nothing() -> None:
+    from synthetic import SPACE
+
+    log = records(20)
+    failed = Record(log[0].choices, None)
+    sampler, other = PPOSampler(SPACE), PPOSampler(SPACE)
+    assert sampler.propose(log, sampler.generator(7)) == other.propose(
+        [failed, *log[:9], failed, *log[9:], failed], other.generator(7)
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"hidden": 0}, "hidden is 1 or more, got 0"),
+        ({"batch": 0}, "batch is 1 or more, got 0"),
+        ({"epochs": -1}, "epochs is 1 or more, got -1"),
+        ({"decay": 1.0}, r"decay is from 0 to below 1, got 1\.0"),
+    ],
+)
+def test_settings_are_checked(setting: dict[str, float], message: str) -> None:
+    from synthetic import SPACE
+
+    with pytest.raises(ValueError, match=message):
+        PPOSampler(SPACE, **setting)  # type: ignore[arg-type]

@@ -1,0 +1,110 @@
+"""Weights from names, random genomes a detector can be built for, and the execution mode."""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from search_space import Genome, MergingCell
+from search_space.rules import ARITY
+
+Fill = Callable[[Any], None]
+RandomGenome = Callable[[np.random.Generator], Genome]
+
+# Leaves of MindSpore's parameter names and of the names weights are made from.
+LEAVES = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def _weight(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    leaf = name.rsplit(".", 1)[-1]
+    if leaf == "running_var":
+        return rng.uniform(0.5, 1.5, shape)
+    if leaf in ("running_mean", "bias"):
+        return 0.1 * rng.standard_normal(shape)
+    if len(shape) == 1:
+        return rng.uniform(0.5, 1.5, shape)
+    return rng.standard_normal(shape) * np.sqrt(1 / np.prod(shape[1:]))
+
+
+def _fill(net: Any, rename: Callable[[str], str] = str) -> None:
+    from mindspore import Tensor
+
+    for parameter in net.get_parameters():
+        stem, leaf = rename(parameter.name).rsplit(".", 1)
+        value = _weight(f"{stem}.{LEAVES.get(leaf, leaf)}", tuple(parameter.shape))
+        parameter.set_data(Tensor(value.astype(np.float32)))
+
+
+def _random_genome(rng: np.random.Generator) -> Genome:
+    levels = [int(rng.integers(2, 6))]
+    while len(levels) < 2 or (levels[-1] < 7 and rng.random() < 0.75):
+        levels.append(min(7, levels[-1] + int(rng.choice([1, 1, 1, 2]))))
+    places = levels + rng.choice(levels, size=rng.integers(0, 5)).tolist()
+    rng.shuffle(places)
+    cells = []
+    for number, level in enumerate(places, start=len(levels)):
+        op = str(rng.choice(list(ARITY), p=[0.35, 0.35, 0.15, 0.15]))
+        least, most = ARITY[op]
+        count = int(rng.integers(least, min(most or 4, number) + 1))
+        inputs = rng.choice(number, size=count, replace=False).tolist()
+        cells.append(MergingCell(level, op, tuple(inputs)))
+    return Genome(tuple(cells), tuple(levels))
+
+
+@pytest.fixture
+def fill() -> Callable[..., None]:
+    """Set every parameter of a network from its name and shape, statistics included.
+
+    ``fill(net, rename)``: the name is what ``rename`` makes of MindSpore's.
+    """
+    return _fill
+
+
+@pytest.fixture(scope="session")
+def random_genome() -> RandomGenome:
+    """Finest level 2 to 5, coarsest at most 7, gaps, all ops, one to four inputs."""
+    return _random_genome
+
+
+@pytest.fixture
+def reference(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The network in numpy, ``reference.py``."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return importlib.import_module("reference")
+
+
+@pytest.fixture
+def pynative() -> Iterator[None]:
+    """Operators run one by one, without compilation."""
+    yield from _mode("PYNATIVE_MODE")
+
+
+@pytest.fixture
+def graph() -> Iterator[None]:
+    """Networks are compiled."""
+    yield from _mode("GRAPH_MODE")
+
+
+def _mode(name: str) -> Iterator[None]:
+    import mindspore
+
+    import nasfpn_runtime  # noqa: F401  before the first convolution
+
+    before = mindspore.get_context("mode")
+    mindspore.set_context(mode=getattr(mindspore, name))
+    yield
+    mindspore.set_context(mode=before)

@@ -1,0 +1,107 @@
+"""Initial weights: a function of seed, name and shape, with the distributions named."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+import searched_archs
+from nasfpn_runtime.cells.detector import Detector
+from nasfpn_runtime.init import initialise
+from nasfpn_runtime.semantics import TF
+from search_space import DetectorShape, Genome, MergingCell
+
+SHAPE = DetectorShape("resnet10", 8, 16, 2, 1, None, 3, 9, (128, 128))
+# Kolmogorov-Smirnov tests that the right distribution fails for one seed in a billion.
+RARE = 1e-9
+
+pytestmark = pytest.mark.usefixtures("pynative")
+
+
+def weights(name: str, shape: DetectorShape, seed: int) -> dict[str, NDArray[np.float32]]:
+    net = Detector(searched_archs.load(name), shape, TF)
+    initialise(net, seed)
+    return {p.name: p.asnumpy() for p in net.get_parameters()}
+
+
+def test_a_weight_depends_on_seed_name_and_shape_alone() -> None:
+    # Another pyramid with another number of stacks is built, numbered and drawn in
+    # another order; what has the same name and shape is the same.
+    a = weights("nasfpn", SHAPE, seed=3)
+    b = weights("bifpn", replace(SHAPE, stacks=1), seed=3)
+    shared = [name for name in a if name in b and a[name].shape == b[name].shape]
+    assert {name.split(".")[0] for name in shared} == {"backbone", "pyramid", "head"}
+    assert "pyramid.stacks.0.cells_.6.out.conv.weight" in shared
+    for name in shared:
+        np.testing.assert_array_equal(a[name], b[name])
+    # Kernels of one shape differ by name.
+    first, second = (a[f"pyramid.stacks.0.cells_.{i}.out.conv.weight"] for i in (0, 1))
+    assert not np.isclose(first, second).all()
+
+
+def test_another_seed_gives_other_kernels() -> None:
+    a, b = weights("nasfpn", SHAPE, seed=0), weights("nasfpn", SHAPE, seed=1)
+    kernels = [name for name in a if a[name].ndim == 4]
+    assert len(kernels) == 8 + 3 + 1 + 2 * 7 + 2 * 2 + 3  # blocks, shortcuts, stem, ..., laterals
+    for name in kernels:
+        assert (a[name] != b[name]).mean() > 0.99
+
+
+def test_each_part_has_its_distribution() -> None:
+    # Scaled by what the fans say, all kernels of a part are draws of one distribution.
+    parts: dict[str, list[NDArray[np.float64]]] = {
+        "backbone": [],
+        "pyramid": [],
+        "tower": [],
+        "predict": [],
+    }
+    for name, value in weights("nasfpn", SHAPE, seed=5).items():
+        if value.ndim != 4:
+            continue
+        out_channels, in_channels, *kernel = value.shape
+        fan_in, fan_out = np.prod(kernel) * in_channels, np.prod(kernel) * out_channels
+        if name.startswith("backbone."):
+            part, scale = "backbone", np.sqrt(1 / fan_in)
+        elif name.startswith("pyramid."):
+            part, scale = "pyramid", np.sqrt(6 / (fan_in + fan_out))
+        else:
+            part, scale = ("predict", 1e-5) if "predict" in name else ("tower", 0.01)
+        parts[part].append(value.ravel().astype(np.float64) / scale)
+    truncated = stats.truncnorm(-2, 2, scale=1 / stats.truncnorm(-2, 2).std())
+    expected = {
+        "backbone": truncated,
+        "pyramid": stats.uniform(-1, 2),
+        "tower": stats.norm,
+        "predict": stats.norm,
+    }
+    for part, values in parts.items():
+        sample = np.concatenate(values)
+        assert len(sample) > 4000
+        assert stats.kstest(sample, expected[part].cdf).pvalue > RARE
+
+
+def test_biases_and_norms() -> None:
+    for name, value in weights("bifpn", SHAPE, seed=0).items():
+        if name == "head.classes.predict.bias":  # sigmoid(bias) = 0.01
+            np.testing.assert_allclose(1 / (1 + np.exp(-value)), 0.01, rtol=1e-5)
+        elif value.ndim == 1:
+            one = re.search(r"(gamma|moving_variance|merge\.weights)$", name)
+            np.testing.assert_array_equal(value, 1.0 if one else 0.0)
+
+
+def test_a_net_starts_out_sure_of_background() -> None:
+    from mindspore import Tensor
+
+    genome = Genome((MergingCell(3, "sum", (0, 1)), MergingCell(4, "sum", (0, 1))), (3, 4))
+    net = Detector(genome, replace(SHAPE, image=(64, 64)), TF)
+    initialise(net, 0)
+    net.set_train(False)
+    picture = np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32)
+    logits, deltas = (output.asnumpy() for output in net(Tensor(picture)))
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), 0.01, rtol=0.01)
+    assert np.abs(deltas).max() < 0.01

@@ -1,0 +1,162 @@
+"""Training batches: which pictures, in which order, with which targets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nasfpn_runtime.anchors import anchor_grid
+from nasfpn_runtime.boxes import encode, intersection
+from nasfpn_runtime.config import Data, Matching
+from nasfpn_runtime.data import loader
+from nasfpn_runtime.data.augment import Augment
+from nasfpn_runtime.data.coco import CocoSplit, load_split
+from nasfpn_runtime.data.image import MEAN, STD
+from nasfpn_runtime.data.loader import Batch, Pictures, TrainLoader
+from nasfpn_runtime.matching import BACKGROUND, IGNORED, match
+
+SIZE = (64, 64)
+ANCHORS = anchor_grid((3, 4), SIZE, scale=2.0, octaves=1)
+PLAIN = Data(SIZE, "squash", Augment())
+BOX = {"category_id": 5, "bbox": [8, 6, 16, 9], "area": 144, "iscrowd": 0}
+
+
+def write(folder: Path, annotations: Sequence[Sequence[dict[str, Any]]]) -> CocoSplit:
+    """Write pictures of 32 x 24 whose grey value is their place, with these annotations."""
+    (folder / "annotations").mkdir()
+    (folder / "train2017").mkdir()
+    images, boxes = [], []
+    for number, own in enumerate(annotations):
+        name = f"{number}.png"
+        Image.new("RGB", (32, 24), (number, number, number)).save(folder / "train2017" / name)
+        images.append({"id": 100 + number, "file_name": name, "width": 32, "height": 24})
+        boxes += [
+            {**box, "id": len(boxes) + i, "image_id": 100 + number} for i, box in enumerate(own)
+        ]
+    categories = [{"id": 5, "name": "cat"}, {"id": 9, "name": "dog"}]
+    data = {"images": images, "annotations": boxes, "categories": categories}
+    (folder / "annotations" / "instances_train2017.json").write_text(json.dumps(data))
+    return load_split(folder)
+
+
+def make(split: CocoSplit, data: Data = PLAIN, batch: int = 4, seed: int = 0) -> TrainLoader:
+    return TrainLoader(split, data, SIZE, ANCHORS, Matching(0.5, 0.4), 1, batch, seed)
+
+
+def places(batch: Batch) -> list[int]:
+    """Return which pictures a batch has, by their grey value."""
+    grey: list[int] = (
+        np.rint((batch.images[:, 0, 0, 0] * STD[0] + MEAN[0]) * 255).astype(int).tolist()
+    )
+    return grey
+
+
+def order(loader: TrainLoader, epoch: int) -> list[int]:
+    return [place for batch in loader.epoch(epoch) for place in places(batch)]
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> CocoSplit:
+    """Fourteen pictures; 3, 7 and 8 have no boxes."""
+    return write(tmp_path, [[] if number in (3, 7, 8) else [BOX] for number in range(14)])
+
+
+def test_an_epoch_has_every_picture_with_boxes_once_but_for_the_tail(split: CocoSplit) -> None:
+    with_boxes = set(range(14)) - {3, 7, 8}
+    seen: set[int] = set()
+    for epoch in range(30):
+        found = order(make(split), epoch)
+        assert len(found) == len(set(found)) == 8  # two batches of four; three of 11 are left
+        assert set(found) <= with_boxes
+        seen |= set(found)
+    # Another tail each time: one misses all 30 for 11 * (3/11)^30 of all seeds, 1e-16.
+    assert seen == with_boxes
+    assert len(make(split)) == 2
+
+
+def test_seed_and_epoch_decide_everything(split: CocoSplit) -> None:
+    varied = Data(SIZE, "letterbox", Augment(0.5, 0.5, (0.5, 1.5), 0.5))
+    first = list(make(split, varied, seed=1).epoch(3))
+    used = make(split, varied, seed=1)
+    list(used.epoch(0))  # what was read before does not matter
+    for a, b in zip(first, used.epoch(3), strict=True):
+        np.testing.assert_array_equal(a.images, b.images)
+        np.testing.assert_array_equal(a.labels, b.labels)
+        np.testing.assert_array_equal(a.deltas, b.deltas)
+    orders = {
+        (seed, epoch): tuple(order(make(split, seed=seed), epoch))
+        for seed in range(3)
+        for epoch in range(3)
+    }
+    # 11! / 3! orders: two of nine agree for 36 / 6.6e6 of all seeds.
+    assert len(set(orders.values())) == len(orders)
+
+
+def test_a_pictures_changes_depend_on_the_epoch(split: CocoSplit) -> None:
+    coloured = Data(SIZE, "squash", Augment(colour=1.0))
+    loader = make(split, coloured, batch=11)
+    a, b = ({sample.labels.tobytes(): None for sample in loader.epoch(epoch)} for epoch in range(2))
+    assert a == b  # colour moves no box
+    bright = [np.sort(next(loader.epoch(epoch)).images[:, 0, 0, 0]) for epoch in range(2)]
+    assert not np.array_equal(*bright)
+
+
+@pytest.mark.parametrize("batch", [11, 12, 25])
+def test_a_batch_of_all_pictures_or_more(split: CocoSplit, batch: int) -> None:
+    loader = make(split, batch=batch)
+    (only,) = loader.epoch(0)
+    assert len(loader) == 1
+    counts = np.bincount(places(only), minlength=14)
+    assert set(np.delete(counts, [3, 7, 8]).tolist()) <= {batch // 11, -(-batch // 11)}
+    assert counts.sum() == batch
+
+
+def test_targets_are_those_of_the_fitted_boxes(tmp_path: Path) -> None:
+    split = write(tmp_path, [[BOX, {**BOX, "category_id": 9, "bbox": [0, 0, 12, 20]}]])
+    (batch,) = make(split, batch=1).epoch(0)
+    # 32 x 24 to 64 x 64: x doubles, y grows by 8/3.
+    boxes = np.array([[16, 16, 48, 40], [0, 0, 24, 160 / 3]], np.float32)
+    labels, deltas = match(ANCHORS, boxes, np.array([0, 1], np.int32), positive=0.5, negative=0.4)
+    expected = np.where(labels >= 0, labels + 1, labels)  # class 0 is the background's
+    np.testing.assert_array_equal(batch.labels[0], expected)
+    np.testing.assert_allclose(batch.deltas[0], deltas, atol=1e-5)
+    assert {BACKGROUND, IGNORED, 1, 2} == set(batch.labels[0].tolist())
+    owner = boxes[labels[labels >= 0]]
+    np.testing.assert_allclose(
+        batch.deltas[0, labels >= 0], encode(owner, ANCHORS[labels >= 0]), atol=1e-5
+    )
+    assert (batch.images.shape, batch.images.dtype) == ((1, 3, *SIZE), np.dtype(np.float32))
+    assert (batch.labels.dtype, batch.deltas.dtype) == (np.dtype(np.int32), np.dtype(np.float32))
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_crowds_are_ignored_where_the_picture_shows_them(tmp_path: Path, flip: float) -> None:
+    crowd = {**BOX, "bbox": [20, 0, 12, 24], "iscrowd": 1}
+    split = write(tmp_path, [[{**BOX, "bbox": [1, 6, 10, 9]}, crowd]])
+    (batch,) = make(split, Data(SIZE, "squash", Augment(hflip=flip)), batch=1).epoch(0)
+    region = np.array([[40, 0, 64, 64]] if flip == 0 else [[0, 0, 24, 64]], np.float32)
+    sides = ANCHORS[:, 2:] - ANCHORS[:, :2]
+    inside = intersection(ANCHORS, region)[:, 0] >= sides.prod(axis=1) / 2
+    assert set(batch.labels[0, inside].tolist()) == {IGNORED}
+    assert set(batch.labels[0, ~inside].tolist()) >= {BACKGROUND, 1}
+    assert not batch.deltas[0, inside].any()
+
+
+def test_pictures_are_read_once_while_they_fit_in_memory(
+    split: CocoSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    original = loader.read_image
+    monkeypatch.setattr(loader, "read_image", lambda path: read.append(path) or original(path))
+    monkeypatch.setattr(loader, "CACHE_BYTES", 2 * 64 * 64 * 3)  # two pictures
+    pictures = Pictures(split, SIZE, "squash")
+    for _ in range(2):
+        for number in range(3):
+            assert pictures[number][0][0, 0, 0] == number
+    assert [path.stem for path in read] == ["0", "1", "2", "2"]
