@@ -7,6 +7,7 @@ default written here, which is that of tensorflow/tpu models/official/detection 
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import types
 import typing
@@ -291,8 +292,9 @@ def _convert(kind: Any, value: object, path: str, place: str) -> Any:
         if inner[-1] is not Ellipsis and len(value) != len(inner):
             raise RecipeError(f"{path} is a list of {len(inner)}, got {value!r} (at {place})")
         return tuple(_convert(inner[0], v, f"{path}[{i}]", place) for i, v in enumerate(value))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError):  # PyYAML reads 1e-4 as text
+            return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise RecipeError(f"{path} is of type {kind.__name__}, got {value!r} (at {place})")
     return value

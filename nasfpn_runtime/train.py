@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from nasfpn_runtime import checkpoint, device
 from nasfpn_runtime.anchors import anchor_grid
 from nasfpn_runtime.checkpoint import Origin
 from nasfpn_runtime.config import Recipe
-from nasfpn_runtime.data.coco import CocoSplit, check_same_categories, load_split
+from nasfpn_runtime.data.coco import CocoSplit, check_same_categories, fault_report, load_split
 from nasfpn_runtime.data.loader import TrainLoader
 from nasfpn_runtime.errors import CheckpointError, DivergedError
 from nasfpn_runtime.evaluate import build, score
@@ -60,11 +61,11 @@ def train(
 ) -> TrainResult:
     """Train on the ``train`` split of ``data`` and score on its ``val`` split.
 
-    Writes ``out/config.yaml``, ``genome.json``, ``metrics.jsonl`` (a line per epoch) and
-    ``checkpoints/{last,best}.ckpt``. A run that finds a ``last.ckpt`` of its own recipe,
-    genome and seed in ``out`` goes on from there; on CPU it ends with the same weights as
-    a run that was never interrupted, because every random number is a function of (seed,
-    epoch, picture).
+    Writes ``out/config.yaml``, ``genome.json``, ``faults.txt`` (what is wrong with the data),
+    ``metrics.jsonl`` (a line per epoch) and ``checkpoints/{last,best}.ckpt``. A run that
+    finds a ``last.ckpt`` of its own recipe, genome and seed in ``out`` goes on from there;
+    on CPU it ends with the same weights as a run that was never interrupted, because every
+    random number is a function of (seed, epoch, picture).
 
     Args:
         target: ``CPU`` or ``Ascend``.
@@ -79,6 +80,8 @@ def train(
     device.set_device(target)
     splits = load_split(data, "train"), load_split(data, "val")
     check_same_categories(*splits)
+    if progress:
+        _report_faults(splits)
     run = _Run(recipe, genome, splits[0], splits[1], out, seed)
     with _bar(run, progress) as bar:
         for epoch in range(run.origin.epoch, recipe.training.epochs):
@@ -157,6 +160,13 @@ class _Run:
         config = yaml.safe_dump(self.recipe.to_dict(), sort_keys=False)
         (self.out / "config.yaml").write_text(config)
         save_genome(self.genome, self.out / "genome.json")
+        (self.out / "faults.txt").write_text(
+            "".join(
+                f"{split.annotation_file}: {fault.kind}: {fault.where}: {fault.action}\n"
+                for split in (self.loader.pictures.split, self.val_split)
+                for fault in split.faults
+            )
+        )
         (self.out / "metrics.jsonl").write_text("")
 
     def _resume(self) -> None:
@@ -215,6 +225,13 @@ class _Run:
         """Append the epoch's line to ``metrics.jsonl``."""
         with (self.out / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(self.record) + "\n")
+
+
+def _report_faults(splits: tuple[CocoSplit, CocoSplit]) -> None:
+    for split in splits:
+        if split.faults:
+            report = fault_report(split.faults)
+            tqdm.write(f"faults in {split.annotation_file}:\n{report}", file=sys.stderr)
 
 
 def _due(epoch: int, every: int, epochs: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -36,8 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             commands.add_parser(name, help=module.HELP, description=module.HELP.capitalize())
         )
     args = parser.parse_args(argv)
+    # MindSpore's compiler answers Ctrl-C by sending its own process SIGTERM.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return COMMANDS[args.command].run(args)
+        code: int = COMMANDS[args.command].run(args)
+        return code
     except KeyboardInterrupt:
         again = shlex.join(["nasfpn", *(sys.argv[1:] if argv is None else argv)])
         print(f"\nStopped. The same command goes on from here: {again}", file=sys.stderr)
@@ -47,3 +51,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"nasfpn: error: {error}", file=sys.stderr)
         return 2
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -17,6 +17,12 @@ def test_a_shipped_recipe_survives_its_plain_form(name: str) -> None:
     assert from_dict(recipe.to_dict(), "test") == recipe
 
 
+def test_a_float_may_be_written_as_an_integer_or_with_an_exponent() -> None:
+    recipe = load_recipe("shapes", ["training.weight_decay=1e-5", "training.lr=1"])
+    assert recipe.training.weight_decay == 1e-5
+    assert isinstance(recipe.training.lr, float)
+
+
 def test_all_files_are_shipped_recipes() -> None:
     assert {path.name for path in RECIPES.iterdir()} == {f"{name}.yaml" for name in names()}
 

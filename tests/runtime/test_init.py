@@ -16,8 +16,8 @@ from nasfpn_runtime.init import initialise
 from nasfpn_runtime.semantics import TF
 from search_space import DetectorShape, Genome, MergingCell
 
-SHAPE = DetectorShape("resnet10", 8, 16, 2, 1, None, 3, 9, (128, 128))
-# Kolmogorov-Smirnov tests that the right distribution fails for one seed in a billion.
+SHAPE = DetectorShape("resnet10", 16, 16, 2, 1, None, 3, 9, (128, 128))
+# A Kolmogorov-Smirnov test that the right distribution fails for one seed in a billion.
 RARE = 1e-9
 
 pytestmark = pytest.mark.usefixtures("pynative")
@@ -47,42 +47,31 @@ def test_a_weight_depends_on_seed_name_and_shape_alone() -> None:
 def test_another_seed_gives_other_kernels() -> None:
     a, b = weights("nasfpn", SHAPE, seed=0), weights("nasfpn", SHAPE, seed=1)
     kernels = [name for name in a if a[name].ndim == 4]
-    assert len(kernels) == 8 + 3 + 1 + 2 * 7 + 2 * 2 + 3  # blocks, shortcuts, stem, ..., laterals
+    # Blocks, shortcuts, stem, laterals, cells, and a convolution and a prediction a head.
+    assert len(kernels) == 8 + 4 + 1 + 3 + 2 * 7 + 2 * 2
     for name in kernels:
         assert (a[name] != b[name]).mean() > 0.99
 
 
 def test_each_part_has_its_distribution() -> None:
-    # Scaled by what the fans say, all kernels of a part are draws of one distribution.
-    parts: dict[str, list[NDArray[np.float64]]] = {
-        "backbone": [],
-        "pyramid": [],
-        "tower": [],
-        "predict": [],
-    }
-    for name, value in weights("nasfpn", SHAPE, seed=5).items():
-        if value.ndim != 4:
-            continue
-        out_channels, in_channels, *kernel = value.shape
-        fan_in, fan_out = np.prod(kernel) * in_channels, np.prod(kernel) * out_channels
-        if name.startswith("backbone."):
-            part, scale = "backbone", np.sqrt(1 / fan_in)
-        elif name.startswith("pyramid."):
-            part, scale = "pyramid", np.sqrt(6 / (fan_in + fan_out))
-        else:
-            part, scale = ("predict", 1e-5) if "predict" in name else ("tower", 0.01)
-        parts[part].append(value.ravel().astype(np.float64) / scale)
     truncated = stats.truncnorm(-2, 2, scale=1 / stats.truncnorm(-2, 2).std())
-    expected = {
-        "backbone": truncated,
-        "pyramid": stats.uniform(-1, 2),
-        "tower": stats.norm,
-        "predict": stats.norm,
-    }
-    for part, values in parts.items():
-        sample = np.concatenate(values)
-        assert len(sample) > 4000
-        assert stats.kstest(sample, expected[part].cdf).pvalue > RARE
+    samples: dict[tuple[str, tuple[int, ...]], list[NDArray[np.float32]]] = {}
+    for name, value in weights("nasfpn", SHAPE, seed=5).items():
+        if value.ndim == 4:
+            part = next(p for p in ("backbone", "pyramid", "predict", "head") if p in name)
+            samples.setdefault((part, value.shape), []).append(value)
+    assert {part for part, _ in samples} == {"backbone", "pyramid", "predict", "head"}
+    for (part, shape), values in samples.items():
+        out_channels, in_channels, *kernel = shape
+        fan_in, fan_out = np.prod(kernel) * in_channels, np.prod(kernel) * out_channels
+        scale, unit = {
+            "backbone": (np.sqrt(1 / fan_in), truncated),
+            "pyramid": (np.sqrt(6 / (fan_in + fan_out)), stats.uniform(-1, 2)),
+            "head": (0.01, stats.norm),
+            "predict": (1e-5, stats.norm),
+        }[part]
+        sample = np.concatenate([value.ravel() for value in values]).astype(np.float64) / scale
+        assert stats.kstest(sample, unit.cdf).pvalue > RARE, (part, shape)
 
 
 def test_biases_and_norms() -> None:

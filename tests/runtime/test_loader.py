@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from nasfpn_runtime.anchors import anchor_grid
-from nasfpn_runtime.boxes import encode, intersection
+from nasfpn_runtime.boxes import intersection
 from nasfpn_runtime.config import Data, Matching
 from nasfpn_runtime.data import loader
 from nasfpn_runtime.data.augment import Augment
 from nasfpn_runtime.data.coco import CocoSplit, load_split
-from nasfpn_runtime.data.image import MEAN, STD
+from nasfpn_runtime.data.image import MEAN, STD, Pixels, read_image
 from nasfpn_runtime.data.loader import Batch, Pictures, TrainLoader
 from nasfpn_runtime.matching import BACKGROUND, IGNORED, match
 
@@ -31,14 +31,14 @@ def write(folder: Path, annotations: Sequence[Sequence[dict[str, Any]]]) -> Coco
     """Write pictures of 32 x 24 whose grey value is their place, with these annotations."""
     (folder / "annotations").mkdir()
     (folder / "train2017").mkdir()
-    images, boxes = [], []
+    images: list[dict[str, Any]] = []
+    boxes: list[dict[str, Any]] = []
     for number, own in enumerate(annotations):
         name = f"{number}.png"
         Image.new("RGB", (32, 24), (number, number, number)).save(folder / "train2017" / name)
         images.append({"id": 100 + number, "file_name": name, "width": 32, "height": 24})
-        boxes += [
-            {**box, "id": len(boxes) + i, "image_id": 100 + number} for i, box in enumerate(own)
-        ]
+        for box in own:
+            boxes.append({**box, "id": len(boxes), "image_id": 100 + number})
     categories = [{"id": 5, "name": "cat"}, {"id": 9, "name": "dog"}]
     data = {"images": images, "annotations": boxes, "categories": categories}
     (folder / "annotations" / "instances_train2017.json").write_text(json.dumps(data))
@@ -51,10 +51,8 @@ def make(split: CocoSplit, data: Data = PLAIN, batch: int = 4, seed: int = 0) ->
 
 def places(batch: Batch) -> list[int]:
     """Return which pictures a batch has, by their grey value."""
-    grey: list[int] = (
-        np.rint((batch.images[:, 0, 0, 0] * STD[0] + MEAN[0]) * 255).astype(int).tolist()
-    )
-    return grey
+    grey = (batch.images[:, 0, 0, 0] * STD[0] + MEAN[0]) * 255
+    return [round(float(value)) for value in grey]
 
 
 def order(loader: TrainLoader, epoch: int) -> list[int]:
@@ -99,12 +97,11 @@ def test_seed_and_epoch_decide_everything(split: CocoSplit) -> None:
 
 
 def test_a_pictures_changes_depend_on_the_epoch(split: CocoSplit) -> None:
-    coloured = Data(SIZE, "squash", Augment(colour=1.0))
-    loader = make(split, coloured, batch=11)
-    a, b = ({sample.labels.tobytes(): None for sample in loader.epoch(epoch)} for epoch in range(2))
-    assert a == b  # colour moves no box
-    bright = [np.sort(next(loader.epoch(epoch)).images[:, 0, 0, 0]) for epoch in range(2)]
-    assert not np.array_equal(*bright)
+    loader = make(split, Data(SIZE, "squash", Augment(colour=1.0)), batch=11)
+    a, b = (next(loader.epoch(epoch)) for epoch in range(2))
+    # Both have all pictures: sorted, they would agree if the changes did.
+    assert not np.array_equal(np.sort(a.images[:, 0, 0, 0]), np.sort(b.images[:, 0, 0, 0]))
+    np.testing.assert_array_equal(a.labels, b.labels)  # one box for all; colour moves none
 
 
 @pytest.mark.parametrize("batch", [11, 12, 25])
@@ -127,10 +124,6 @@ def test_targets_are_those_of_the_fitted_boxes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(batch.labels[0], expected)
     np.testing.assert_allclose(batch.deltas[0], deltas, atol=1e-5)
     assert {BACKGROUND, IGNORED, 1, 2} == set(batch.labels[0].tolist())
-    owner = boxes[labels[labels >= 0]]
-    np.testing.assert_allclose(
-        batch.deltas[0, labels >= 0], encode(owner, ANCHORS[labels >= 0]), atol=1e-5
-    )
     assert (batch.images.shape, batch.images.dtype) == ((1, 3, *SIZE), np.dtype(np.float32))
     assert (batch.labels.dtype, batch.deltas.dtype) == (np.dtype(np.int32), np.dtype(np.float32))
 
@@ -151,12 +144,16 @@ def test_crowds_are_ignored_where_the_picture_shows_them(tmp_path: Path, flip: f
 def test_pictures_are_read_once_while_they_fit_in_memory(
     split: CocoSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[Path] = []
-    original = loader.read_image
-    monkeypatch.setattr(loader, "read_image", lambda path: read.append(path) or original(path))
+    read: list[str] = []
+
+    def record(path: Path) -> Pixels:
+        read.append(path.stem)
+        return read_image(path)
+
+    monkeypatch.setattr(loader, "read_image", record)
     monkeypatch.setattr(loader, "CACHE_BYTES", 2 * 64 * 64 * 3)  # two pictures
     pictures = Pictures(split, SIZE, "squash")
     for _ in range(2):
         for number in range(3):
             assert pictures[number][0][0, 0, 0] == number
-    assert [path.stem for path in read] == ["0", "1", "2", "2"]
+    assert read == ["0", "1", "2", "2"]

@@ -1,0 +1,206 @@
+"""Training runs: they learn, resume exactly, and refuse what is not theirs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import searched_archs
+from nasfpn_runtime import checkpoint
+from nasfpn_runtime.config import load_recipe
+from nasfpn_runtime.data.shapes import write_shapes
+from nasfpn_runtime.errors import CheckpointError, DataError, DivergedError
+from nasfpn_runtime.evaluate import score_checkpoint
+from nasfpn_runtime.train import train
+
+TINY = [
+    "model.width=4",
+    "model.channels=8",
+    "model.stacks=1",
+    "training.batch=2",
+    "training.epochs=5",
+    "training.evaluate_every=2",
+    "training.save_every=1",
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    write_shapes(folder, train=8, val=2, test=2)
+    return folder
+
+
+def command(data: Path, out: Path) -> list[str]:
+    overrides = [part for setting in TINY for part in ("--set", setting)]
+    code = "import sys; from tools.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["train", "--arch", "nasfpn", "--recipe", "shapes"]
+    arguments += ["--data", str(data), "--out", str(out), *overrides]
+    return [sys.executable, "-c", code, *arguments]
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    file = out / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+@pytest.fixture(scope="module")
+def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole")
+    subprocess.run(command(data, out), check=True, capture_output=True)
+    return out
+
+
+def wait_for_epochs(process: subprocess.Popen[Any], out: Path, count: int) -> None:
+    limit = time.monotonic() + 300
+    while len(lines(out)) < count:
+        assert process.poll() is None
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def weights(out: Path) -> dict[str, NDArray[Any]]:
+    return checkpoint.load(out / "checkpoints" / "last.ckpt")[0]
+
+
+def test_the_loss_falls_and_every_epoch_is_logged(whole: Path) -> None:
+    log = lines(whole)
+    assert [line["epoch"] for line in log] == [1, 2, 3, 4, 5]
+    assert [line["step"] for line in log] == [4, 8, 12, 16, 20]
+    assert log[-1]["loss"] < log[0]["loss"]
+    assert ["AP" in line for line in log] == [False, True, False, True, True]
+
+
+def test_faults_of_the_data_are_told_and_listed(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "faulty"
+    shutil.copytree(data, folder)
+    file = folder / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    content["annotations"][1]["bbox"][2] = 0
+    file.write_text(json.dumps(content))
+    arguments = [*command(folder, tmp_path / "out"), "--set", "training.epochs=1"]
+    done = subprocess.run(arguments, check=True, capture_output=True, text=True)
+    assert "annotations[1]" in done.stderr
+    listed = (tmp_path / "out" / "faults.txt").read_text().splitlines()
+    assert len(listed) == 1
+    assert "annotations[1]" in listed[0]
+    assert listed[0].endswith("dropped")
+
+
+def test_ctrl_c_says_how_to_go_on_and_leaves_a_run_that_does(data: Path, tmp_path: Path) -> None:
+    with subprocess.Popen(command(data, tmp_path), stderr=subprocess.PIPE, text=True) as process:
+        wait_for_epochs(process, tmp_path, 1)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=300)
+    assert process.returncode == 130
+    assert "goes on from here: nasfpn train" in error
+    assert "Traceback" not in error
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+
+
+def test_a_killed_run_ends_with_the_weights_of_the_uninterrupted_one(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        command(data, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        wait_for_epochs(process, tmp_path, 2)
+        process.send_signal(signal.SIGKILL)
+    assert len(lines(tmp_path)) < 5
+    subprocess.run(command(data, tmp_path), check=True, capture_output=True)
+    expected, found = weights(whole), weights(tmp_path)
+    assert set(found) == set(expected)
+    assert any(name.startswith("moments.") for name in found)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert [line["loss"] for line in lines(tmp_path)] == [line["loss"] for line in lines(whole)]
+
+
+def test_a_finished_run_is_not_trained_again(whole: Path, data: Path) -> None:
+    before = (whole / "checkpoints" / "last.ckpt").read_bytes()
+    result = train(
+        load_recipe("shapes", TINY), searched_archs.load("nasfpn"), data, whole, progress=False
+    )
+    assert (whole / "checkpoints" / "last.ckpt").read_bytes() == before
+    assert result.metrics["AP"] == lines(whole)[-1]["AP"]
+
+
+def test_eval_gives_the_figures_of_the_training(whole: Path, data: Path) -> None:
+    metrics = score_checkpoint(whole / "checkpoints" / "last.ckpt", data, "val", progress=False)
+    logged = lines(whole)[-1]
+    for name in ("AP", "AP50", "AR100", "AP/circle"):
+        assert metrics[name] == pytest.approx(logged[name], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("what", "arch", "seed", "override"),
+    [
+        ("recipe", "nasfpn", 0, "training.lr=0.01"),
+        ("genome", "panet", 0, "training.batch=2"),
+        ("seed", "nasfpn", 1, "training.batch=2"),
+    ],
+)
+def test_a_folder_of_another_run_is_refused(
+    whole: Path, data: Path, what: str, arch: str, seed: int, override: str
+) -> None:
+    with pytest.raises(CheckpointError, match=f"another {what}"):
+        train(
+            load_recipe("shapes", [*TINY, override]),
+            searched_archs.load(arch),
+            data,
+            whole,
+            seed=seed,
+            progress=False,
+        )
+
+
+def test_a_truncated_or_foreign_checkpoint_is_refused(whole: Path, tmp_path: Path) -> None:
+    content = (whole / "checkpoints" / "last.ckpt").read_bytes()
+    for share in (0.0, 0.3, 0.999):
+        broken = tmp_path / f"broken{share}.ckpt"
+        broken.write_bytes(content[: int(len(content) * share)])
+        with pytest.raises(CheckpointError, match=f"broken{share}"):
+            checkpoint.load(broken)
+    import mindspore
+
+    foreign = tmp_path / "foreign.ckpt"
+    mindspore.save_checkpoint([{"name": "a", "data": mindspore.Tensor([1.0])}], str(foreign))
+    with pytest.raises(CheckpointError, match="does not say which recipe"):
+        checkpoint.load(foreign)
+
+
+def test_a_checkpoint_is_not_scored_on_other_categories(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    write_shapes(other, train=2, val=2, test=2, size=64)
+    file = other / "annotations" / "instances_val2017.json"
+    file.write_text(file.read_text().replace('"circle"', '"disc"'))
+    with pytest.raises(CheckpointError, match="disc"):
+        score_checkpoint(whole / "checkpoints" / "last.ckpt", other, "val", progress=False)
+
+
+def test_diverging_training_says_so(data: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("shapes", [*TINY, "training.lr=1e12", "training.clip=null"])
+    with pytest.raises(DivergedError, match=r"training\.lr"):
+        train(recipe, searched_archs.load("fpn"), data, tmp_path, progress=False)
+
+
+def test_a_data_set_without_validation_is_refused_before_training(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    write_shapes(folder, train=2, val=1, test=1, size=64)
+    (folder / "annotations" / "instances_val2017.json").unlink()
+    with pytest.raises(DataError, match="val"):
+        train(load_recipe("shapes", TINY), searched_archs.load("fpn"), folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
