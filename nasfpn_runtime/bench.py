@@ -35,7 +35,7 @@ def compare(side: int, rounds: int) -> dict[str, list[float]]:
 def time_steps(variant: str, side: int) -> list[float]:
     """Return the milliseconds of each of ``STEPS`` training steps on random data."""
     step = make_step(variant, side)
-    batch = _random_batch(side)
+    batch = random_batch(side)
     times = []
     for _ in range(WARMUP + STEPS):
         started = time.perf_counter()
@@ -67,7 +67,7 @@ def make_step(variant: str, side: int) -> Callable[..., Any]:
     initialise(net, 0)
     forward = DetectorWithLoss(net, DetectionLoss(4, 0.25, 1.5, 0.1, 50.0))
     if variant == "project":
-        step = TrainStep(forward, recipe.training, [0.01])
+        step = TrainStep(forward, recipe.training, [0.01] * (WARMUP + STEPS))
         step.set_train()
         return step
     forward.set_train()
@@ -83,7 +83,8 @@ def make_step(variant: str, side: int) -> Callable[..., Any]:
     return train_step  # type: ignore[no-any-return]
 
 
-def _random_batch(side: int) -> tuple[Any, Any, Any]:
+def random_batch(side: int) -> tuple[Any, Any, Any]:
+    """Return images, labels and deltas for 8 pictures of that side and 9 anchors a place."""
     from mindspore import Tensor
 
     rng = np.random.default_rng(0)
