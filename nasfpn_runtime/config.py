@@ -18,6 +18,8 @@ from typing import Any
 
 import yaml
 
+from nasfpn_runtime.anchors import anchor_grid
+from nasfpn_runtime.boxes import Boxes
 from nasfpn_runtime.data.augment import Augment
 from nasfpn_runtime.data.image import FIT_MODES, fit_size
 from nasfpn_runtime.errors import RecipeError
@@ -183,8 +185,8 @@ class Recipe:
     training: Training = field(default_factory=Training)
     detection: Detection = field(default_factory=Detection)
 
-    def shape(self, categories: int, coarsest_level: int) -> DetectorShape:
-        """Return the sizes of the detector for a data set and the genome's coarsest level."""
+    def shape(self, categories: int, levels: Sequence[int]) -> DetectorShape:
+        """Return the sizes of the detector for so many categories and a genome's levels."""
         model = self.model
         background = PRESETS[model.semantics].background
         return DetectorShape(
@@ -195,7 +197,18 @@ class Recipe:
             model.head_convs,
             classes=categories + background,
             anchors=self.anchors.octaves * len(self.anchors.ratios),
-            image=fit_size(self.data.image, 1 << coarsest_level),
+            image=self.image_size(levels),
+        )
+
+    def image_size(self, levels: Sequence[int]) -> tuple[int, int]:
+        """Return (height, width) of the network's input for a genome's levels."""
+        return fit_size(self.data.image, 1 << max(levels))
+
+    def anchor_boxes(self, levels: Sequence[int]) -> Boxes:
+        """Return the anchors of an input of :meth:`image_size` (see ``anchor_grid``)."""
+        anchors = self.anchors
+        return anchor_grid(
+            levels, self.image_size(levels), anchors.scale, anchors.octaves, anchors.ratios
         )
 
     def to_dict(self) -> dict[str, Any]:

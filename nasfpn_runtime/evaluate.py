@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nasfpn_runtime import checkpoint, coco_eval
-from nasfpn_runtime.anchors import anchor_grid
 from nasfpn_runtime.cells.detector import Detector
 from nasfpn_runtime.config import Recipe
 from nasfpn_runtime.data.coco import CocoSplit, load_split
@@ -26,7 +25,7 @@ BATCH = 8
 
 def build(recipe: Recipe, genome: Genome, categories: int) -> Detector:
     """Return the detector of a recipe and a genome for so many categories, weights zero."""
-    shape = recipe.shape(categories, int(genome.levels[-1]))
+    shape = recipe.shape(categories, genome.levels)
     return Detector(genome, shape, recipe.model.resolved_semantics())
 
 
@@ -42,11 +41,7 @@ def detect(
     net: Detector, recipe: Recipe, genome: Genome, split: CocoSplit, *, progress: bool = True
 ) -> Iterator[tuple[int, Detections]]:
     """Yield (image id, detections in stored pixels) of every picture of a split."""
-    levels = [int(level) for level in genome.levels]
-    size = recipe.shape(1, levels[-1]).image
-    anchors = anchor_grid(
-        levels, size, recipe.anchors.scale, recipe.anchors.octaves, recipe.anchors.ratios
-    )
+    size, anchors = recipe.image_size(genome.levels), recipe.anchor_boxes(genome.levels)
     pictures = Pictures(split, size, recipe.data.fit)
     background = int(recipe.model.resolved_semantics().background)
     settings = recipe.detection

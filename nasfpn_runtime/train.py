@@ -16,7 +16,6 @@ import yaml
 from tqdm import tqdm
 
 from nasfpn_runtime import checkpoint, device
-from nasfpn_runtime.anchors import anchor_grid
 from nasfpn_runtime.checkpoint import Origin
 from nasfpn_runtime.config import Recipe
 from nasfpn_runtime.data.coco import CocoSplit, check_same_categories, fault_report, load_split
@@ -116,17 +115,12 @@ class _Run:
         self.record: dict[str, Any] = {}
         categories = train_split.categories
         self.origin = Origin(recipe, genome, categories, seed, epoch=0)
-        levels = [int(level) for level in genome.levels]
-        size = recipe.shape(len(categories), levels[-1]).image
-        anchors = anchor_grid(
-            levels, size, recipe.anchors.scale, recipe.anchors.octaves, recipe.anchors.ratios
-        )
         semantics = recipe.model.resolved_semantics()
         self.loader = TrainLoader(
             train_split,
             recipe.data,
-            size,
-            anchors,
+            recipe.image_size(genome.levels),
+            recipe.anchor_boxes(genome.levels),
             recipe.matching,
             int(semantics.background),
             recipe.training.batch,

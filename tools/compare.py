@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Do what is missing in the run folder, then print the table and write it there."""
     from controllers.figures import compare_searches
     from nasfpn_runtime.config import load_recipe
+    from nasfpn_runtime.data.coco import load_split
     from tools.search import run_search
 
     recipe = load_recipe(args.recipe)
@@ -56,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
         name: [_score(genome, recipe, args.data, out / _slug(name), seed) for seed in args.seeds]
         for name, genome in genomes.items()
     }
-    table = _table(genomes, scores, recipe)
+    categories = len(load_split(args.data, "train").categories)
+    table = _table(genomes, scores, recipe, categories)
     (out / "table.md").write_text(table)
     print(f"\n{table}\n{out / 'table.md'}")
     if searches:
@@ -85,7 +87,10 @@ def _score(genome: Genome, recipe: Recipe, data: Path, out: Path, seed: int) -> 
 
 
 def _table(
-    genomes: dict[str, Genome], scores: dict[str, list[tuple[float, float]]], recipe: Recipe
+    genomes: dict[str, Genome],
+    scores: dict[str, list[tuple[float, float]]],
+    recipe: Recipe,
+    categories: int,
 ) -> str:
     """Return a Markdown table, highest mean val AP first."""
     from search_space import detector_cost
@@ -95,7 +100,7 @@ def _table(
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name in sorted(scores, key=lambda name: -_mean(scores[name], 0)):
         genome = genomes[name]
-        cost = detector_cost(genome, recipe.shape(3, int(genome.levels[-1])))
+        cost = detector_cost(genome, recipe.shape(categories, genome.levels))
         cells = [name]
         for column in (0, 1):
             values = [pair[column] for pair in scores[name]]

@@ -31,7 +31,7 @@ def test_the_defaults_are_the_published_setting() -> None:
     # Paper section 4.1 and tensorflow/tpu retinanet_nasfpn.yaml.
     recipe = load_recipe("tf-r50-7x256-640")
     assert recipe == Recipe(recipe.name, recipe.description)
-    shape = recipe.shape(90, 7)
+    shape = recipe.shape(90, (3, 4, 5, 6, 7))
     assert (shape.backbone, shape.stacks, shape.channels) == ("resnet50", 7, 256)
     assert (shape.classes, shape.anchors, shape.image) == (91, 9, (640, 640))
 

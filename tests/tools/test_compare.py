@@ -1,0 +1,43 @@
+"""The comparison: one command from data to table, done once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nasfpn_runtime.data.shapes import write_shapes
+from search_space import DetectorShape, detector_cost
+from searched_archs import load
+from tools.cli import main
+
+RECIPE = """
+model: {backbone: resnet10, width: 4, channels: 8, stacks: 1, head_convs: 0}
+data: {image: [128, 128], fit: squash}
+training: {epochs: 1, batch: 2, evaluate_every: 0, save_every: 0}
+"""
+
+
+def test_table_and_figure_from_one_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, recipe, out = tmp_path / "data", tmp_path / "tiny.yaml", tmp_path / "out"
+    write_shapes(data, train=2, val=1, test=1)
+    recipe.write_text(RECIPE)
+    argv = ["compare", "--data", str(data), "--out", str(out), "--proxy", str(recipe)]
+    argv += ["--recipe", str(recipe), "--controllers", "random", "--trials", "1"]
+    argv += ["--archs", "fpn", "--seeds", "0"]
+    assert main(argv) == 0
+    table = (out / "table.md").read_text()
+    assert table in capsys.readouterr().out
+    rows = {row.split("|")[1].strip(): row for row in table.splitlines()[2:]}
+    assert set(rows) == {"fpn", "random winner"}
+    shape = DetectorShape("resnet10", 4, 8, 1, 0, classes=4, image=(128, 128))
+    assert f"{detector_cost(load('fpn'), shape).parameters / 1e6:.2f} M" in rows["fpn"]
+    assert (out / "searches.svg").stat().st_size > 0
+    # A second call trains nothing: what it needs is in the run folder.
+    for checkpoint in out.rglob("last.ckpt"):
+        checkpoint.unlink()
+    assert main(argv) == 0
+    assert (out / "table.md").read_text() == table
+    assert not list(out.rglob("last.ckpt"))
