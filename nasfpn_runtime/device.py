@@ -1,7 +1,7 @@
 """CPU and Ascend set-up.
 
 MindSpore 2.9 and 2.10 on an AVX-512 CPU run 3x3 convolutions in oneDNN's reference kernel,
-about 150 times slower than its AVX2 kernel; :func:`guard_isa` keeps a process off it.
+many times slower than its AVX2 kernel; :func:`guard_isa` keeps a process off it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def guard_isa() -> None:
     if refused and dnnl.dnnl_get_effective_cpu_isa() & _DNNL_AVX512_BIT:
         warnings.warn(
             "MindSpore ran a convolution before nasfpn_runtime was imported, so oneDNN stays on "
-            "AVX-512, where MindSpore's 3x3 convolutions are about 150 times slower: import "
+            "AVX-512, where MindSpore's 3x3 convolutions are many times slower: import "
             f"nasfpn_runtime first, or start Python with {ISA_VARIABLE}=AVX2",
             RuntimeWarning,
             stacklevel=3,
