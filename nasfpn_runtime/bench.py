@@ -17,7 +17,7 @@ import numpy as np
 
 WARMUP, STEPS = 5, 40
 VARIANTS = ("project", "documented")
-# Image side -> overrides of a recipe: the sizes of bccd-proxy and bccd-256.
+# Image side -> recipe of that size.
 SIZES = {128: "bccd-proxy", 256: "bccd-256"}
 
 

@@ -188,7 +188,7 @@ class Recipe:
     def shape(self, categories: int, levels: Sequence[int]) -> DetectorShape:
         """Return the sizes of the detector for so many categories and a genome's levels."""
         model = self.model
-        background = PRESETS[model.semantics].background
+        background = model.resolved_semantics().background
         return DetectorShape(
             model.backbone,
             model.width,
@@ -213,7 +213,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain lists, mappings and numbers; see :func:`from_dict`."""
-        plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_plain(asdict(self))))
+        plain: dict[str, Any] = _plain(asdict(self))
         return plain
 
 

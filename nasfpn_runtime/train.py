@@ -165,9 +165,8 @@ class _Run:
 
     def _resume(self) -> None:
         arrays, found = checkpoint.load(self.last)
-        expected = replace(self.origin, epoch=found.epoch, best_ap=found.best_ap)
         for name in ("recipe", "genome", "categories", "seed"):
-            if getattr(found, name) != getattr(expected, name):
+            if getattr(found, name) != getattr(self.origin, name):
                 raise CheckpointError(
                     f"{self.out} holds a run of another {name}: give the settings it was started "
                     f"with (config.yaml, genome.json) to go on, or another --out"

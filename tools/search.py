@@ -157,9 +157,10 @@ def _report(study: Study, out: Path) -> None:
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     draw_search(study.get_trials(deepcopy=False), figures / "search.svg")
-    draw_genome(load_genome(best), figures / "best.svg")
+    genome = load_genome(best)
+    draw_genome(genome, figures / "best.svg")
     print(f"\nbest value  {study.best_value:.4f} (trial {study.best_trial.number})")
-    for cell in load_genome(best).cells:
+    for cell in genome.cells:
         print(f"  {cell.level}  {cell.op:9}  {', '.join(map(str, cell.inputs))}")
     for name, path in (
         ("genome", best),
