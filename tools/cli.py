@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import signal
 import sys
@@ -41,11 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code: int = COMMANDS[args.command].run(args)
+        sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         again = shlex.join(["nasfpn", *(sys.argv[1:] if argv is None else argv)])
         print(f"\nStopped. The same command goes on from here: {again}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
         if not isinstance(error, user_errors()):
             raise

@@ -26,7 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--controller", default="ppo", help="ppo, random, evolution, local-search, tpe or nsga2")
     add("--trials", type=int, default=60, help="genomes to train, earlier runs included")
     add("--seed", type=int, default=0, help="of the controller and of every training")
-    add("--set", dest="overrides", action="append", default=[], metavar="A.B=C")
+    add(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="A.B=C",
+        help="override a setting of the recipe, such as training.epochs=10",
+    )
     add("--timeout", type=float, metavar="SECONDS", help="a genome that takes longer has failed")
     add("--storage", metavar="URL", help="Optuna storage instead of DIR/study.journal")
     add("--device", default="CPU", choices=("CPU", "Ascend"), help="of the trainings")

@@ -113,3 +113,15 @@ def test_the_installed_command_runs() -> None:
     command = Path(sys.executable).with_name("nasfpn")
     done = subprocess.run([command, "archs"], capture_output=True, text=True, check=True)
     assert "nasfpn" in done.stdout
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    code = "import sys; from tools.cli import main; sys.exit(main(['archs']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
