@@ -56,16 +56,16 @@ def make_step(variant: str, side: int) -> Callable[..., Any]:
     import searched_archs
     from nasfpn_runtime.config import load_recipe
     from nasfpn_runtime.device import set_device
-    from nasfpn_runtime.evaluate import build
     from nasfpn_runtime.init import initialise
     from nasfpn_runtime.losses import DetectionLoss
+    from nasfpn_runtime.networks import build_detector
     from nasfpn_runtime.step import DetectorWithLoss, TrainStep
 
     set_device("CPU")
     recipe = load_recipe(SIZES[side], ["training.clip=null", "training.weight_decay=0.0"])
-    net = build(recipe, searched_archs.load("nasfpn"), 3)
+    net = build_detector(recipe, searched_archs.load("nasfpn"), 3)
     initialise(net, 0)
-    forward = DetectorWithLoss(net, DetectionLoss(4, 0.25, 1.5, 0.1, 50.0))
+    forward = DetectorWithLoss(net, DetectionLoss(4, recipe.loss))
     if variant == "project":
         step = TrainStep(forward, recipe.training, [0.01] * (WARMUP + STEPS))
         step.set_train()

@@ -6,14 +6,60 @@ A box is (x1, y1, x2, y2) in pixels, float32; its width is ``x2 - x1``.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nasfpn_runtime.errors import RecipeError
+
 Boxes = NDArray[np.float32]
 
-# A 16 px anchor may grow to 1000 px (tensorflow/tpu box_utils.py, BBOX_XFORM_CLIP).
+# A 16 px anchor may grow to 1000 px (tensorflow/tpu box_utils.py, BBOX_XFORM_CLIP;
+# mmdetection delta_xywh_bbox_coder.py, wh_ratio_clip).
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
+
+# Least and greatest logarithm of a ratio of sides that decoding lets pass.
+CLIPS = {
+    "growth": (-math.inf, MAX_LOG_SCALE),
+    "both": (-MAX_LOG_SCALE, MAX_LOG_SCALE),
+    "none": (-math.inf, math.inf),
+}
+
+# Places of (y, x, h, w) in each order.
+ORDERS = {"yxhw": [0, 1, 2, 3], "xywh": [1, 0, 3, 2]}
+
+
+@dataclass(frozen=True)
+class BoxCode:
+    """How four offsets from an anchor say a box (see :func:`encode`).
+
+    Attributes:
+        order: ``yxhw`` (tensorflow/tpu ``faster_rcnn_box_coder.py``, model zoo
+            ``box_utils.py``) or ``xywh`` (mmdetection ``delta_xywh_bbox_coder.py``).
+        variances: what offsets of centres, and logarithms of sides, are divided by.
+        clip: whether decoding bounds how much a box may grow (``growth``, TF), grow and
+            shrink (``both``, mmdetection), or neither (``none``, model zoo).
+
+    Raises:
+        RecipeError: a value is out of range.
+    """
+
+    order: str = "yxhw"
+    variances: tuple[float, float] = (1.0, 1.0)
+    clip: str = "growth"
+
+    def __post_init__(self) -> None:
+        for name, choices in (("order", ORDERS), ("clip", CLIPS)):
+            if getattr(self, name) not in choices:
+                raise RecipeError(
+                    f"{name} is one of {', '.join(choices)}, got {getattr(self, name)!r}"
+                )
+        if len(self.variances) != 2 or min(self.variances) <= 0:
+            raise RecipeError(f"variances is two above 0, got {self.variances!r}")
+
+
+TF_CODE = BoxCode()
 
 
 def area(boxes: Boxes) -> NDArray[np.float32]:
@@ -37,28 +83,31 @@ def iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def encode(boxes: Boxes, anchors: Boxes) -> NDArray[np.float32]:
-    """Return (n, 4) offsets (ty, tx, th, tw) that :func:`decode` turns into the boxes.
+def encode(boxes: Boxes, anchors: Boxes, code: BoxCode = TF_CODE) -> NDArray[np.float32]:
+    """Return (n, 4) offsets that :func:`decode` turns into the boxes.
 
-    Offsets of centres in anchor sides and logarithms of the ratio of sides, without
-    variances (Faster R-CNN, section 3.1.2; order of tensorflow/tpu). Box i belongs to
-    anchor i; all sides are positive.
+    Offsets of centres in anchor sides and logarithms of the ratio of sides (Faster R-CNN,
+    section 3.1.2), in the order and units of ``code``. Box i belongs to anchor i; all sides
+    are positive.
     """
     size, anchor_size = boxes[:, 2:] - boxes[:, :2], anchors[:, 2:] - anchors[:, :2]
     shift = (boxes[:, :2] + boxes[:, 2:] - anchors[:, :2] - anchors[:, 2:]) / 2
-    offset, stretch = shift / anchor_size, np.log(size / anchor_size)
-    return np.concatenate([offset[:, ::-1], stretch[:, ::-1]], axis=1)
+    offset = shift / anchor_size / np.float32(code.variances[0])
+    stretch = np.log(size / anchor_size) / np.float32(code.variances[1])
+    yxhw: NDArray[np.float32] = np.concatenate([offset[:, ::-1], stretch[:, ::-1]], axis=1)
+    return yxhw[:, ORDERS[code.order]]
 
 
-def decode(deltas: NDArray[np.float32], anchors: Boxes, clip: float = MAX_LOG_SCALE) -> Boxes:
-    """Return (n, 4) boxes from offsets (ty, tx, th, tw) of :func:`encode`.
-
-    Args:
-        clip: upper bound of th and tw, so that an untrained net does not overflow.
-    """
+def decode(deltas: NDArray[np.float32], anchors: Boxes, code: BoxCode = TF_CODE) -> Boxes:
+    """Return (n, 4) boxes from the offsets of :func:`encode`, bounded as ``code`` says."""
+    yxhw = deltas[:, ORDERS[code.order]]
     anchor_size = anchors[:, 2:] - anchors[:, :2]
-    centre = (anchors[:, :2] + anchors[:, 2:]) / 2 + deltas[:, 1::-1] * anchor_size
-    half = np.exp(np.minimum(deltas[:, :1:-1], np.float32(clip))) * anchor_size / 2
+    offset = yxhw[:, 1::-1] * np.float32(code.variances[0])
+    stretch = yxhw[:, :1:-1] * np.float32(code.variances[1])
+    low, high = (np.float32(bound) for bound in CLIPS[code.clip])
+    centre = (anchors[:, :2] + anchors[:, 2:]) / 2 + offset * anchor_size
+    with np.errstate(over="ignore"):  # an untrained network, unbounded: an endless box
+        half = np.exp(np.clip(stretch, low, high)) * anchor_size / 2
     return np.concatenate([centre - half, centre + half], axis=1)
 
 

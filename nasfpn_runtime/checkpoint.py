@@ -25,7 +25,7 @@ from search_space.genome import Genome
 from search_space.rules import GenomeError
 
 ENTRY = "nasfpn"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,11 @@ def load(path: Path) -> tuple[dict[str, NDArray[Any]], Origin]:
 def _origin(text: str, path: Path) -> Origin:
     try:
         content = json.loads(text)
-        if content["version"] != VERSION:
+        if content["version"] not in (1, VERSION):
             raise CheckpointError(f"{path} has version {content['version']}, not {VERSION}")
+        recipe = content["recipe"] if content["version"] == VERSION else _upgrade(content["recipe"])
         return Origin(
-            from_dict(content["recipe"], str(path)),
+            from_dict(recipe, str(path)),
             from_json(json.dumps(content["genome"])),
             tuple(content["categories"]),
             content["seed"],
@@ -103,6 +104,14 @@ def _origin(text: str, path: Path) -> Origin:
         )
     except (json.JSONDecodeError, KeyError, TypeError, GenomeError, RecipeError) as error:
         raise CheckpointError(f"{path} has a broken description: {error}") from None
+
+
+def _upgrade(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe of version 1, whose semantics had other constants of batch norm."""
+    model = {"norm_epsilon": 1e-4, **recipe["model"]}
+    if model["norm_momentum"] is None:
+        model["norm_momentum"] = 0.997
+    return {**recipe, "model": model}
 
 
 def restore(net: nn.Cell, arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
@@ -122,6 +131,10 @@ def restore(net: nn.Cell, arrays: Mapping[str, NDArray[Any]], path: Path) -> Non
             f"{path} is of another network: {len(wrong)} parameters are missing or have another "
             f"shape, {wrong[0]} first"
         )
-    for parameter in parameters:
-        value = np.ascontiguousarray(arrays[parameter.name])
-        parameter.set_data(Tensor(value, parameter.dtype))
+    assign({parameter.name: parameter for parameter in parameters}, arrays)
+
+
+def assign(parameters: Mapping[str, Parameter], arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Set parameters by name; names and shapes fit."""
+    for name, parameter in parameters.items():
+        parameter.set_data(Tensor(np.ascontiguousarray(arrays[name]), parameter.dtype))

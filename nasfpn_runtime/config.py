@@ -1,8 +1,7 @@
 """Recipes: everything a training run depends on besides genome, data and seed.
 
-A recipe is a YAML file with one mapping per section below. What it leaves out has the
-default written here, which is that of tensorflow/tpu models/official/detection at 7dc921f
-(configs/retinanet_config.py, base_config.py) wherever that has the setting.
+A recipe is a YAML file with one mapping per section of :class:`Recipe`. What it leaves out
+has the default written here or in ``sections``.
 """
 
 from __future__ import annotations
@@ -16,15 +15,32 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
-from nasfpn_runtime.anchors import anchor_grid
-from nasfpn_runtime.boxes import Boxes
-from nasfpn_runtime.data.augment import Augment
-from nasfpn_runtime.data.image import FIT_MODES, fit_size
+from nasfpn_runtime.anchors import anchor_grid, anchor_levels
+from nasfpn_runtime.boxes import BoxCode, Boxes
+from nasfpn_runtime.data.image import fit_size
 from nasfpn_runtime.errors import RecipeError
+from nasfpn_runtime.sections import Anchors, Data, Detection, Loss, Matching, Training, check
 from nasfpn_runtime.semantics import PRESETS, Semantics
 from search_space.shape import DetectorShape
+
+__all__ = [
+    "RECIPES",
+    "Anchors",
+    "Data",
+    "Detection",
+    "Loss",
+    "Matching",
+    "Model",
+    "Recipe",
+    "Training",
+    "from_dict",
+    "load_recipe",
+    "names",
+]
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -37,11 +53,16 @@ class Model:
         semantics: a name of ``semantics.PRESETS``.
         norm_momentum: share of old batch-norm statistics kept at a step; None for the
             value of the semantics, which suits runs of many thousand steps.
+        norm_epsilon: added to the variance in every batch norm; None for the values of the
+            semantics.
+        categories: number of object categories where no data set says it.
         backbone, width, channels, stacks, head_convs: see ``DetectorShape``.
     """
 
     semantics: str = "tf"
     norm_momentum: float | None = None
+    norm_epsilon: float | None = None
+    categories: int = 80
     backbone: str = "resnet50"
     width: int = 64
     channels: int = 256
@@ -51,124 +72,22 @@ class Model:
     def __post_init__(self) -> None:
         if self.semantics not in PRESETS:
             raise RecipeError(f"semantics is one of {', '.join(PRESETS)}, got {self.semantics!r}")
-        _check(self, "norm_momentum", lambda v: v is None or 0 <= v < 1, "from 0 to below 1")
+        check(self, "norm_momentum", lambda v: v is None or 0 <= v < 1, "from 0 to below 1")
+        check(self, "norm_epsilon", lambda v: v is None or v > 0, "above 0")
+        check(self, "categories", lambda v: v > 0, "above 0")
         try:
             DetectorShape(self.backbone, self.width, self.channels, self.stacks, self.head_convs)
         except ValueError as error:
             raise RecipeError(str(error)) from None
 
     def resolved_semantics(self) -> Semantics:
-        """Return the numerics with this recipe's batch-norm momentum."""
-        preset = PRESETS[self.semantics]
-        if self.norm_momentum is None:
-            return preset
-        return replace(preset, norm_momentum=self.norm_momentum)
-
-
-@dataclass(frozen=True)
-class Anchors:
-    """See ``anchors.anchor_grid``: side of the smallest square anchor in strides, and shapes."""
-
-    scale: float = 4.0
-    octaves: int = 3
-    ratios: tuple[float, ...] = (1.0, 2.0, 0.5)
-
-    def __post_init__(self) -> None:
-        _check(self, "scale", lambda v: v > 0, "above 0")
-        _check(self, "octaves", lambda v: v > 0, "above 0")
-        _check(self, "ratios", lambda v: v and all(r > 0 for r in v), "one or more above 0")
-
-
-@dataclass(frozen=True)
-class Data:
-    """Size of the network's input (height, width), how pictures are fitted, what is varied."""
-
-    image: tuple[int, int] = (640, 640)
-    fit: str = "letterbox"
-    augment: Augment = field(default_factory=lambda: Augment(hflip=0.5, scale=(0.8, 1.2)))
-
-    def __post_init__(self) -> None:
-        _check(self, "image", lambda v: len(v) == 2 and min(v) > 0, "(height, width) above 0")
-        _check(self, "fit", lambda v: v in FIT_MODES, f"one of {', '.join(FIT_MODES)}")
-
-
-@dataclass(frozen=True)
-class Matching:
-    """IoU from which an anchor is positive, and below which it is background."""
-
-    positive: float = 0.5
-    negative: float = 0.5
-
-    def __post_init__(self) -> None:
-        _check(self, "positive", lambda v: 0 < v <= 1, "above 0, at most 1")
-        _check(self, "negative", lambda v: 0 <= v <= self.positive, "from 0 to positive")
-
-
-@dataclass(frozen=True)
-class Loss:
-    """See ``losses.DetectionLoss``."""
-
-    alpha: float = 0.25
-    gamma: float = 1.5
-    huber_delta: float = 0.1
-    box_weight: float = 50.0
-
-    def __post_init__(self) -> None:
-        _check(self, "alpha", lambda v: 0 < v < 1, "between 0 and 1")
-        _check(self, "gamma", lambda v: v >= 0, "0 or more")
-        _check(self, "huber_delta", lambda v: v > 0, "above 0")
-        _check(self, "box_weight", lambda v: v > 0, "above 0")
-
-
-@dataclass(frozen=True)
-class Training:
-    """Length, optimiser and housekeeping of a run.
-
-    Attributes:
-        epochs, batch: passes over the data, pictures per step.
-        schedule: ``cosine`` to 0, or ``step`` by a tenth at two thirds and eight ninths.
-        lr: learning rate after warm-up.
-        warmup_epochs: linear from a twelfth of ``lr``.
-        momentum, weight_decay: SGD; decay on convolution kernels only.
-        clip: largest global gradient norm, None for no clipping.
-        evaluate_every, save_every: in epochs; 0 for only after the last one.
-    """
-
-    epochs: int = 50
-    batch: int = 64
-    schedule: str = "step"
-    lr: float = 0.08
-    warmup_epochs: float = 0.3
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    clip: float | None = None
-    evaluate_every: int = 1
-    save_every: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "lr"):
-            _check(self, name, lambda v: v > 0, "above 0")
-        for name in ("warmup_epochs", "weight_decay", "evaluate_every", "save_every"):
-            _check(self, name, lambda v: v >= 0, "0 or more")
-        _check(self, "schedule", lambda v: v in ("cosine", "step"), "cosine or step")
-        _check(self, "momentum", lambda v: 0 <= v < 1, "from 0 to below 1")
-        _check(self, "clip", lambda v: v is None or v > 0, "above 0 or null")
-
-
-@dataclass(frozen=True)
-class Detection:
-    """See ``postprocess.detections``."""
-
-    score: float = 0.05
-    iou: float = 0.5
-    pre_nms: int = 5000
-    maximum: int = 100
-
-    def __post_init__(self) -> None:
-        for name in ("score", "iou"):
-            _check(self, name, lambda v: 0 <= v <= 1, "from 0 to 1")
-        for name in ("pre_nms", "maximum"):
-            _check(self, name, lambda v: v > 0, "above 0")
+        """Return the numerics with this recipe's constants of batch norm."""
+        semantics = PRESETS[self.semantics]
+        if self.norm_momentum is not None:
+            semantics = replace(semantics, norm_momentum=self.norm_momentum)
+        if (epsilon := self.norm_epsilon) is not None:
+            semantics = replace(semantics, norm_epsilon=epsilon, backbone_epsilon=epsilon)
+        return semantics
 
 
 @dataclass(frozen=True)
@@ -179,6 +98,7 @@ class Recipe:
     description: str = ""
     model: Model = field(default_factory=Model)
     anchors: Anchors = field(default_factory=Anchors)
+    box_code: BoxCode = field(default_factory=BoxCode)
     data: Data = field(default_factory=Data)
     matching: Matching = field(default_factory=Matching)
     loss: Loss = field(default_factory=Loss)
@@ -188,28 +108,40 @@ class Recipe:
     def shape(self, categories: int, levels: Sequence[int]) -> DetectorShape:
         """Return the sizes of the detector for so many categories and a genome's levels."""
         model = self.model
-        background = model.resolved_semantics().background
+        semantics = model.resolved_semantics()
         return DetectorShape(
             model.backbone,
             model.width,
             model.channels,
             model.stacks,
             model.head_convs,
-            classes=categories + background,
+            classes=categories + semantics.background,
             anchors=self.anchors.octaves * len(self.anchors.ratios),
             image=self.image_size(levels),
+            layers=semantics.layers,
         )
 
     def image_size(self, levels: Sequence[int]) -> tuple[int, int]:
         """Return (height, width) of the network's input for a genome's levels."""
         return fit_size(self.data.image, 1 << max(levels))
 
-    def anchor_boxes(self, levels: Sequence[int]) -> Boxes:
-        """Return the anchors of an input of :meth:`image_size` (see ``anchor_grid``)."""
-        anchors = self.anchors
-        return anchor_grid(
-            levels, self.image_size(levels), anchors.scale, anchors.octaves, anchors.ratios
-        )
+    def anchor_boxes(
+        self,
+        levels: Sequence[int],
+        image: tuple[int, int] | None = None,
+        *,
+        normalised: bool = False,
+    ) -> Boxes:
+        """Return the anchors of an input, by default of :meth:`image_size` (``anchor_grid``)."""
+        image = image or self.image_size(levels)
+        return anchor_grid(levels, image, **asdict(self.anchors), normalised=normalised)
+
+    def anchor_levels(
+        self, levels: Sequence[int], image: tuple[int, int] | None = None
+    ) -> NDArray[np.intp]:
+        """Return the level of each of :meth:`anchor_boxes`."""
+        per_cell = self.anchors.octaves * len(self.anchors.ratios)
+        return anchor_levels(levels, image or self.image_size(levels), per_cell)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as plain lists, mappings and numbers; see :func:`from_dict`."""
@@ -311,12 +243,6 @@ def _convert(kind: Any, value: object, path: str, place: str) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise RecipeError(f"{path} is of type {kind.__name__}, got {value!r} (at {place})")
     return value
-
-
-def _check(section: Any, name: str, holds: typing.Callable[[Any], Any], rule: str) -> None:
-    value = getattr(section, name)
-    if not holds(value):
-        raise RecipeError(f"{name} is {rule}, got {value!r}")
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

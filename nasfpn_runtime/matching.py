@@ -2,54 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.boxes import Boxes, area, encode, intersection
+from nasfpn_runtime.boxes import TF_CODE, BoxCode, Boxes, area, encode, intersection
+from nasfpn_runtime.sections import Matching
 
 BACKGROUND, IGNORED = -1, -2
+
+
+class _Claim(NamedTuple):
+    overlap: float
+    box: int
+    anchor: int
+
+
+# The claim with the greatest key gets the anchor.
+_STRENGTH: dict[str, Callable[[_Claim], tuple[float, int]]] = {
+    "higher": lambda claim: (claim.overlap, -claim.box),
+    "first": lambda claim: (0, -claim.box),
+    "last": lambda claim: (0, claim.box),
+}
 
 
 def match(
     anchors: Boxes,
     boxes: Boxes,
     labels: NDArray[np.int32],
+    rule: Matching,
     *,
-    positive: float = 0.5,
-    negative: float = 0.5,
-    force: bool = True,
+    code: BoxCode = TF_CODE,
     crowd: Boxes | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return per anchor its class, (A,) int32, and its target offsets, (A, 4) float32.
 
     An anchor belongs to the box it overlaps most (the first of equals): positive if
-    their IoU is at least ``positive``, :data:`BACKGROUND` if it is below ``negative``,
-    :data:`IGNORED` between. Offsets are those of ``encode``; zeros unless positive.
+    their IoU reaches ``rule.positive``, :data:`BACKGROUND` if it does not reach
+    ``rule.negative``, :data:`IGNORED` between. Besides, every box claims the anchor it
+    overlaps most (the first of equals, or all of them with ``rule.ties``), whatever its IoU
+    and whichever box that anchor overlaps more; ``rule.contested`` says which box gets an
+    anchor that several claim, and among equal IoUs it is the first. A box that overlaps no
+    anchor claims none, where TF and the model zoo give it anchor 0 and mmdetection all.
+    Offsets are those of ``encode``; zeros unless positive.
+
+    Sources: tensorflow/tpu ``argmax_matcher.py`` (positive 0.5, first), mmdetection
+    ``max_iou_assigner.py`` (ties, last), model zoo ``box_utils.py`` (strict, first).
 
     Args:
-        anchors: (A, 4) xyxy px.
-        boxes: (n, 4) xyxy px, each with a positive area.
+        anchors: (A, 4) xyxy, in pixels or in shares of the input's sides.
+        boxes: (n, 4) xyxy, likewise, each with a positive area.
         labels: (n,) classes from 0.
-        force: every box also claims the anchor it overlaps most (the first of equals),
-            whatever its IoU and whichever box that anchor overlaps more. Of two boxes
-            that claim one anchor the higher IoU gets it, the first box on a tie, where
-            tensorflow/tpu ``argmax_matcher.py`` always takes the first. A box that
-            overlaps no anchor claims none, where TF gives it anchor 0.
         crowd: (m, 4) regions of uncounted objects: an anchor that is not positive and
             has half its area or more inside one of them is ignored.
-
-    Raises:
-        ValueError: ``negative`` is above ``positive``.
     """
-    if negative > positive:
-        raise ValueError(f"negative is at most positive ({positive}), got {negative}")
-    best, owner, claims = _best_boxes(anchors, boxes)
-    is_positive = best >= positive
-    if force:
-        for anchor, box in claims:
-            owner[anchor], is_positive[anchor] = box, True
+    best, owner, claims = _best_boxes(anchors, boxes, rule.ties)
+    reaches = np.greater if rule.strict else np.greater_equal
+    is_positive = reaches(best, np.float32(rule.positive))
+    for claim in sorted(claims, key=_STRENGTH[rule.contested]):
+        owner[claim.anchor], is_positive[claim.anchor] = claim.box, True
     found = np.full(len(anchors), BACKGROUND, dtype=np.int32)
-    found[best >= negative] = IGNORED
+    found[reaches(best, np.float32(rule.negative))] = IGNORED
     if crowd is not None and len(crowd):
         covered = intersection(anchors, crowd).max(axis=1)
         found[covered >= area(anchors) / 2] = IGNORED
@@ -57,14 +72,14 @@ def match(
     if len(boxes):
         matched = owner[is_positive]
         found[is_positive] = labels[matched]
-        deltas[is_positive] = encode(boxes[matched], anchors[is_positive])
+        deltas[is_positive] = encode(boxes[matched], anchors[is_positive], code)
     return found, deltas
 
 
 def _best_boxes(
-    anchors: Boxes, boxes: Boxes
-) -> tuple[NDArray[np.float32], NDArray[np.intp], list[tuple[int, int]]]:
-    """Return per anchor its best IoU and box, and the (anchor, box) claims, weak ones first."""
+    anchors: Boxes, boxes: Boxes, ties: bool
+) -> tuple[NDArray[np.float32], NDArray[np.intp], list[_Claim]]:
+    """Return per anchor its best IoU and box, and the claims in the order of the boxes."""
     x1, y1, x2, y2 = np.ascontiguousarray(anchors.T)
     anchor_area, box_area = area(anchors), area(boxes)
     zero = np.float32(0)
@@ -79,7 +94,9 @@ def _best_boxes(
         overlap = shared / (anchor_area + box_area[index] - shared)
         owner[overlap > best] = index
         np.maximum(best, overlap, out=best)
-        anchor = int(overlap.argmax())
-        if overlap[anchor] > 0:
-            claims.append((float(overlap[anchor]), -index, anchor))
-    return best, owner, [(anchor, -box) for _, box, anchor in sorted(claims)]
+        first = int(overlap.argmax())
+        most = float(overlap[first])
+        if most > 0:
+            claimed = np.flatnonzero(overlap == overlap[first]).tolist() if ties else [first]
+            claims += [_Claim(most, index, anchor) for anchor in claimed]
+    return best, owner, claims

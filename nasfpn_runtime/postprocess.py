@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.boxes import Boxes, clip_boxes, decode, iou
+from nasfpn_runtime.boxes import TF_CODE, BoxCode, Boxes, clip_boxes, decode, iou
+from nasfpn_runtime.data.image import Placement
+from nasfpn_runtime.sections import Detection
 
 _BLOCK = 512  # candidates looked at together: most runs end in the first block
 
@@ -34,49 +36,64 @@ def detections(
     scores: NDArray[np.float32],
     deltas: NDArray[np.float32],
     anchors: Boxes,
-    *,
-    image: tuple[int, int],
-    score: float = 0.05,
-    iou: float = 0.5,
-    pre_nms: int = 5000,
-    maximum: int = 100,
+    levels: NDArray[np.intp],
+    placement: Placement,
+    rule: Detection,
+    code: BoxCode = TF_CODE,
 ) -> Detections:
-    """Return the detections of one image: per-class non-maximum suppression.
+    """Return the detections of one picture, in stored pixels: per-class suppression.
 
-    Candidates are the (anchor, class) pairs whose score is above ``score``, the
-    ``pre_nms`` best of each class over all levels. From the best score down, one is
-    kept unless a kept one of its class overlaps it by more than ``iou``. Equal scores
-    rank by class, then by anchor. The defaults are those of tensorflow/tpu.
+    Candidates are the (anchor, class) pairs whose score is above ``rule.score``, the
+    ``rule.pre_nms`` best of each class, or level, among them. From the best score down, one
+    is kept unless a kept one of its class overlaps it by more than ``rule.iou``, until there
+    are ``rule.maximum``. Equal scores rank by class, then by anchor; the sorts of
+    mmdetection and the model zoo leave their order open. Boxes are clipped to the picture;
+    those left without area are dropped, unless a box includes its last pixel.
+
+    Sources: tensorflow/tpu ``postprocess_ops.py``; mmdetection ``base_dense_head.py`` and
+    ``utils/misc.py``; model zoo ``eval.py``.
 
     Args:
         scores: (A, K) after the sigmoid.
         deltas: (A, 4) offsets as in ``decode``.
-        anchors: (A, 4) xyxy px.
-        image: (height, width) that boxes are clipped to, in px; for a letterboxed
-            picture that of the picture in it. Boxes left without area are dropped.
-        maximum: most detections, all classes together.
+        anchors: (A, 4) xyxy px of the network's input.
+        levels: (A,) the anchors' levels.
+        placement: where the picture lies in the input.
     """
     by_class = scores.T
-    labels, index = np.nonzero(by_class > score)
+    labels, index = np.nonzero(by_class > rule.score)
     ranked = scores[index, labels]
     order = np.argsort(-ranked, kind="stable")  # nonzero ran by class, then anchor
-    order = order[_rank_in_class(labels[order]) < pre_nms]
+    if rule.pre_nms is not None:
+        group = levels[index] if rule.pre_nms_per_level else labels
+        order = order[_rank_in_group(group[order]) < rule.pre_nms]
     labels, index, ranked = labels[order], index[order], ranked[order]
-    boxes = clip_boxes(decode(deltas[index], anchors[index]), image)
-    solid = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    boxes, labels, ranked = boxes[solid], labels[solid], ranked[solid]
-    kept = suppress(boxes, labels, iou, maximum)
+    boxes = decode(deltas[index], anchors[index], code)
+    boxes = placement.inverse(clip_boxes(boxes, (placement.height, placement.width)))
+    if not rule.inclusive:
+        solid = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        boxes, labels, ranked = boxes[solid], labels[solid], ranked[solid]
+    kept = suppress(boxes, labels, rule)
     return Detections(boxes[kept], ranked[kept], labels[kept].astype(np.int32))
 
 
-def suppress(
-    boxes: Boxes, labels: NDArray[np.int_], threshold: float, maximum: int
-) -> NDArray[np.intp]:
-    """Return the indices that greedy per-class suppression keeps, ``maximum`` at most.
+def suppress(boxes: Boxes, labels: NDArray[np.int_], rule: Detection) -> NDArray[np.intp]:
+    """Return the indices that greedy per-class suppression keeps.
 
     Boxes come best first. The order runs over all classes together, which keeps the
-    same ones as a run per class and can stop at ``maximum``.
+    same ones as a run per class and can stop at the maximum of a picture.
     """
+    if rule.inclusive:
+        boxes = boxes + np.array([0, 0, 1, 1], dtype=boxes.dtype)
+    if not rule.maximum_per_class:
+        return _suppress(boxes, labels, rule.iou, rule.maximum)
+    kept = _suppress(boxes, labels, rule.iou, len(boxes))
+    return kept[_rank_in_group(labels[kept]) < rule.maximum]
+
+
+def _suppress(
+    boxes: Boxes, labels: NDArray[np.int_], threshold: float, maximum: int
+) -> NDArray[np.intp]:
     kept = np.empty(0, dtype=np.intp)
     for start in range(0, len(boxes), _BLOCK):
         if len(kept) >= maximum:
@@ -102,10 +119,10 @@ def _beaten(
     return same_class & (iou(boxes[kept], boxes[others]) > threshold)
 
 
-def _rank_in_class(labels: NDArray[np.int_]) -> NDArray[np.intp]:
-    """Return, for each entry, how many entries of its class come before it."""
-    by_class = np.argsort(labels, kind="stable")
-    starts = np.concatenate([[0], np.bincount(labels).cumsum()])
-    rank = np.empty(len(labels), dtype=np.intp)
-    rank[by_class] = np.arange(len(labels)) - starts[labels[by_class]]
+def _rank_in_group(groups: NDArray[np.int_]) -> NDArray[np.intp]:
+    """Return, for each entry, how many entries of its group come before it."""
+    by_group = np.argsort(groups, kind="stable")
+    starts = np.concatenate([[0], np.bincount(groups).cumsum()])
+    rank = np.empty(len(groups), dtype=np.intp)
+    rank[by_group] = np.arange(len(groups)) - starts[groups[by_group]]
     return rank

@@ -19,15 +19,19 @@ from nasfpn_runtime import checkpoint, device
 from nasfpn_runtime.checkpoint import Origin
 from nasfpn_runtime.config import Recipe
 from nasfpn_runtime.data.coco import CocoSplit, check_same_categories, fault_report, load_split
-from nasfpn_runtime.data.loader import TrainLoader
-from nasfpn_runtime.errors import CheckpointError, DivergedError
-from nasfpn_runtime.evaluate import build, score
+from nasfpn_runtime.data.loader import Pictures, TrainLoader
+from nasfpn_runtime.errors import CheckpointError, DivergedError, RecipeError
+from nasfpn_runtime.evaluate import score
+from nasfpn_runtime.finetune import Init, Started, freeze, start_from
 from nasfpn_runtime.init import initialise
 from nasfpn_runtime.losses import DetectionLoss
+from nasfpn_runtime.networks import build_detector
 from nasfpn_runtime.schedule import learning_rates
 from nasfpn_runtime.step import DetectorWithLoss, TrainStep, as_tensor
 from search_space.codec import save_genome
 from search_space.genome import Genome
+
+PROGRESS = ("epoch", "step", "loss", "lr", "seconds")  # of a line of metrics.jsonl
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,12 @@ class TrainResult:
         metrics: COCO's figures on the validation split after the last epoch.
         best_ap: highest AP of any evaluation.
         last, best: checkpoints after the last epoch and of that AP.
-        seconds: of this call.
     """
 
     metrics: dict[str, float]
     best_ap: float
     last: Path
     best: Path
-    seconds: float
 
 
 def train(
@@ -57,6 +59,7 @@ def train(
     seed: int = 0,
     target: str = "CPU",
     progress: bool = True,
+    init: Init | None = None,
 ) -> TrainResult:
     """Train on the ``train`` split of ``data`` and score on its ``val`` split.
 
@@ -69,31 +72,36 @@ def train(
     Args:
         target: ``CPU`` or ``Ascend``.
         progress: show progress bars on standard error.
+        init: weights to start from (see ``finetune.start_from``); a run that goes on does
+            not read them again.
 
     Raises:
         DataError: the data set cannot be used.
-        CheckpointError: ``out`` holds a run of another recipe, genome, data or seed.
+        RecipeError: stages are frozen that would have random weights.
+        CheckpointError: ``out`` holds a run of another recipe, genome, data or seed, or
+            ``init`` does not fit.
         DivergedError: the loss is no longer a number.
     """
-    started = time.monotonic()
     device.set_device(target)
     splits = load_split(data, "train"), load_split(data, "val")
     check_same_categories(*splits)
     if progress:
         _report_faults(splits)
     run = _Run(recipe, genome, splits[0], splits[1], out, seed)
+    started = run.begin(init)
+    if progress and started is not None:
+        tqdm.write(started.report(), file=sys.stderr)
     with _bar(run, progress) as bar:
         for epoch in range(run.origin.epoch, recipe.training.epochs):
             run.train_epoch(epoch, bar)
             if _due(epoch, recipe.training.evaluate_every, recipe.training.epochs):
                 run.evaluate(progress)
+            run.log()  # before the checkpoint: resuming drops lines it is behind of
             if _due(epoch, recipe.training.save_every, recipe.training.epochs):
                 checkpoint.save(run.last, run.step, run.origin)
-            run.log()
-    metrics = run.metrics or json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
     best_ap = run.origin.best_ap
     assert best_ap is not None  # the last epoch is always evaluated
-    return TrainResult(metrics, best_ap, run.last, run.best, time.monotonic() - started)
+    return TrainResult(run.metrics, best_ap, run.last, run.best)
 
 
 class _Run:
@@ -108,7 +116,7 @@ class _Run:
         out: Path,
         seed: int,
     ) -> None:
-        self.recipe, self.genome, self.val_split, self.out = recipe, genome, val_split, out
+        self.recipe, self.genome, self.out = recipe, genome, out
         self.last = out / "checkpoints" / "last.ckpt"
         self.best = out / "checkpoints" / "best.ckpt"
         self.metrics: dict[str, float] = {}
@@ -116,40 +124,37 @@ class _Run:
         categories = train_split.categories
         self.origin = Origin(recipe, genome, categories, seed, epoch=0)
         semantics = recipe.model.resolved_semantics()
-        self.loader = TrainLoader(
-            train_split,
-            recipe.data,
-            recipe.image_size(genome.levels),
-            recipe.anchor_boxes(genome.levels),
-            recipe.matching,
-            int(semantics.background),
-            recipe.training.batch,
-            seed,
-        )
-        self.net = build(recipe, genome, len(categories))
-        loss = recipe.loss
+        self.val = Pictures(val_split, recipe.image_size(genome.levels), recipe.data)
+        self.loader = TrainLoader(train_split, recipe, genome.levels, seed)
+        self.net = build_detector(recipe, genome, len(categories))
+        freeze(self.net.backbone, recipe.training.freeze_stages)
         self.rates = learning_rates(recipe.training, len(self.loader))
         self.step = TrainStep(
             DetectorWithLoss(
                 self.net,
-                DetectionLoss(
-                    len(categories) + semantics.background,
-                    loss.alpha,
-                    loss.gamma,
-                    loss.huber_delta,
-                    loss.box_weight,
-                ),
+                DetectionLoss(len(categories) + semantics.background, recipe.loss),
             ),
             recipe.training,
             self.rates.tolist(),
         )
+
+    def begin(self, init: Init | None) -> Started | None:
+        """Go on from ``last.ckpt``, or start anew; return what ``init`` gave if it was read."""
         if self.last.exists():
             self._resume()
-        else:
-            self._start()
+            return None
+        if self.recipe.training.freeze_stages and init is None:
+            raise RecipeError(
+                "training.freeze_stages keeps weights that were loaded: give --init CKPT or "
+                "set it to 0"
+            )
+        initialise(self.net, self.origin.seed, self.recipe.model.resolved_semantics().init)
+        started = start_from(self.net, self.genome, init) if init else None
+        self._write_settings()
+        return started
 
-    def _start(self) -> None:
-        initialise(self.net, self.origin.seed)
+    def _write_settings(self) -> None:
+        """Write what stays as it is during the run."""
         self.out.mkdir(parents=True, exist_ok=True)
         config = yaml.safe_dump(self.recipe.to_dict(), sort_keys=False)
         (self.out / "config.yaml").write_text(config)
@@ -157,7 +162,7 @@ class _Run:
         (self.out / "faults.txt").write_text(
             "".join(
                 f"{split.annotation_file}: {fault.kind}: {fault.where}: {fault.action}\n"
-                for split in (self.loader.pictures.split, self.val_split)
+                for split in (self.loader.pictures.split, self.val.split)
                 for fault in split.faults
             )
         )
@@ -174,8 +179,9 @@ class _Run:
         checkpoint.restore(self.step, arrays, self.last)
         self.origin = found
         log = self.out / "metrics.jsonl"
-        lines = log.read_text().splitlines()
-        log.write_text("".join(f"{line}\n" for line in lines[: found.epoch]))
+        lines = log.read_text().splitlines()[: found.epoch]
+        log.write_text("".join(f"{line}\n" for line in lines))
+        self.metrics = {k: v for k, v in json.loads(lines[-1]).items() if k not in PROGRESS}
 
     def train_epoch(self, epoch: int, bar: tqdm[Any]) -> None:
         """Run the steps of one epoch, counted from 0."""
@@ -198,17 +204,14 @@ class _Run:
             bar.update()
         steps = (epoch + 1) * len(self.loader)
         self.origin = replace(self.origin, epoch=epoch + 1)
-        self.record = {
-            "epoch": epoch + 1,
-            "step": steps,
-            "loss": total / len(self.loader),
-            "lr": float(self.rates[steps - 1]),
-            "seconds": round(time.monotonic() - started, 3),
-        }
+        loss = total / len(self.loader)
+        seconds = round(time.monotonic() - started, 3)
+        values = (epoch + 1, steps, loss, float(self.rates[steps - 1]), seconds)
+        self.record = dict(zip(PROGRESS, values, strict=True))
 
     def evaluate(self, progress: bool) -> None:
         """Score the validation split; keep the weights if they are the best so far."""
-        self.metrics = score(self.net, self.recipe, self.genome, self.val_split, progress=progress)
+        self.metrics = score(self.net, self.recipe, self.genome, self.val, progress=progress)
         self.record |= self.metrics
         if self.origin.best_ap is None or self.metrics["AP"] > self.origin.best_ap:
             self.origin = replace(self.origin, best_ap=self.metrics["AP"])

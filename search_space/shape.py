@@ -28,6 +28,31 @@ RESNETS: dict[str, ResNetKind] = {
 
 
 @dataclass(frozen=True)
+class Layers:
+    """Which layers a detector has where implementations differ; the defaults are TF's.
+
+    Attributes:
+        lateral_bias: laterals have a bias before batch norm.
+        lateral_skip: no lateral where the backbone already has the channels.
+        coarse_conv: levels above the backbone's come from a 1x1 convolution without bias,
+            batch norm and a pool of the level below; from the pool alone otherwise.
+        cell_bias: cell convolutions have a bias before batch norm.
+        head_shared: heads share their convolutions over levels.
+        head_bias, head_norm: convolutions of the heads have a bias, and a batch norm.
+        predict_bias: the predicting convolutions have a bias.
+    """
+
+    lateral_bias: bool = True
+    lateral_skip: bool = True
+    coarse_conv: bool = False
+    cell_bias: bool = True
+    head_shared: bool = True
+    head_bias: bool = True
+    head_norm: bool = True
+    predict_bias: bool = True
+
+
+@dataclass(frozen=True)
 class DetectorShape:
     """All that a detector's cost depends on besides its genome.
 
@@ -42,6 +67,7 @@ class DetectorShape:
         classes: scores per anchor (91 for COCO in tf, background included).
         anchors: per place of a feature map.
         image: height and width in pixels.
+        layers: which layers there are.
 
     Raises:
         ValueError: a value is out of range; the message names it.
@@ -56,6 +82,7 @@ class DetectorShape:
     classes: int = 91
     anchors: int = 9
     image: tuple[int, int] = (640, 640)
+    layers: Layers = Layers()
 
     def __post_init__(self) -> None:
         if self.backbone not in RESNETS:
@@ -65,7 +92,7 @@ class DetectorShape:
         object.__setattr__(self, "image", tuple(self.image))
         if len(self.image) != 2:
             raise ValueError(f"image is (height, width), got {self.image!r}")
-        for field in fields(self)[1:]:
+        for field in fields(self)[1:-1]:
             value = getattr(self, field.name)
             least = 0 if field.name == "head_convs" else 1
             for part in value if field.name == "image" else (value,):

@@ -1,8 +1,8 @@
 """A whole detector as a sequence of steps, each making one feature map of known size.
 
-The detector is RetinaNet with the genome as its pyramid, in the ``tf`` semantics of
-tensorflow/tpu ``models/official/detection``: ResNet v1.5, one lateral per backbone
-level, stacks with weights of their own, heads shared over levels but for batch norm.
+The detector is RetinaNet with the genome as its pyramid: ResNet v1.5, one lateral per
+backbone level, stacks with weights of their own, two heads. Implementations differ in some
+layers, see ``shape.Layers``.
 """
 
 from __future__ import annotations
@@ -52,9 +52,8 @@ def detector_steps(genome: Genome, shape: DetectorShape) -> tuple[Step, ...]:
     """Return the detector's steps in the order in which they run.
 
     The backbone runs up to the coarsest level that the genome takes from it. A lateral
-    (1x1 convolution with bias, batch norm) brings a level to the pyramid's channels and
-    is left out where they agree; a level above 5 is a max pool of the level below. The
-    heads run level by level, classes before boxes.
+    (1x1 convolution, batch norm) brings a level to the pyramid's channels; a level above 5
+    is a max pool of the level below. The heads run level by level, classes before boxes.
 
     Raises:
         GenomeError: the genome's finest level is none of the backbone's (2 to 5).
@@ -66,12 +65,12 @@ def detector_steps(genome: Genome, shape: DetectorShape) -> tuple[Step, ...]:
     build = _Steps(shape.image)
     top = max(level for level in genome.levels if level in BACKBONE_LEVELS)
     backbone = _backbone(build, shape, top)
-    maps = _laterals(build, genome, backbone, shape.channels)
+    maps = _laterals(build, genome, backbone, shape)
     for stack in range(shape.stacks):
-        maps = _pyramid(build, genome, maps, f"stack{stack}")
+        maps = _pyramid(build, genome, maps, f"stack{stack}", shape.layers.cell_bias)
     for level, source in maps.items():
         for head, width in (("class", shape.classes), ("box", 4)):
-            shared = level != genome.levels[0]
+            shared = shape.layers.head_shared and level != genome.levels[0]
             _head(build, shape, f"{head}.{level.name}", source, level, width, shared)
     return tuple(build.steps.values())
 
@@ -183,25 +182,30 @@ def _residual_block(
 
 
 def _laterals(
-    build: _Steps, genome: Genome, backbone: dict[int, str], channels: int
+    build: _Steps, genome: Genome, backbone: dict[int, str], shape: DetectorShape
 ) -> dict[Level, str]:
     """Return the pyramid's input map of each of its levels."""
+    layers, channels = shape.layers, shape.channels
     maps: dict[Level, str] = {}
-    source = ""
+    source, below = "", genome.levels[0]
     for level in genome.levels:
         name = f"lateral.{level.name}"
         if level not in backbone:
+            if layers.coarse_conv:
+                source = build.conv(f"{name}.project", source, below, channels, 1)
             source = build.add(name, "pool", (source,), level=level)
-        elif build.steps[backbone[level]].channels == channels:
+        elif layers.lateral_skip and build.steps[backbone[level]].channels == channels:
             source = backbone[level]
         else:
-            source = build.conv(name, backbone[level], level, channels, 1, bias=True)
+            bias = layers.lateral_bias
+            source = build.conv(name, backbone[level], level, channels, 1, bias=bias)
         maps[level] = source
+        below = level
     return maps
 
 
 def _pyramid(
-    build: _Steps, genome: Genome, inputs: dict[Level, str], stack: str
+    build: _Steps, genome: Genome, inputs: dict[Level, str], stack: str, bias: bool
 ) -> dict[Level, str]:
     """Return the output map of each level of one stack."""
     maps, levels, leftovers = list(inputs.values()), genome.node_levels, genome.leftovers()
@@ -223,7 +227,7 @@ def _pyramid(
         source = reads[0]
         if cell.op != "identity":
             channels = build.steps[source].channels
-            source = build.conv(name, source, cell.level, channels, 3, bias=True)
+            source = build.conv(name, source, cell.level, channels, 3, bias=bias)
         maps.append(source)
     return {level: maps[node] for level, node in genome.outputs.items()}
 
@@ -238,10 +242,28 @@ def _head(
     shared: bool,
 ) -> None:
     """Add one head on one level; it predicts ``width`` numbers per anchor."""
+    layers = shape.layers
     for index in range(shape.head_convs):
         channels = shape.head_channels or shape.channels
         conv = f"{name}.conv{index}"
-        source = build.conv(conv, source, level, channels, 3, bias=True, shared=shared)
-    out = f"{name}.predict"
-    channels = width * shape.anchors
-    build.conv(out, source, level, channels, 3, bias=True, norm=False, shared=shared, kept=True)
+        source = build.conv(
+            conv,
+            source,
+            level,
+            channels,
+            3,
+            bias=layers.head_bias,
+            norm=layers.head_norm,
+            shared=shared,
+        )
+    build.conv(
+        f"{name}.predict",
+        source,
+        level,
+        width * shape.anchors,
+        3,
+        bias=layers.predict_bias,
+        norm=False,
+        shared=shared,
+        kept=True,
+    )

@@ -9,7 +9,17 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from tools import archs, bench, compare, draw, evaluate, quickstart, search, train
+from tools import (
+    archs,
+    bench,
+    compare,
+    draw,
+    evaluate,
+    import_checkpoint,
+    quickstart,
+    search,
+    train,
+)
 from tools.errors import user_errors
 
 COMMANDS = {
@@ -17,6 +27,7 @@ COMMANDS = {
     "archs": archs,
     "draw": draw,
     "train": train,
+    "import": import_checkpoint,
     "eval": evaluate,
     "search": search,
     "compare": compare,

@@ -14,6 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", type=Path, required=True, metavar="CKPT", help="written by `nasfpn train`")
     add("--data", type=Path, required=True, metavar="DIR", help="COCO folder")
     add("--split", default="val", help="train, val, test, ... (default: val)")
+    add(
+        "--protocol",
+        default="coco",
+        choices=("coco", "modelzoo"),
+        help="coco: all pictures, the recipe's thresholds; modelzoo: without pictures that have "
+        "no boxes or a crowd, score 0.1, IoU 0.6, 100 a class, as its published AP (default: "
+        "coco)",
+    )
     add("--device", default="CPU", help="CPU or Ascend (default: CPU)")
 
 
@@ -24,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from nasfpn_runtime.evaluate import score_checkpoint
 
     set_device(args.device)
-    metrics = score_checkpoint(args.checkpoint, args.data, args.split)
+    metrics = score_checkpoint(args.checkpoint, args.data, args.split, protocol=args.protocol)
     print(summary(metrics))
     for key, value in metrics.items():
         if key.startswith("AP/"):

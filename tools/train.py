@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tools.errors import UserError
 from tools.genomes import load_named
 
 HELP = "train a genome on a COCO folder; the same command again goes on"
@@ -20,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, metavar="DIR", help="run folder (default: runs/<arch>-<recipe>)")
     add("--seed", type=int, default=0, help="of weights and data order (default: 0)")
     add("--device", default="CPU", help="CPU or Ascend (default: CPU)")
+    add("--init", type=Path, metavar="CKPT", help="start from the weights of a checkpoint of ours")
+    add("--drop-head", action="store_true", help="with --init: other classes, predict them anew")
+    add("--freeze-stages", type=int, metavar="N", help="sets training.freeze_stages")
     add(
         "--set",
         dest="overrides",
@@ -34,14 +38,21 @@ def run(args: argparse.Namespace) -> int:
     """Train, then print COCO's table and where everything is."""
     from nasfpn_runtime.config import load_recipe
 
-    recipe = load_recipe(args.recipe, args.overrides)
+    if args.drop_head and not args.init:
+        raise UserError("--drop-head is about the weights of --init CKPT, which is not given")
+    overrides = list(args.overrides)
+    if args.freeze_stages is not None:
+        overrides.append(f"training.freeze_stages={args.freeze_stages}")
+    recipe = load_recipe(args.recipe, overrides)
     name, genome = load_named(args.arch)
     out = args.out or Path("runs") / f"{name}-{recipe.name}"
 
     from nasfpn_runtime.coco_eval import summary
+    from nasfpn_runtime.finetune import Init
     from nasfpn_runtime.train import train
 
-    result = train(recipe, genome, args.data, out, seed=args.seed, target=args.device)
+    init = Init(args.init, args.drop_head) if args.init else None
+    result = train(recipe, genome, args.data, out, seed=args.seed, target=args.device, init=init)
     print(summary(result.metrics))
     print(f"\nbest AP     {result.best_ap:.3f}")
     print(f"checkpoint  {result.best}")

@@ -16,12 +16,12 @@ class Detector(nn.Cell):
     """Images (N, 3, H, W) float32 to (class logits (N, A, classes), box deltas (N, A, 4)).
 
     Sides are multiples of the coarsest level's stride. Logits are before the sigmoid;
-    deltas are (ty, tx, th, tw), see ``boxes.py``; anchors are in the order of
+    deltas are in the recipe's box code and anchors in its order, see ``boxes.py`` and
     ``anchors.py``.
 
     Args:
         genome: the pyramid.
-        shape: sizes of everything; its ``image`` is not used.
+        shape: sizes of everything; its ``image`` and ``layers`` are not used.
         semantics: numerics.
     """
 

@@ -1,4 +1,4 @@
-"""RetinaNet head: class and box towers shared over levels, batch norm per level."""
+"""RetinaNet head: a tower of convolutions for classes, one for boxes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from search_space.shape import DetectorShape
 
 
 class Tower(nn.Cell):
-    """``depth`` of 3x3 convolution, batch norm, ReLU, then a 3x3 prediction.
+    """``depth`` of 3x3 convolution, batch norm if there is one, ReLU, then a 3x3 prediction.
 
-    Convolutions are shared over levels, batch norms are not (tensorflow/tpu
+    Convolutions are shared over ``levels``, batch norms are not (tensorflow/tpu
     ``heads.py``, ``RetinanetHead``). Takes the map (N, C, H, W) of one level, and which
     one it is; returns (N, H * W * anchors, outputs): row, column, anchor.
     """
@@ -31,12 +31,15 @@ class Tower(nn.Cell):
         self.depth = depth
         self.outputs = outputs
         widths = [in_channels] + [channels] * depth
-        self.convs = nn.CellList([conv(widths[i], channels, 3, bias=True) for i in range(depth)])
+        layers = semantics.layers
+        self.convs = nn.CellList(
+            [conv(widths[i], channels, 3, bias=layers.head_bias) for i in range(depth)]
+        )
         self.norms = nn.CellList(
-            [nn.CellList([norm(channels, semantics) for _ in range(depth)]) for _ in range(levels)]
+            [nn.CellList([_norm(channels, semantics) for _ in range(depth)]) for _ in range(levels)]
         )
         self.relu = nn.ReLU()
-        self.predict = conv(widths[-1], anchors * outputs, 3, bias=True)
+        self.predict = conv(widths[-1], anchors * outputs, 3, bias=layers.predict_bias)
 
     def construct(self, x: Tensor, level: int) -> Tensor:
         for i in range(self.depth):
@@ -55,13 +58,31 @@ class RetinaHead(nn.Cell):
         super().__init__()
         width = shape.head_channels or shape.channels
         sizes = (levels, shape.channels, width, shape.head_convs, shape.anchors)
-        self.classes = Tower(*sizes, shape.classes, semantics)
-        self.boxes = Tower(*sizes, 4, semantics)
+        self.shared = semantics.layers.head_shared
+        if self.shared:
+            self.classes = Tower(*sizes, shape.classes, semantics)
+            self.boxes = Tower(*sizes, 4, semantics)
+        else:
+            one = (1, *sizes[1:])
+            self.classes = nn.CellList(
+                [Tower(*one, shape.classes, semantics) for _ in range(levels)]
+            )
+            self.boxes = nn.CellList([Tower(*one, 4, semantics) for _ in range(levels)])
 
     def construct(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         logits: tuple[Tensor, ...] = ()
         deltas: tuple[Tensor, ...] = ()
         for level in range(len(maps)):  # both towers, then the map is done with
-            logits = (*logits, self.classes(maps[level], level))
-            deltas = (*deltas, self.boxes(maps[level], level))
+            if self.shared:
+                logits = (*logits, self.classes(maps[level], level))
+                deltas = (*deltas, self.boxes(maps[level], level))
+            else:
+                logits = (*logits, self.classes[level](maps[level], 0))
+                deltas = (*deltas, self.boxes[level](maps[level], 0))
         return ops.concat(logits, 1), ops.concat(deltas, 1)
+
+
+def _norm(channels: int, semantics: Semantics) -> nn.Cell:
+    if not semantics.layers.head_norm:
+        return nn.Identity()
+    return norm(channels, semantics.norm_epsilon, semantics.norm_momentum)

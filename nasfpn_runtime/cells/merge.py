@@ -23,18 +23,24 @@ class Sum(nn.Cell):
 
 
 class Attention(nn.Cell):
-    """``a + b * sigmoid(max(a))`` with ``a`` the gate, max over height and width.
+    """``a + b * sigmoid(pool(a))`` with ``a`` the gate; the pool is over height and width.
 
     Paper, figure 4; tensorflow/tpu ``nasfpn.py``, ``global_attention``.
+
+    Args:
+        gate: 0 or 1, which of the maps.
+        pool: ``max`` or ``mean``.
     """
 
-    def __init__(self, gate: int) -> None:
+    def __init__(self, gate: int, pool: str) -> None:
         super().__init__()
         self.gate = gate
+        self.max = pool == "max"
 
     def construct(self, maps: tuple[Tensor, ...]) -> Tensor:
         a, b = maps[self.gate], maps[1 - self.gate]
-        return a + b * ops.sigmoid(ops.amax(a, (2, 3), True))
+        pooled = ops.amax(a, (2, 3), True) if self.max else ops.mean(a, (2, 3), True)
+        return a + b * ops.sigmoid(pooled)
 
 
 class Weighted(nn.Cell):
@@ -55,10 +61,12 @@ class Weighted(nn.Cell):
         return total / (weights.sum() + 1e-4)
 
 
-def merge_op(step: Step) -> nn.Cell:
+def merge_op(step: Step, semantics: Semantics) -> nn.Cell:
     """Return the module for a step's op, which takes the tuple of resampled inputs."""
     if step.op == "attention":
-        return Attention([source.role for source in step.sources].index("gate"))
+        roles = [source.role for source in step.sources]  # the coarser one's is "gate"
+        gate = roles.index("gate" if semantics.gate == "coarser" else "value")
+        return Attention(gate, semantics.gate_pool)
     if step.op == "weighted":
         return Weighted(len(step.sources))
     return Sum()  # of one map: identity
@@ -72,13 +80,13 @@ class MergingCell(nn.Cell):
         self.nodes = tuple(source.node for source in step.sources)
         self.leftovers = step.leftovers
         self.resamples = nn.CellList([resample(s.level, step.level) for s in step.sources])
-        self.merge = merge_op(step)
+        self.merge = merge_op(step, semantics)
         self.plain = step.op == "identity"
         self.relu = nn.ReLU()
         self.out = (
             nn.Identity()
             if self.plain
-            else ConvNorm(channels, channels, 3, semantics, bias=semantics.cell_bias)
+            else ConvNorm(channels, channels, 3, semantics, bias=semantics.layers.cell_bias)
         )
 
     def construct(self, maps: tuple[Tensor, ...]) -> Tensor:

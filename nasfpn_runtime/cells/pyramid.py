@@ -31,12 +31,28 @@ class Stack(nn.Cell):
         return result
 
 
+class Coarser(nn.Cell):
+    """Bring a map to a coarser level: a projection where the layers ask for it, a max pool."""
+
+    def __init__(self, factor: int, channels: int, semantics: Semantics) -> None:
+        super().__init__()
+        self.project = (
+            ConvNorm(channels, channels, 1, semantics, bias=False)
+            if semantics.layers.coarse_conv
+            else nn.Identity()
+        )
+        self.pool = nn.MaxPool2d(factor, factor, pad_mode="same")
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.pool(self.project(x))
+
+
 class Pyramid(nn.Cell):
     """Backbone maps to pyramid maps of ``channels`` channels, for any genome.
 
     Args:
         genome: its levels are those of the result; the finest ones come from the
-            backbone, each coarser one is a 2x2 max pool of the level below.
+            backbone, each coarser one from the level below, see :class:`Coarser`.
         in_channels: channels of the backbone's map at each level it supplies.
         channels: width of every pyramid map.
         stacks: number of repeats, each with its own weights.
@@ -66,9 +82,9 @@ class Pyramid(nn.Cell):
         self.laterals = nn.CellList(
             [_lateral(in_channels[level], channels, semantics) for level in supplied]
         )
-        self.pools = nn.CellList(
+        self.coarser = nn.CellList(
             [
-                nn.MaxPool2d(1 << (level - below), 1 << (level - below), pad_mode="same")
+                Coarser(1 << (level - below), channels, semantics)
                 for below, level in zip(genome.levels, genome.levels[1:], strict=False)
                 if level not in supplied
             ]
@@ -80,14 +96,15 @@ class Pyramid(nn.Cell):
         maps: tuple[Tensor, ...] = ()
         for i in range(len(self.laterals)):
             maps = (*maps, self.laterals[i](features[i]))
-        for pool in self.pools:
-            maps = (*maps, pool(maps[-1]))
+        for coarser in self.coarser:
+            maps = (*maps, coarser(maps[-1]))
         for stack in self.stacks:
             maps = stack(maps)
         return maps
 
 
 def _lateral(in_channels: int, channels: int, semantics: Semantics) -> nn.Cell:
-    if semantics.lateral_skip and in_channels == channels:
+    layers = semantics.layers
+    if layers.lateral_skip and in_channels == channels:
         return nn.Identity()
-    return ConvNorm(in_channels, channels, 1, semantics, bias=semantics.lateral_bias)
+    return ConvNorm(in_channels, channels, 1, semantics, bias=layers.lateral_bias)

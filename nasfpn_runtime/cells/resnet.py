@@ -4,9 +4,32 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn
 
-from nasfpn_runtime.cells.layers import ConvNorm
+from nasfpn_runtime.cells.layers import conv, norm
 from nasfpn_runtime.semantics import Semantics
 from search_space.shape import RESNETS
+
+
+class ConvNorm(nn.Cell):
+    """Convolution, batch norm and, where asked, ReLU: (N, Cin, H, W) to (N, Cout, H/s, W/s)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        semantics: Semantics,
+        *,
+        stride: int = 1,
+        relu: bool = False,
+    ) -> None:
+        super().__init__()
+        padding = semantics.backbone_padding
+        self.conv = conv(in_channels, out_channels, kernel, stride, padding=padding)
+        self.bn = norm(out_channels, semantics.backbone_epsilon, semantics.norm_momentum)
+        self.relu = nn.ReLU() if relu else nn.Identity()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.relu(self.bn(self.conv(x)))
 
 
 class Block(nn.Cell):
@@ -65,7 +88,7 @@ class ResNet(nn.Cell):
         kind = RESNETS[name]
         self.levels = levels
         self.stem = ConvNorm(3, width, 7, semantics, stride=2, relu=True)
-        self.pool = nn.MaxPool2d(3, 2, pad_mode="same")
+        self.pool = _stem_pool(semantics)
         self.channels: dict[int, int] = {}
         groups = []
         channels = width
@@ -96,3 +119,10 @@ class ResNet(nn.Cell):
             if i + 2 in self.levels:
                 result = (*result, x)
         return result
+
+
+def _stem_pool(semantics: Semantics) -> nn.Cell:
+    if semantics.stem_pool == "same":
+        return nn.MaxPool2d(3, 2, pad_mode="same")
+    # The ReLU before leaves nothing below the zeros of this padding.
+    return nn.SequentialCell(nn.Pad(((0, 0), (0, 0), (1, 1), (1, 1))), nn.MaxPool2d(3, 2))

@@ -20,6 +20,7 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 FIT_MODES = ("letterbox", "squash")
+INTERPOLATIONS = ("antialias", "bilinear")
 
 # What Pillow's decoders raise for broken files.
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -87,32 +88,52 @@ def fit_size(size: tuple[int, int], coarsest_stride: int) -> tuple[int, int]:
     return height, width
 
 
-def fit(image: Pixels, size: tuple[int, int], mode: str = "letterbox") -> tuple[Pixels, Placement]:
+def fit(
+    image: Pixels,
+    size: tuple[int, int],
+    mode: str = "letterbox",
+    interpolation: str = "antialias",
+) -> tuple[Pixels, Placement]:
     """Return the picture scaled to fit in ``size`` (height, width), and its placement.
 
     ``letterbox`` keeps the aspect ratio: one side is that of ``size``, the other may
     be shorter; it is *not* padded yet, which is left to :func:`normalise` because
-    padding is zero there. ``squash`` scales each side to ``size``. Scaling is
-    bilinear, with antialiasing where it shrinks.
+    padding is zero there. ``squash`` scales each side to ``size``. A side of half a pixel
+    rounds to the even one, as in tensorflow/tpu ``input_utils.py``; mmdetection rounds up.
+    Scaling is that of :func:`resize`.
 
     Raises:
         ValueError: the mode is not one of ``FIT_MODES``.
     """
+    placement = place((image.shape[0], image.shape[1]), size, mode)
+    return resize(image, (placement.height, placement.width), interpolation), placement
+
+
+def place(stored: tuple[int, int], size: tuple[int, int], mode: str = "letterbox") -> Placement:
+    """Return where :func:`fit` puts a picture of ``stored`` (height, width)."""
     if mode not in FIT_MODES:
         raise ValueError(f"a fit mode is one of {', '.join(FIT_MODES)}, got {mode!r}")
-    height, width = image.shape[:2]
+    height, width = stored
     target = size
     if mode == "letterbox":
         scale = min(size[0] / height, size[1] / width)
         target = (max(1, round(height * scale)), max(1, round(width * scale)))
-    scaled = resize(image, target)
-    return scaled, Placement(target[1] / width, target[0] / height, *target)
+    return Placement(target[1] / width, target[0] / height, *target)
 
 
-def resize(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """Return the picture scaled to (height, width), bilinear with antialiasing."""
+def resize(image: Pixels, size: tuple[int, int], interpolation: str = "antialias") -> Pixels:
+    """Return the picture scaled to (height, width).
+
+    ``antialias`` averages over all pixels that a pixel comes from. ``bilinear`` mixes the
+    four nearest, pixel centres at halves, also where it shrinks: OpenCV's ``INTER_LINEAR``
+    (mmdetection, model zoo), which TensorFlow's differs from by less than a grey level.
+    """
     if image.shape[:2] == size:
         return image
+    if interpolation == "bilinear":
+        from mindspore.dataset import vision  # OpenCV's; Pillow has no such filter
+
+        return np.asarray(vision.Resize(size, vision.Inter.BILINEAR)(np.ascontiguousarray(image)))
     picture = Image.fromarray(np.ascontiguousarray(image))
     return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 

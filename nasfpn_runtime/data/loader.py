@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.boxes import Boxes
-from nasfpn_runtime.config import Data, Matching
+from nasfpn_runtime.config import Recipe
 from nasfpn_runtime.data.coco import CocoSplit
-from nasfpn_runtime.data.image import Pixels, Placement, fit, normalise, read_image
+from nasfpn_runtime.data.image import Pixels, Placement, fit, fit_size, normalise, place, read_image
 from nasfpn_runtime.data.samples import Sample
 from nasfpn_runtime.matching import match
+from nasfpn_runtime.sections import Data
 
 CACHE_BYTES = 2 << 30  # fitted pictures kept in memory
 
@@ -36,8 +36,8 @@ class Batch:
 class Pictures:
     """Fitted pictures of a split, kept in memory while they fit in ``CACHE_BYTES``."""
 
-    def __init__(self, split: CocoSplit, size: tuple[int, int], mode: str) -> None:
-        self.split, self.size, self.mode = split, size, mode
+    def __init__(self, split: CocoSplit, size: tuple[int, int], data: Data) -> None:
+        self.split, self.size, self.data = split, size, data
         self._cache: dict[int, tuple[Pixels, Placement]] = {}
         self._bytes = 0
 
@@ -49,11 +49,20 @@ class Pictures:
         """
         if index in self._cache:
             return self._cache[index]
-        pair = fit(read_image(self.split.samples[index].path), self.size, self.mode)
+        image = read_image(self.split.samples[index].path)
+        pair = fit(image, self.size, self.data.fit, self.data.interpolation)
         if self._bytes + pair[0].nbytes <= CACHE_BYTES:
             self._cache[index] = pair
             self._bytes += pair[0].nbytes
         return pair
+
+    def frame(self, index: int, coarsest_stride: int) -> tuple[int, int]:
+        """Return the (height, width) that picture ``index`` is padded to for scoring."""
+        if self.data.pad == "image":
+            return self.size
+        sample = self.split.samples[index]
+        placement = place((sample.height, sample.width), self.size, self.data.fit)
+        return fit_size((placement.height, placement.width), coarsest_stride)
 
 
 class TrainLoader:
@@ -64,20 +73,14 @@ class TrainLoader:
     gives one batch that repeats pictures.
     """
 
-    def __init__(
-        self,
-        split: CocoSplit,
-        data: Data,
-        size: tuple[int, int],
-        anchors: Boxes,
-        matching: Matching,
-        first_label: int,
-        batch: int,
-        seed: int,
-    ) -> None:
-        self.pictures = Pictures(split, size, data.fit)
-        self.data, self.anchors, self.matching = data, anchors, matching
-        self.first_label, self.batch, self.seed = first_label, batch, seed
+    def __init__(self, split: CocoSplit, recipe: Recipe, levels: Sequence[int], seed: int) -> None:
+        self.pictures = Pictures(split, recipe.image_size(levels), recipe.data)
+        self.recipe, self.seed, self.batch = recipe, seed, recipe.training.batch
+        normalised = recipe.matching.normalised
+        self.anchors = recipe.anchor_boxes(levels, normalised=normalised)
+        height, width = self.pictures.size if normalised else (1, 1)
+        self.unit = np.array([width, height] * 2, dtype=np.float32)  # of anchors, in pixels
+        self.first_label = int(recipe.model.resolved_semantics().background)
         self.indices = np.array([i for i, s in enumerate(split.samples) if len(s.boxes)])
 
     def __len__(self) -> int:
@@ -104,16 +107,16 @@ class TrainLoader:
         # Crowd regions go through the same changes as boxes, marked by a label of their own.
         boxes = placement.forward(np.concatenate([sample.boxes, sample.crowd]))
         labels = np.concatenate([sample.labels, np.full(len(sample.crowd), -1, np.int32)])
-        image, boxes, labels = self.data.augment.apply(
+        image, boxes, labels = self.recipe.data.augment.apply(
             image, boxes, labels, rng, self.pictures.size
         )
-        crowd = labels < 0
+        boxes, crowd = boxes / self.unit, labels < 0
         found, deltas = match(
             self.anchors,
             boxes[~crowd],
             labels[~crowd],
-            positive=self.matching.positive,
-            negative=self.matching.negative,
+            self.recipe.matching,
+            code=self.recipe.box_code,
             crowd=boxes[crowd],
         )
         found[found >= 0] += self.first_label

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,16 +29,18 @@ LEAVES = {
 }
 
 
-def _weight(name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def _weight(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    leaf = name.rsplit(".", 1)[-1]
-    if leaf == "running_var":
-        return rng.uniform(0.5, 1.5, shape)
-    if leaf in ("running_mean", "bias"):
-        return 0.1 * rng.standard_normal(shape)
-    if len(shape) == 1:
-        return rng.uniform(0.5, 1.5, shape)
-    return rng.standard_normal(shape) * np.sqrt(1 / np.prod(shape[1:]))
+    leaf = re.split(r"[./]", name)[-1]
+    if leaf in ("running_var", "moving_variance"):
+        value = rng.uniform(0.5, 1.5, shape)
+    elif leaf in ("running_mean", "moving_mean", "beta", "bias"):
+        value = 0.1 * rng.standard_normal(shape)
+    elif len(shape) == 1:
+        value = rng.uniform(0.5, 1.5, shape)
+    else:
+        value = rng.standard_normal(shape) * np.sqrt(1 / np.prod(shape[1:]))
+    return value.astype(np.float32)
 
 
 def _fill(net: Any, rename: Callable[[str], str] = str) -> None:
@@ -46,7 +49,7 @@ def _fill(net: Any, rename: Callable[[str], str] = str) -> None:
     for parameter in net.get_parameters():
         stem, leaf = rename(parameter.name).rsplit(".", 1)
         value = _weight(f"{stem}.{LEAVES.get(leaf, leaf)}", tuple(parameter.shape))
-        parameter.set_data(Tensor(value.astype(np.float32)))
+        parameter.set_data(Tensor(value))
 
 
 def _random_genome(rng: np.random.Generator) -> Genome:
@@ -63,6 +66,12 @@ def _random_genome(rng: np.random.Generator) -> Genome:
         inputs = rng.choice(number, size=count, replace=False).tolist()
         cells.append(MergingCell(level, op, tuple(inputs)))
     return Genome(tuple(cells), tuple(levels))
+
+
+@pytest.fixture(scope="session")
+def weight() -> Callable[[str, tuple[int, ...]], NDArray[np.float32]]:
+    """Return a parameter's value from its name and shape, as the goldens' weights were made."""
+    return _weight
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from nasfpn_runtime.anchors import anchor_grid
+from nasfpn_runtime.anchors import anchor_grid, anchor_levels
 
 
 def test_one_cell_by_hand() -> None:
@@ -24,6 +24,8 @@ def test_one_cell_by_hand() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("centre", [0.5, 0.0])
+@pytest.mark.parametrize("ratio_major", [False, True])
 @pytest.mark.parametrize(
     ("levels", "image", "scale", "octaves", "ratios"),
     [
@@ -32,26 +34,48 @@ def test_one_cell_by_hand() -> None:
         ((3, 4, 5, 6), (64, 64), 3.0, 1, (0.25, 3.0)),
     ],
 )
-def test_order_is_level_row_column_octave_ratio(
+def test_order_is_level_row_column_and_shape(
     levels: tuple[int, ...],
     image: tuple[int, int],
     scale: float,
     octaves: int,
     ratios: tuple[float, ...],
+    ratio_major: bool,
+    centre: float,
 ) -> None:
-    expected = []
+    shapes = [(step, ratio) for step in range(octaves) for ratio in ratios]
+    if ratio_major:
+        shapes = [(step, ratio) for ratio in ratios for step in range(octaves)]
+    expected, expected_levels = [], []
     for level in levels:
         stride = 2**level
         for row in range(image[0] // stride):
             for column in range(image[1] // stride):
-                for step in range(octaves):
-                    for ratio in ratios:
-                        side = scale * stride * 2 ** (step / octaves)
-                        w, h = side * math.sqrt(ratio), side / math.sqrt(ratio)
-                        x, y = (column + 0.5) * stride, (row + 0.5) * stride
-                        expected.append([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
-    found = anchor_grid(levels, image, scale, octaves, ratios)
+                for step, ratio in shapes:
+                    side = scale * stride * 2 ** (step / octaves)
+                    w, h = side * math.sqrt(ratio), side / math.sqrt(ratio)
+                    x, y = (column + centre) * stride, (row + centre) * stride
+                    expected.append([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
+                    expected_levels.append(level)
+    found = anchor_grid(
+        levels, image, scale, octaves, ratios, ratio_major=ratio_major, centre=centre
+    )
     np.testing.assert_allclose(found, np.array(expected), rtol=1e-6, atol=1e-4)
+    shares = anchor_grid(
+        levels,
+        image,
+        scale,
+        octaves,
+        ratios,
+        ratio_major=ratio_major,
+        centre=centre,
+        normalised=True,
+    )
+    sides = [image[1], image[0], image[1], image[0]]
+    assert shares.dtype == np.float32
+    np.testing.assert_allclose(shares, np.array(expected) / sides, rtol=1e-6, atol=1e-7)
+    per_cell = octaves * len(ratios)
+    assert anchor_levels(levels, image, per_cell).tolist() == expected_levels
 
 
 def test_canonical_count() -> None:

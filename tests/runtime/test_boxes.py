@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nasfpn_runtime.boxes import area, clip_boxes, decode, encode, intersection, iou
+from nasfpn_runtime.boxes import (
+    CLIPS,
+    ORDERS,
+    BoxCode,
+    area,
+    clip_boxes,
+    decode,
+    encode,
+    intersection,
+    iou,
+)
+from nasfpn_runtime.errors import RecipeError
 
 Array = NDArray[np.float32]
 
@@ -61,30 +74,78 @@ def test_code_by_hand() -> None:
     np.testing.assert_allclose(encode(box, anchor), [[1, 0.5, math.log(2), 0]], rtol=1e-6)
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_decode_inverts_encode(seed: int) -> None:
+def test_other_codes_by_hand() -> None:
+    # As above: dx = 0.5, dy = 1, dw = 0, dh = log 2; over variances 0.1 and 0.2.
+    anchor, box = array((0, 0, 10, 20)), array((5, 10, 15, 50))
+    mmdet, zoo = BoxCode(order="xywh"), BoxCode(variances=(0.1, 0.2))
+    np.testing.assert_allclose(encode(box, anchor, mmdet), [[0.5, 1, 0, math.log(2)]], rtol=1e-6)
+    np.testing.assert_allclose(encode(box, anchor, zoo), [[10, 5, 5 * math.log(2), 0]], rtol=1e-6)
+
+
+codes = st.builds(
+    BoxCode,
+    order=st.sampled_from(sorted(ORDERS)),
+    variances=st.sampled_from([(1.0, 1.0), (0.1, 0.2)]),
+    clip=st.sampled_from(sorted(CLIPS)),
+)
+
+
+@given(st.integers(0, 2**32 - 1), codes)
+def test_decode_inverts_encode(seed: int, code: BoxCode) -> None:
     rng = np.random.default_rng(seed)
     boxes, anchors = draw_boxes(20, rng), draw_boxes(20, rng)
-    # Sides are 1 to 200, so that a box may be 200 times an anchor: beyond the usual clip.
-    decoded = decode(encode(boxes, anchors), anchors, clip=math.log(200) + 1)
+    # Sides are 1 to 200: within the bound of 1000 / 16, that of the widest clip, in one of
+    # three pairs or more.
+    ratio = (boxes[:, 2:] - boxes[:, :2]) / (anchors[:, 2:] - anchors[:, :2])
+    near = ((ratio < 62) & (ratio > 1 / 62)).all(axis=1)
+    decoded = decode(encode(boxes, anchors, code), anchors, code)
     assert decoded.dtype == np.float32
-    np.testing.assert_allclose(decoded, boxes, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(decoded[near], boxes[near], rtol=1e-4, atol=1e-2)
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_encode_inverts_decode(seed: int) -> None:
+@given(st.integers(0, 2**32 - 1), codes)
+def test_encode_inverts_decode(seed: int, code: BoxCode) -> None:
     rng = np.random.default_rng(seed)
-    deltas, anchors = rng.normal(size=(20, 4)).astype(np.float32), draw_boxes(20, rng)
-    encoded = encode(decode(deltas, anchors), anchors)
+    units = np.repeat(np.float32(code.variances), 2)
+    deltas = rng.normal(size=(20, 4)).astype(np.float32) / units
+    anchors = draw_boxes(20, rng)
+    encoded = encode(decode(deltas, anchors, code), anchors, code)
     assert encoded.dtype == np.float32
     # A side of 1 px at 300 px is known to 3e-5 / 1 in float32.
-    np.testing.assert_allclose(encoded, deltas, rtol=1e-3, atol=2e-3)
+    np.testing.assert_allclose(encoded * units, deltas * units, rtol=1e-3, atol=2e-3)
 
 
-def test_decode_bounds_growth() -> None:
-    anchor, deltas = array((0, 0, 16, 16)), array((0, 0, 1e4, 1e4))
-    x1, y1, x2, y2 = decode(deltas, anchor)[0]
-    np.testing.assert_allclose([x2 - x1, y2 - y1], [1000, 1000], rtol=1e-5)
+@pytest.mark.parametrize(
+    ("clip", "grown", "shrunk"),
+    [("growth", 1000, 0), ("both", 1000, 16 * 16 / 1000), ("none", 16 * math.exp(5), 0)],
+)
+def test_decode_bounds_what_the_code_says(clip: str, grown: float, shrunk: float) -> None:
+    # 16 px by 1000 / 16 is 1000 px; by 16 / 1000 it is 0.256 px; log(1000 / 16) is 4.1.
+    anchor, code = array((0, 0, 16, 16)), BoxCode(clip=clip)
+    sizes = [
+        float(x2 - x1)
+        for x1, _, x2, _ in (decode(array((0, 0, t, t)), anchor, code)[0] for t in (5, -80))
+    ]
+    np.testing.assert_allclose(sizes, [grown, shrunk], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_unbounded_code_may_overflow_to_the_whole_picture() -> None:
+    box = decode(array((0, 0, 1e4, 1e4)), array((0, 0, 16, 16)), BoxCode(clip="none"))
+    np.testing.assert_array_equal(clip_boxes(box, (10, 20)), [[0, 0, 20, 10]])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"order": "xyxy"}, "order is one of yxhw, xywh, got 'xyxy'"),
+        ({"clip": "low"}, "clip is one of growth, both, none, got 'low'"),
+        ({"variances": (0.1, 0.0)}, "variances is two above 0"),
+    ],
+)
+def test_a_wrong_code_is_named(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        BoxCode(**wrong)
 
 
 def test_clip_keeps_what_is_inside() -> None:

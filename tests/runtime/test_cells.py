@@ -21,7 +21,7 @@ from nasfpn_runtime.cells.pyramid import Pyramid
 from nasfpn_runtime.cells.resample import resample
 from nasfpn_runtime.cells.resnet import ResNet
 from nasfpn_runtime.plan import Source, Step, make_plan
-from nasfpn_runtime.semantics import TF
+from nasfpn_runtime.semantics import MMDET, TF
 from search_space import DetectorShape, Genome, Level
 from search_space import MergingCell as Cell
 from search_space.shape import RESNETS
@@ -71,10 +71,13 @@ def test_ops_by_hand() -> None:
     a, b = tensor([[[[0.0, np.log(3.0)]]]]), tensor([[[[4.0, 8.0]]]])
     np.testing.assert_allclose(Sum()((a, b)).asnumpy()[0, 0, 0], [4, 8 + np.log(3)], rtol=1e-6)
     # sigmoid(max(0, ln 3)) = 3/4; the other way round sigmoid(8).
-    gated = Attention(0)((a, b)).asnumpy()[0, 0, 0]
+    gated = Attention(0, "max")((a, b)).asnumpy()[0, 0, 0]
     np.testing.assert_allclose(gated, [3, 6 + np.log(3)], rtol=1e-5)
-    other = Attention(1)((a, b)).asnumpy()[0, 0, 0]
+    other = Attention(1, "max")((a, b)).asnumpy()[0, 0, 0]
     np.testing.assert_allclose(other, [4, 8 + np.log(3) / (1 + np.exp(-8))], rtol=1e-5)
+    # sigmoid of the mean of 4 and 8.
+    mean = Attention(1, "mean")((a, b)).asnumpy()[0, 0, 0]
+    np.testing.assert_allclose(mean, [4, 8 + np.log(3) / (1 + np.exp(-6))], rtol=1e-5)
 
 
 @pytest.mark.usefixtures("pynative")
@@ -94,7 +97,9 @@ def test_the_coarser_input_is_the_gate_and_the_first_of_equals(
 ) -> None:
     cells = tuple(Cell(level, "sum", (0, 1)) for level in (3, 4, 5))  # nodes 3, 4 and 5
     genome = Genome((*cells, Cell(4, "attention", inputs)), (3, 4, 5))
-    assert MergingCell(make_plan(genome).steps[-1], 2, TF).merge.gate == gate
+    step = make_plan(genome).steps[-1]
+    assert MergingCell(step, 2, TF).merge.gate == gate
+    assert MergingCell(step, 2, MMDET).merge.gate == 1 - gate  # the finer, the second of equals
 
 
 @pytest.mark.usefixtures("pynative")
@@ -106,7 +111,7 @@ def test_leftovers_are_added_before_the_relu(fill: Fill, reference: ModuleType) 
     fill(cell)
     cell.set_train(False)
     maps = tuple(tensor(np.full((1, 1, 3, 3), value)) for value in (1.0, -2.0, 3.0))
-    expected = reference.conv_norm(arrays(cell), "out", np.full((1, 1, 3, 3), 2.0), 1e-4)
+    expected = reference.conv_norm(arrays(cell), "out", np.full((1, 1, 3, 3), 2.0), TF.norm_epsilon)
     assert_close(cell(maps), expected)
 
 
@@ -238,7 +243,7 @@ def test_outputs_are_in_the_order_of_the_anchors() -> None:
 
 @pytest.mark.usefixtures("pynative")
 def test_momentum_is_the_share_of_old_statistics() -> None:
-    bn = norm(1, TF)
+    bn = norm(1, epsilon=1e-4, momentum=0.997)
     bn.set_train(True)
     bn(tensor([[[[1.0, 3.0]]]]))
     # Mean 2; MindSpore keeps the unbiased variance, 2 for two values.

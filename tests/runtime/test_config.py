@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from nasfpn_runtime.config import RECIPES, Recipe, from_dict, load_recipe, names
+from nasfpn_runtime.boxes import BoxCode
+from nasfpn_runtime.config import RECIPES, from_dict, load_recipe, names
 from nasfpn_runtime.errors import RecipeError
+from nasfpn_runtime.sections import Anchors, Detection, Loss, Matching, Ramp
 
 
 @pytest.mark.parametrize("name", names())
@@ -27,13 +30,30 @@ def test_all_files_are_shipped_recipes() -> None:
     assert {path.name for path in RECIPES.iterdir()} == {f"{name}.yaml" for name in names()}
 
 
-def test_the_defaults_are_the_published_setting() -> None:
-    # Paper section 4.1 and tensorflow/tpu retinanet_nasfpn.yaml.
-    recipe = load_recipe("tf-r50-7x256-640")
-    assert recipe == Recipe(recipe.name, recipe.description)
-    shape = recipe.shape(90, (3, 4, 5, 6, 7))
+R50 = [f"{dialect}-r50-7x256-640" for dialect in ("tf", "mmdet", "modelzoo")]
+
+
+@pytest.mark.parametrize(("name", "classes"), list(zip(R50, [91, 80, 81], strict=True)))
+def test_the_dialects_have_the_published_sizes(name: str, classes: int) -> None:
+    recipe = load_recipe(name)
+    shape = recipe.shape(recipe.model.categories, (3, 4, 5, 6, 7))
     assert (shape.backbone, shape.stacks, shape.channels) == ("resnet50", 7, 256)
-    assert (shape.classes, shape.anchors, shape.image) == (91, 9, (640, 640))
+    assert (shape.classes, shape.anchors, shape.image) == (classes, 9, (640, 640))
+
+
+def test_the_defaults_are_tfs() -> None:
+    # Where a default is not, it suits training from scratch: see the recipe's other keys.
+    recipe = load_recipe("tf-r50-7x256-640")
+    assert (recipe.anchors, recipe.box_code) == (Anchors(), BoxCode())
+    assert (recipe.loss, recipe.detection) == (Loss(), Detection())
+    assert replace(recipe.matching, contested="higher") == Matching()
+
+
+def test_a_list_may_hold_sections() -> None:
+    ramps = "training.warmup=[{start: 0, stop: 0.5, steps: 3}, {start: 1, stop: 1, epochs: 2}]"
+    recipe = load_recipe("shapes", ["training.warmup_epochs=0", ramps])
+    assert recipe.training.warmup == (Ramp(0.0, 0.5, steps=3), Ramp(1.0, 1.0, epochs=2.0))
+    assert from_dict(recipe.to_dict(), "test") == recipe
 
 
 def test_overrides_reach_every_depth_and_win() -> None:
@@ -69,6 +89,20 @@ def test_overrides_reach_every_depth_and_win() -> None:
         ("data.augment.hflip=2", "hflip"),
         ("model.backbone=resnet11", "backbone is one of"),
         ("model.semantics=torch", "semantics is one of tf"),
+        ("box_code.order=xyxy", "box_code: order is one of yxhw, xywh, got 'xyxy'"),
+        ("anchors.centre=1", "anchors: centre is from 0 to below 1"),
+        ("data.interpolation=cubic", "interpolation is one of antialias, bilinear"),
+        ("data.pad=none", "pad is one of image, picture"),
+        ("matching.contested=best", "contested is one of higher, first, last"),
+        ("loss.normaliser=none", "normaliser is one of plus_one, batch, picture"),
+        ("loss.huber_delta=0", "huber_delta is above 0 or null"),
+        ("detection.pre_nms=0", "pre_nms is above 0 or null"),
+        ("training.schedule=poly", "schedule is one of cosine, step"),
+        ("training.lr_end=2", "lr_end is from 0 to 1"),
+        ("training.milestones=[-1]", "milestones is 0 or more"),
+        ("training.warmup=[{start: 0, stop: 1, steps: 1}]", "warmup is empty or warmup_epochs 0"),
+        ("training.warmup=[{start: 0, stop: 1}]", r"training.warmup\[0\]: steps is above 0"),
+        ("training.warmup=[{start: 0, step: 1}]", r"unknown key training.warmup\[0\].step"),
         ("matching.negative=0.9", "negative is from 0 to positive"),
         ("anchors.ratios=[]", "ratios is one or more"),
         ("epochs", "an override is section.key=value"),

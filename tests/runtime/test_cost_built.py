@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields, replace
 from typing import Any
 from unittest.mock import patch
 
@@ -19,6 +20,7 @@ from nasfpn_runtime.cells.resnet import Block
 from nasfpn_runtime.semantics import TF
 from search_space import DetectorShape, Genome
 from search_space.cost import Cost, detector_cost, detector_steps
+from search_space.shape import Layers
 
 RandomGenome = Callable[[np.random.Generator], Genome]
 
@@ -31,11 +33,15 @@ class Trace:
 
     Convolutions, pools and upsamplings make a map. Everything else is elementwise: its
     result stands for the maps it came from, and becomes a map of its own once it stands
-    for several and is read or leaves its block.
+    for several, or for a merge of one with itself, and is read or leaves its block.
     """
 
+    MERGE = -1  # among the maps that a tensor stands for: it is none of them
+
     def __init__(self, net: Detector) -> None:
-        self.results = {id(net.head.classes.predict), id(net.head.boxes.predict)}
+        head = net.head
+        towers = (head.classes, head.boxes) if head.shared else (*head.classes, *head.boxes)
+        self.results = {id(tower.predict) for tower in towers}
         self.sizes: list[int] = []
         self.reads: list[set[int]] = []
         self.kept: set[int] = set()
@@ -53,13 +59,16 @@ class Trace:
     def read(self, tensor: Tensor) -> int:
         """Return the map that a tensor is, made now if it is a sum not recorded yet."""
         sources = self.sources(tensor)
-        return next(iter(sources)) if len(sources) == 1 else self.add(tensor, set(sources))
+        if len(sources) == 1:
+            return next(iter(sources))
+        return self.add(tensor, set(sources - {self.MERGE}))
 
     def sources(self, *tensors: Tensor) -> frozenset[int]:
         return frozenset().union(*(self._stands_for.get(id(t), frozenset()) for t in tensors))
 
     def elementwise(self, result: Tensor, tensors: tuple[Tensor, ...]) -> None:
-        self._mark(result, self.sources(*tensors))
+        merge = len(self.sources(*tensors)) == 1 and len(tensors) > 1
+        self._mark(result, self.sources(*tensors) | ({self.MERGE} if merge else set()))
 
     def made(self, cell: nn.Cell, x: Tensor, y: Tensor) -> None:
         number = self.add(y, {self.read(x)})
@@ -104,7 +113,7 @@ def tracing(net: Detector) -> Iterator[Trace]:
         def construct(*args: Any) -> Tensor:
             y = original(*args)
             tensors = args[1] if isinstance(args[1], tuple) else args
-            trace.elementwise(y, tensors)
+            trace.elementwise(y, tuple(t for t in tensors if isinstance(t, Tensor)))
             return y
 
         return construct
@@ -132,7 +141,7 @@ def tracing(net: Detector) -> Iterator[Trace]:
 
 def check(genome: Genome, shape: DetectorShape) -> None:
     """Build and run a detector; compare its costs, and every map with the predicted one."""
-    net = Detector(genome, shape, TF)
+    net = Detector(genome, shape, replace(TF, layers=shape.layers))
     net.set_train(False)
     picture = Tensor(np.zeros((1, 3, *shape.image), np.float32))
     with tracing(net) as trace:
@@ -161,6 +170,7 @@ def random_shape(rng: np.random.Generator, genome: Genome) -> DetectorShape:
         classes=int(rng.integers(1, 9)),
         anchors=int(rng.integers(1, 10)),
         image=(stride * int(rng.integers(least, least + 2)), stride * least),
+        layers=Layers(*rng.choice([True, False], len(fields(Layers))).tolist()),
     )
 
 

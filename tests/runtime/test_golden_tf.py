@@ -7,18 +7,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import mindspore
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from nasfpn_runtime.cells.pyramid import Pyramid
-from nasfpn_runtime.semantics import TF
+from nasfpn_runtime import build_pyramid
+from nasfpn_runtime.importers import load_state
 from search_space import from_tf_blocks
+
+Weight = Callable[[str, tuple[int, ...]], NDArray[np.float32]]
 
 GOLDEN = np.load(Path(__file__).parents[1] / "assets" / "tf.npz")
 GENOMES = json.loads(str(GOLDEN["genomes"]))
@@ -27,10 +28,19 @@ IN_CHANNELS = {3: 512, 4: 1024, 5: 2048}
 pytestmark = pytest.mark.usefixtures("pynative")
 
 
-def golden_name(name: str) -> str:
-    """Return the name by which the golden's weights were made."""
-    name = re.sub(r"^laterals\.(\d)\.", lambda m: f"neck.lateral.{int(m[1]) + 3}.", name)
-    return re.sub(r"^stacks\.(\d)\.cells_\.(\d)\.out\.", r"neck.cells.\1.\2.", name)
+def golden_arrays(weight: Weight) -> dict[str, NDArray[np.float32]]:
+    """Return the golden's weights by its names, of shapes that the published sizes imply."""
+    channels = int(GOLDEN["num_filters"])
+    kernels = {f"neck.lateral.{level}": (channels, n, 1, 1) for level, n in IN_CHANNELS.items()}
+    for repeat in range(int(GOLDEN["repeats"])):
+        for cell in range(7):
+            kernels[f"neck.cells.{repeat}.{cell}"] = (channels, channels, 3, 3)
+    arrays = {}
+    for stem, shape in kernels.items():
+        arrays[f"{stem}.conv.weight"] = weight(f"{stem}.conv.weight", shape)
+        for leaf in ("conv.bias", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"):
+            arrays[f"{stem}.{leaf}"] = weight(f"{stem}.{leaf}", (channels,))
+    return arrays
 
 
 def golden_inputs() -> list[mindspore.Tensor]:
@@ -45,13 +55,18 @@ def golden_inputs() -> list[mindspore.Tensor]:
 
 
 @pytest.mark.parametrize("number", range(len(GENOMES)))
-def test_a_genome_gives_what_tensorflow_gives(number: int, fill: Callable[..., None]) -> None:
+def test_a_genome_gives_what_tensorflow_gives(number: int, weight: Weight) -> None:
     genome = from_tf_blocks(GENOMES[number])
-    semantics = replace(TF, norm_epsilon=float(GOLDEN["bn_eps"]))
-    pyramid = Pyramid(
-        genome, IN_CHANNELS, int(GOLDEN["num_filters"]), int(GOLDEN["repeats"]), semantics
+    pyramid = build_pyramid(
+        genome,
+        dialect="tf",
+        in_channels=IN_CHANNELS,
+        channels=int(GOLDEN["num_filters"]),
+        stacks=int(GOLDEN["repeats"]),
     )
-    fill(pyramid, golden_name)
+    report = load_state(pyramid, golden_arrays(weight), "tf")
+    assert not report.missing
+    assert not report.unexpected
     pyramid.set_train(False)
     for level, output in zip(genome.levels, pyramid(*golden_inputs()), strict=True):
         key = f"g{number}_{level.name}"

@@ -15,7 +15,9 @@ from nasfpn_runtime.data.image import (
     fit,
     fit_size,
     normalise,
+    place,
     read_image,
+    resize,
     stored_size,
 )
 from nasfpn_runtime.errors import DataError
@@ -125,6 +127,53 @@ def test_a_placement_takes_corners_to_corners_and_back(
     np.testing.assert_allclose(placed, [[0, 0, placement.width, placement.height]], rtol=1e-6)
     np.testing.assert_allclose(placement.inverse(placed), whole, rtol=1e-6)
     assert placed.dtype == np.float32
+
+
+def test_a_half_pixel_rounds_to_the_even_one() -> None:
+    # 740 x 1024 to 640: the factor is 0.625; 740 * 0.625 = 462.5. And 748 * 0.625 = 467.5.
+    assert place((1024, 740), (640, 640)).width == 462
+    assert place((748, 1024), (640, 640)).height == 468
+
+
+def mixed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the picture scaled pixel by pixel: four neighbours, centres at halves."""
+    result = np.empty((*size, 3))
+    limits = [side - 1 for side in image.shape[:2]]
+    for row, column in np.ndindex(size):
+        y = (row + 0.5) * image.shape[0] / size[0] - 0.5
+        x = (column + 0.5) * image.shape[1] / size[1] - 0.5
+        y, x = min(max(y, 0), limits[0]), min(max(x, 0), limits[1])
+        top, left = int(y), int(x)
+        bottom, right = min(top + 1, limits[0]), min(left + 1, limits[1])
+        upper = image[top, left] * (1 - x + left) + image[top, right] * (x - left)
+        lower = image[bottom, left] * (1 - x + left) + image[bottom, right] * (x - left)
+        result[row, column] = upper * (1 - y + top) + lower * (y - top)
+    return result
+
+
+@pytest.mark.parametrize("size", [(40, 40), (9, 31), (23, 5), (3, 4), (11, 17)])
+def test_bilinear_is_that_of_loops(size: tuple[int, int]) -> None:
+    found = resize(ramp(22, 17), size, "bilinear")
+    assert (found.shape, found.dtype) == ((*size, 3), np.dtype(np.uint8))
+    # OpenCV counts in integers and rounds down twice, to within a grey level.
+    assert np.abs(found - mixed(ramp(22, 17), size)).max() < 1
+
+
+def test_antialiasing_sees_every_pixel() -> None:
+    # One white column of eight in a picture shrunk to an eighth: a bilinear pixel mixes
+    # columns 3 and 4 of each eight and misses it.
+    image = np.zeros((16, 64, 3), dtype=np.uint8)
+    image[:, ::8] = 255
+    assert resize(image, (2, 8), "bilinear").max() == 0
+    assert resize(image, (2, 8)).min() > 0
+
+
+@pytest.mark.parametrize("interpolation", ["antialias", "bilinear"])
+def test_a_flipped_view_is_scaled_like_a_copy(interpolation: str) -> None:
+    view = ramp(12, 10)[:, ::-1]
+    np.testing.assert_array_equal(
+        resize(view, (7, 9), interpolation), resize(view.copy(), (7, 9), interpolation)
+    )
 
 
 @pytest.mark.parametrize("mode", ["letterbox", "squash"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from scipy import stats
 import searched_archs
 from nasfpn_runtime.cells.detector import Detector
 from nasfpn_runtime.init import initialise
-from nasfpn_runtime.semantics import TF
+from nasfpn_runtime.semantics import PRESETS, TF, Semantics
 from search_space import DetectorShape, Genome, MergingCell
 
 SHAPE = DetectorShape("resnet10", 16, 16, 2, 1, None, 3, 9, (128, 128))
@@ -23,9 +24,11 @@ RARE = 1e-9
 pytestmark = pytest.mark.usefixtures("pynative")
 
 
-def weights(name: str, shape: DetectorShape, seed: int) -> dict[str, NDArray[np.float32]]:
-    net = Detector(searched_archs.load(name), shape, TF)
-    initialise(net, seed)
+def weights(
+    name: str, shape: DetectorShape, seed: int, semantics: Semantics = TF
+) -> dict[str, NDArray[np.float32]]:
+    net = Detector(searched_archs.load(name), shape, semantics)
+    initialise(net, seed, semantics.init)
     return {p.name: p.asnumpy() for p in net.get_parameters()}
 
 
@@ -53,10 +56,32 @@ def test_another_seed_gives_other_kernels() -> None:
         assert (a[name] != b[name]).mean() > 0.99
 
 
-def test_each_part_has_its_distribution() -> None:
-    truncated = stats.truncnorm(-2, 2, scale=1 / stats.truncnorm(-2, 2).std())
+def scale_and_unit(dialect: str, part: str, fan_in: int, fan_out: int) -> tuple[float, Any]:
+    """Return the distribution of a convolution as a factor of one of unit size."""
+    cut, uniform, normal = stats.truncnorm(-2, 2), stats.uniform(-1, 2), stats.norm
+    of_unit_variance = stats.truncnorm(-2, 2, scale=1 / cut.std())
+    table = {
+        "tf": {
+            "backbone": (np.sqrt(1 / fan_in), of_unit_variance),
+            "pyramid": (np.sqrt(6 / (fan_in + fan_out)), uniform),
+            "head": (0.01, normal),
+            "predict": (1e-5, normal),
+        },
+        "mmdet": {
+            "backbone": (np.sqrt(2 / fan_out), normal),
+            "pyramid": (np.sqrt(3 / fan_in), uniform),
+            "head": (0.01, normal),
+            "predict": (0.01, normal),
+        },
+        "modelzoo": dict.fromkeys(("backbone", "pyramid", "head", "predict"), (0.01, cut)),
+    }
+    return table[dialect][part]
+
+
+@pytest.mark.parametrize("dialect", PRESETS)
+def test_each_part_has_its_distribution(dialect: str) -> None:
     samples: dict[tuple[str, tuple[int, ...]], list[NDArray[np.float32]]] = {}
-    for name, value in weights("nasfpn", SHAPE, seed=5).items():
+    for name, value in weights("nasfpn", SHAPE, 5, PRESETS[dialect]).items():
         if value.ndim == 4:
             part = next(p for p in ("backbone", "pyramid", "predict", "head") if p in name)
             samples.setdefault((part, value.shape), []).append(value)
@@ -64,22 +89,23 @@ def test_each_part_has_its_distribution() -> None:
     for (part, shape), values in samples.items():
         out_channels, in_channels, *kernel = shape
         fan_in, fan_out = np.prod(kernel) * in_channels, np.prod(kernel) * out_channels
-        scale, unit = {
-            "backbone": (np.sqrt(1 / fan_in), truncated),
-            "pyramid": (np.sqrt(6 / (fan_in + fan_out)), stats.uniform(-1, 2)),
-            "head": (0.01, stats.norm),
-            "predict": (1e-5, stats.norm),
-        }[part]
+        scale, unit = scale_and_unit(dialect, part, fan_in, fan_out)
         sample = np.concatenate([value.ravel() for value in values]).astype(np.float64) / scale
         assert stats.kstest(sample, unit.cdf).pvalue > RARE, (part, shape)
 
 
-def test_biases_and_norms() -> None:
-    for name, value in weights("bifpn", SHAPE, seed=0).items():
+@pytest.mark.parametrize("backbone", ["resnet10", "resnet50"])
+@pytest.mark.parametrize("dialect", PRESETS)
+def test_biases_and_norms(dialect: str, backbone: str) -> None:
+    shape = replace(SHAPE, backbone=backbone)
+    last = rf"body\.{2 if backbone == 'resnet50' else 1}\.bn\.gamma$"
+    for name, value in weights("bifpn", shape, 0, PRESETS[dialect]).items():
         if name == "head.classes.predict.bias":  # sigmoid(bias) = 0.01
             np.testing.assert_allclose(1 / (1 + np.exp(-value)), 0.01, rtol=1e-5)
         elif value.ndim == 1:
             one = re.search(r"(gamma|moving_variance|merge\.weights)$", name)
+            if dialect != "tf" and re.search(last, name):  # residual branches start as nothing
+                one = None
             np.testing.assert_array_equal(value, 1.0 if one else 0.0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,21 @@ import pytest
 from PIL import Image
 
 from nasfpn_runtime.anchors import anchor_grid
-from nasfpn_runtime.boxes import intersection
-from nasfpn_runtime.config import Data, Matching
+from nasfpn_runtime.boxes import BoxCode, intersection
+from nasfpn_runtime.config import Model, Recipe
 from nasfpn_runtime.data import loader
 from nasfpn_runtime.data.augment import Augment
 from nasfpn_runtime.data.coco import CocoSplit, load_split
-from nasfpn_runtime.data.image import MEAN, STD, Pixels, read_image
+from nasfpn_runtime.data.image import INTERPOLATIONS, MEAN, STD, Pixels, read_image, resize
 from nasfpn_runtime.data.loader import Batch, Pictures, TrainLoader
 from nasfpn_runtime.matching import BACKGROUND, IGNORED, match
+from nasfpn_runtime.sections import Anchors, Data, Matching, Training
 
 SIZE = (64, 64)
-ANCHORS = anchor_grid((3, 4), SIZE, scale=2.0, octaves=1)
-PLAIN = Data(SIZE, "squash", Augment())
+LEVELS = (3, 4)
+ANCHORS = anchor_grid(LEVELS, SIZE, scale=2.0, octaves=1)
+MATCHING = Matching(0.5, 0.4)
+PLAIN = Data(SIZE, "squash", augment=Augment())
 BOX = {"category_id": 5, "bbox": [8, 6, 16, 9], "area": 144, "iscrowd": 0}
 
 
@@ -45,8 +49,17 @@ def write(folder: Path, annotations: Sequence[Sequence[dict[str, Any]]]) -> Coco
     return load_split(folder)
 
 
-def make(split: CocoSplit, data: Data = PLAIN, batch: int = 4, seed: int = 0) -> TrainLoader:
-    return TrainLoader(split, data, SIZE, ANCHORS, Matching(0.5, 0.4), 1, batch, seed)
+def make(
+    split: CocoSplit,
+    data: Data = PLAIN,
+    batch: int = 4,
+    seed: int = 0,
+    **sections: Any,
+) -> TrainLoader:
+    anchors, training = Anchors(scale=2.0, octaves=1), Training(batch=batch)
+    settings = {"matching": MATCHING, **sections}
+    recipe = Recipe("test", anchors=anchors, data=data, training=training, **settings)
+    return TrainLoader(split, recipe, LEVELS, seed)
 
 
 def places(batch: Batch) -> list[int]:
@@ -79,7 +92,7 @@ def test_an_epoch_has_every_picture_with_boxes_once_but_for_the_tail(split: Coco
 
 
 def test_seed_and_epoch_decide_everything(split: CocoSplit) -> None:
-    varied = Data(SIZE, "letterbox", Augment(0.5, 0.5, (0.5, 1.5), 0.5))
+    varied = Data(SIZE, augment=Augment(0.5, 0.5, (0.5, 1.5), 0.5))
     first = list(make(split, varied, seed=1).epoch(3))
     used = make(split, varied, seed=1)
     list(used.epoch(0))  # what was read before does not matter
@@ -97,7 +110,7 @@ def test_seed_and_epoch_decide_everything(split: CocoSplit) -> None:
 
 
 def test_a_pictures_changes_depend_on_the_epoch(split: CocoSplit) -> None:
-    loader = make(split, Data(SIZE, "squash", Augment(colour=1.0)), batch=11)
+    loader = make(split, Data(SIZE, "squash", augment=Augment(colour=1.0)), batch=11)
     a, b = (next(loader.epoch(epoch)) for epoch in range(2))
     # Both have all pictures: sorted, they would agree if the changes did.
     assert not np.array_equal(np.sort(a.images[:, 0, 0, 0]), np.sort(b.images[:, 0, 0, 0]))
@@ -119,7 +132,7 @@ def test_targets_are_those_of_the_fitted_boxes(tmp_path: Path) -> None:
     (batch,) = make(split, batch=1).epoch(0)
     # 32 x 24 to 64 x 64: x doubles, y grows by 8/3.
     boxes = np.array([[16, 16, 48, 40], [0, 0, 24, 160 / 3]], np.float32)
-    labels, deltas = match(ANCHORS, boxes, np.array([0, 1], np.int32), positive=0.5, negative=0.4)
+    labels, deltas = match(ANCHORS, boxes, np.array([0, 1], np.int32), MATCHING)
     expected = np.where(labels >= 0, labels + 1, labels)  # class 0 is the background's
     np.testing.assert_array_equal(batch.labels[0], expected)
     np.testing.assert_allclose(batch.deltas[0], deltas, atol=1e-5)
@@ -128,11 +141,31 @@ def test_targets_are_those_of_the_fitted_boxes(tmp_path: Path) -> None:
     assert (batch.labels.dtype, batch.deltas.dtype) == (np.dtype(np.int32), np.dtype(np.float32))
 
 
+def test_targets_follow_the_recipe(tmp_path: Path) -> None:
+    split = write(tmp_path, [[BOX, {**BOX, "category_id": 9, "bbox": [0, 0, 12, 20]}]])
+    # In shares of the sides the overlaps are the same but for rounding.
+    wide, rule = Data((64, 128), "squash", augment=Augment()), replace(MATCHING, normalised=True)
+    (pixels,), (shares,) = (
+        make(split, wide, batch=1, matching=matching).epoch(0) for matching in (MATCHING, rule)
+    )
+    np.testing.assert_array_equal(shares.labels, pixels.labels)
+    np.testing.assert_allclose(shares.deltas, pixels.deltas, atol=1e-5)
+    (plain,) = make(split, batch=1).epoch(0)
+    code, model = BoxCode(order="xywh", variances=(0.1, 0.2)), Model(semantics="mmdet")
+    (other,) = make(split, batch=1, box_code=code, model=model).epoch(0)
+    expected = plain.deltas[..., [1, 0, 3, 2]] / np.array([0.1, 0.1, 0.2, 0.2])
+    np.testing.assert_allclose(other.deltas, expected, atol=1e-5)
+    # mmdetection has no logit for the background: classes begin at 0.
+    found = plain.labels > 0
+    np.testing.assert_array_equal(other.labels[found], plain.labels[found] - 1)
+    np.testing.assert_array_equal(other.labels[~found], plain.labels[~found])
+
+
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_crowds_are_ignored_where_the_picture_shows_them(tmp_path: Path, flip: float) -> None:
     crowd = {**BOX, "bbox": [20, 0, 12, 24], "iscrowd": 1}
     split = write(tmp_path, [[{**BOX, "bbox": [1, 6, 10, 9]}, crowd]])
-    (batch,) = make(split, Data(SIZE, "squash", Augment(hflip=flip)), batch=1).epoch(0)
+    (batch,) = make(split, Data(SIZE, "squash", augment=Augment(hflip=flip)), batch=1).epoch(0)
     region = np.array([[40, 0, 64, 64]] if flip == 0 else [[0, 0, 24, 64]], np.float32)
     sides = ANCHORS[:, 2:] - ANCHORS[:, :2]
     inside = intersection(ANCHORS, region)[:, 0] >= sides.prod(axis=1) / 2
@@ -152,8 +185,29 @@ def test_pictures_are_read_once_while_they_fit_in_memory(
 
     monkeypatch.setattr(loader, "read_image", record)
     monkeypatch.setattr(loader, "CACHE_BYTES", 2 * 64 * 64 * 3)  # two pictures
-    pictures = Pictures(split, SIZE, "squash")
+    pictures = Pictures(split, SIZE, PLAIN)
     for _ in range(2):
         for number in range(3):
             assert pictures[number][0][0, 0, 0] == number
     assert read == ["0", "1", "2", "2"]
+
+
+def test_a_picture_is_padded_to_the_input_or_to_the_least_multiple(split: CocoSplit) -> None:
+    # 32 x 24 letterboxed to 64 x 64 is 64 wide and 48 high.
+    whole, least = (Pictures(split, SIZE, Data(SIZE, pad=pad)) for pad in ("image", "picture"))
+    assert whole.frame(0, 16) == SIZE
+    assert [least.frame(0, stride) for stride in (16, 32)] == [(48, 64), (64, 64)]
+    picture, placement = least[0]
+    assert picture.shape[:2] == (placement.height, placement.width) == (48, 64)
+
+
+def test_pictures_are_scaled_as_the_recipe_says(split: CocoSplit) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(split.samples[0].path)
+    size = (16, 16)
+    found = {
+        name: Pictures(split, size, Data(size, "squash", name))[0][0] for name in INTERPOLATIONS
+    }
+    for name, picture in found.items():
+        np.testing.assert_array_equal(picture, resize(noise, size, name))
+    assert not np.array_equal(*found.values())

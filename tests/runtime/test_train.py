@@ -21,7 +21,7 @@ from nasfpn_runtime.config import load_recipe
 from nasfpn_runtime.data.shapes import write_shapes
 from nasfpn_runtime.errors import CheckpointError, DataError, DivergedError
 from nasfpn_runtime.evaluate import score_checkpoint
-from nasfpn_runtime.train import train
+from nasfpn_runtime.train import PROGRESS, train
 
 TINY = [
     "model.width=4",
@@ -100,7 +100,7 @@ def test_faults_of_the_data_are_told_and_listed(data: Path, tmp_path: Path) -> N
 
 def test_ctrl_c_says_how_to_go_on_and_leaves_a_run_that_does(data: Path, tmp_path: Path) -> None:
     with subprocess.Popen(command(data, tmp_path), stderr=subprocess.PIPE, text=True) as process:
-        wait_for_epochs(process, tmp_path, 1)
+        wait_for_epochs(process, tmp_path, 2)  # a line is written before its checkpoint
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=300)
     assert process.returncode == 130
@@ -133,7 +133,35 @@ def test_a_finished_run_is_not_trained_again(whole: Path, data: Path) -> None:
         load_recipe("shapes", TINY), searched_archs.load("nasfpn"), data, whole, progress=False
     )
     assert (whole / "checkpoints" / "last.ckpt").read_bytes() == before
-    assert result.metrics["AP"] == lines(whole)[-1]["AP"]
+    assert result.metrics == {k: v for k, v in lines(whole)[-1].items() if k not in PROGRESS}
+    assert "AP" in result.metrics
+
+
+# A run that dies when it is to save the last epoch, whose line it has written.
+DYING = """
+import os, sys
+from nasfpn_runtime import checkpoint
+save = checkpoint.save
+def dying(path, net, origin):
+    if path.stem == "last" and origin.epoch == 5:
+        os._exit(9)
+    save(path, net, origin)
+checkpoint.save = dying
+from tools.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_a_run_killed_between_a_line_and_its_checkpoint_writes_the_line_once(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    python, flag, _, *arguments = command(data, tmp_path)
+    died = subprocess.run([python, flag, DYING, *arguments], capture_output=True)
+    assert died.returncode == 9
+    assert [line["epoch"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5]
+    subprocess.run(command(data, tmp_path), check=True, capture_output=True)
+    assert [line["epoch"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5]
+    assert lines(tmp_path)[-1]["AP"] == lines(whole)[-1]["AP"]
 
 
 def test_eval_gives_the_figures_of_the_training(whole: Path, data: Path) -> None:

@@ -33,6 +33,13 @@ def test_archs_lists_every_shipped_genome_with_its_cost(capsys: pytest.CaptureFi
     assert "140.3 G" in rows["nasfpn"]
 
 
+@pytest.mark.parametrize(("dialect", "size"), [("mmdet", "60.0 M"), ("modelzoo", "85.9 M")])
+def test_archs_by_recipe(dialect: str, size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    # 59,979,828 and 85,891,392: see test_golden_detectors.py.
+    assert main(["archs", "--recipe", f"{dialect}-r50-7x256-640"]) == 0
+    assert re.search(rf"^nasfpn .*{size}", capsys.readouterr().out, re.MULTILINE)
+
+
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shapes") / "data"
