@@ -17,6 +17,7 @@ from nasfpn_runtime.data.image import FIT_MODES, INTERPOLATIONS
 from nasfpn_runtime.errors import RecipeError
 
 CONTESTED = ("higher", "first", "last")
+DECAYS = ("kernels", "no_norm", "all")
 NORMALISERS = ("plus_one", "batch", "picture")
 PAD_MODES = ("image", "picture")
 SCHEDULES = ("cosine", "step")
@@ -177,7 +178,9 @@ class Training:
         milestones: in epochs; null for two thirds and eight ninths of the run.
         warmup_epochs: linear from a twelfth, multiplied with the schedule.
         warmup: ramps one after another instead, with cosine beginning after them.
-        momentum, weight_decay: SGD; decay on convolution kernels only.
+        momentum, weight_decay: SGD.
+        decay: what is decayed: ``kernels`` of convolutions (TF), everything but batch norm
+            (``no_norm``, mmdetection) or ``all`` (model zoo).
         clip: largest global gradient norm, None for no clipping.
         freeze_stages: groups of the backbone that, with its stem, keep the weights they were
             loaded with (see ``finetune.freeze``); 0 trains everything.
@@ -194,6 +197,7 @@ class Training:
     warmup: tuple[Ramp, ...] = ()
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    decay: str = "kernels"
     clip: float | None = None
     freeze_stages: int = 0
     evaluate_every: int = 1
@@ -205,6 +209,7 @@ class Training:
         for name in _FROM_ZERO:
             check(self, name, lambda v: v >= 0, "0 or more")
         check_one_of(self, "schedule", SCHEDULES)
+        check_one_of(self, "decay", DECAYS)
         check(self, "lr_end", lambda v: 0 <= v <= 1, "from 0 to 1")
         check(self, "milestones", lambda v: v is None or min(v, default=0) >= 0, "0 or more")
         check(self, "warmup", lambda v: not (v and self.warmup_epochs), "empty or warmup_epochs 0")

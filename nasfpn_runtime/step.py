@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mindspore
-from mindspore import ParameterTuple, Tensor, nn, ops
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from nasfpn_runtime.cells.detector import Detector
 from nasfpn_runtime.config import Training
 from nasfpn_runtime.losses import DetectionLoss
+
+# Which parameters weight decay pulls towards 0.
+DECAYS: dict[str, Callable[[Parameter], bool]] = {
+    "kernels": lambda parameter: len(parameter.shape) == 4,
+    "no_norm": lambda parameter: not parameter.name.endswith(("gamma", "beta")),
+    "all": lambda parameter: True,
+}
 
 
 class DetectorWithLoss(nn.Cell):
@@ -33,13 +42,14 @@ class TrainStep(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network = network
         self.network.set_grad()
-        kernels = [p for p in network.trainable_params() if len(p.shape) == 4]
-        others = [p for p in network.trainable_params() if len(p.shape) != 4]
+        decays = DECAYS[training.decay]
+        groups = [
+            {"params": [p for p in network.trainable_params() if decays(p) == decayed]}
+            | {"weight_decay": training.weight_decay if decayed else 0.0}
+            for decayed in (True, False)
+        ]
         self.optimizer = nn.Momentum(
-            [
-                {"params": kernels, "weight_decay": training.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
+            [group for group in groups if group["params"]],
             learning_rate=rates,
             momentum=training.momentum,
         )
