@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tools.errors import UserError
 from tools.genomes import load_named
+from tools.options import add_overrides
 
 HELP = "turn a checkpoint of mmdetection, TF, the model zoo, ... into one of ours"
 SOURCES = ("mmdet", "modelzoo", "tf", "torchvision", "mindcv")
@@ -23,14 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--arch", default=ARCH, metavar="GENOME", help=f"name or JSON file (default: {ARCH})")
     add("--categories", type=Path, metavar="FILE", help="a name a line (default: COCO's)")
     add("--partial", action="store_true", help="take what fits; the rest has initial weights")
-    add(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        help="override a setting of the recipe, such as model.stacks=5",
-    )
+    add_overrides(parser, "model.stacks=5")
 
 
 def run(args: argparse.Namespace) -> int:

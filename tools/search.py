@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools.errors import UserError
+from tools.options import add_overrides
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -26,14 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--controller", default="ppo", help="ppo, random, evolution, local-search, tpe or nsga2")
     add("--trials", type=int, default=60, help="genomes to train, earlier runs included")
     add("--seed", type=int, default=0, help="of the controller and of every training")
-    add(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        help="override a setting of the recipe, such as training.epochs=10",
-    )
+    add_overrides(parser)
     add("--timeout", type=float, metavar="SECONDS", help="a genome that takes longer has failed")
     add("--storage", metavar="URL", help="Optuna storage instead of DIR/study.journal")
     add("--device", default="CPU", choices=("CPU", "Ascend"), help="of the trainings")

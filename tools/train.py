@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tools.errors import UserError
 from tools.genomes import load_named
+from tools.options import add_overrides
 
 HELP = "train a genome on a COCO folder; the same command again goes on"
 RECIPE = "bccd-256"
@@ -24,14 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--init", type=Path, metavar="CKPT", help="start from the weights of a checkpoint of ours")
     add("--drop-head", action="store_true", help="with --init: other classes, predict them anew")
     add("--freeze-stages", type=int, metavar="N", help="sets training.freeze_stages")
-    add(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="A.B=C",
-        help="override a setting of the recipe, such as training.epochs=10",
-    )
+    add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> int:

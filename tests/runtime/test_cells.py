@@ -21,7 +21,7 @@ from nasfpn_runtime.cells.pyramid import Pyramid
 from nasfpn_runtime.cells.resample import resample
 from nasfpn_runtime.cells.resnet import ResNet
 from nasfpn_runtime.plan import Source, Step, make_plan
-from nasfpn_runtime.semantics import MMDET, TF
+from nasfpn_runtime.semantics import MMDET, PRESETS, TF
 from search_space import DetectorShape, Genome, Level
 from search_space import MergingCell as Cell
 from search_space.shape import RESNETS
@@ -166,16 +166,19 @@ def test_the_backbone_supplies_the_finest_levels(supplied: tuple[int, ...]) -> N
         Pyramid(genome, dict.fromkeys(supplied, 8), 4, 1, TF)
 
 
-@pytest.mark.parametrize("name", ["nasfpn", "bifpn"])
+@pytest.mark.parametrize(
+    ("name", "dialect"),
+    [("nasfpn", "tf"), ("bifpn", "tf"), ("nasfpn", "mmdet"), ("nasfpn", "modelzoo")],
+)
 def test_a_compiled_detector_is_the_one_that_runs_op_by_op(
-    name: str, fill: Fill, request: pytest.FixtureRequest
+    name: str, dialect: str, fill: Fill, request: pytest.FixtureRequest
 ) -> None:
     shape = DetectorShape("resnet10", 4, 4, 1, 1, None, 3, 2, (128, 128))
     picture = np.random.default_rng(0).standard_normal((2, 3, 128, 128))
     outputs = []
     for mode in ("pynative", "graph"):
         request.getfixturevalue(mode)
-        net = Detector(searched_archs.load(name), shape, TF)
+        net = Detector(searched_archs.load(name), shape, PRESETS[dialect])
         fill(net)
         net.set_train(False)
         outputs.append([output.asnumpy() for output in net(tensor(picture))])
