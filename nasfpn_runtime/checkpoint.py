@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,12 +61,52 @@ class Origin:
         )
 
 
-def save(path: Path, net: nn.Cell, origin: Origin) -> None:
-    """Write every parameter of ``net`` and the origin; the file appears whole or not at all."""
+def save(path: Path, net: nn.Cell, origin: Origin, *, keep: bool = False) -> None:
+    """Write every parameter of ``net`` and the origin; the file appears whole or not at all.
+
+    Args:
+        keep: the file that was there becomes :func:`previous`.
+
+    Raises:
+        CheckpointError: the file cannot be written; what was there is still there.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp.ckpt")
-    mindspore.save_checkpoint(net, str(temporary), append_dict={ENTRY: origin.to_json()})
+    entry = {ENTRY: origin.to_json()}
+    try:
+        mindspore.save_checkpoint(net, str(temporary), append_dict=entry, crc_check=True)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError, ValueError) as error:
+        for left in (temporary, temporary.with_suffix(".tmp")):  # the latter is MindSpore's
+            left.unlink(missing_ok=True)
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"cannot write {path}, the one before is kept: {reason}") from None
+    if keep and path.exists():
+        os.replace(path, previous(path))
     os.replace(temporary, path)
+
+
+def previous(path: Path) -> Path:
+    """Return where the file that was at ``path`` before the last save is kept."""
+    return path.with_name(f"{path.stem}.previous.ckpt")
+
+
+def load_newest(path: Path) -> tuple[dict[str, NDArray[Any]], Origin] | None:
+    """Load ``path``, or, with a warning, the previous one if it is broken; None without both.
+
+    Raises:
+        CheckpointError: what there is, is broken.
+    """
+    places = [place for place in (path, previous(path)) if place.exists()]
+    for place in places:
+        try:
+            return load(place)
+        except CheckpointError as error:
+            if place == places[-1]:
+                raise
+            warnings.warn(f"{error}; going on from the one before", RuntimeWarning, stacklevel=2)
+    return None
 
 
 def load(path: Path) -> tuple[dict[str, NDArray[Any]], Origin]:
@@ -77,7 +118,7 @@ def load(path: Path) -> tuple[dict[str, NDArray[Any]], Origin]:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
-        entries: dict[str, Any] = mindspore.load_checkpoint(str(path))
+        entries: dict[str, Any] = mindspore.load_checkpoint(str(path), crc_check=True)
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{path} is not a whole checkpoint: {reason}") from None

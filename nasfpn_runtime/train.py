@@ -6,13 +6,14 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nasfpn_runtime import checkpoint, device
@@ -98,7 +99,7 @@ def train(
                 run.evaluate(progress)
             run.log()  # before the checkpoint: resuming drops lines it is behind of
             if _due(epoch, recipe.training.save_every, recipe.training.epochs):
-                checkpoint.save(run.last, run.step, run.origin)
+                checkpoint.save(run.last, run.step, run.origin, keep=True)
     best_ap = run.origin.best_ap
     assert best_ap is not None  # the last epoch is always evaluated
     return TrainResult(run.metrics, best_ap, run.last, run.best)
@@ -140,8 +141,8 @@ class _Run:
 
     def begin(self, init: Init | None) -> Started | None:
         """Go on from ``last.ckpt``, or start anew; return what ``init`` gave if it was read."""
-        if self.last.exists():
-            self._resume()
+        if newest := checkpoint.load_newest(self.last):
+            self._resume(*newest)
             return None
         if self.recipe.training.freeze_stages and init is None:
             raise RecipeError(
@@ -168,8 +169,7 @@ class _Run:
         )
         (self.out / "metrics.jsonl").write_text("")
 
-    def _resume(self) -> None:
-        arrays, found = checkpoint.load(self.last)
+    def _resume(self, arrays: Mapping[str, NDArray[Any]], found: Origin) -> None:
         for name in ("recipe", "genome", "categories", "seed"):
             if getattr(found, name) != getattr(self.origin, name):
                 raise CheckpointError(

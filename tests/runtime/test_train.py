@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -142,10 +144,10 @@ DYING = """
 import os, sys
 from nasfpn_runtime import checkpoint
 save = checkpoint.save
-def dying(path, net, origin):
+def dying(path, net, origin, **options):
     if path.stem == "last" and origin.epoch == 5:
         os._exit(9)
-    save(path, net, origin)
+    save(path, net, origin, **options)
 checkpoint.save = dying
 from tools.cli import main
 main(sys.argv[1:])
@@ -162,6 +164,47 @@ def test_a_run_killed_between_a_line_and_its_checkpoint_writes_the_line_once(
     subprocess.run(command(data, tmp_path), check=True, capture_output=True)
     assert [line["epoch"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5]
     assert lines(tmp_path)[-1]["AP"] == lines(whole)[-1]["AP"]
+
+
+def test_a_broken_checkpoint_gives_way_to_the_one_before(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "broken"
+    shutil.copytree(whole, out)
+    last = out / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit of a weight: only the checksum tells
+    last.write_bytes(content)
+    done = subprocess.run(command(data, out), check=True, capture_output=True, text=True)
+    assert "going on from the one before" in done.stderr
+    for name, value in weights(whole).items():
+        np.testing.assert_array_equal(weights(out)[name], value, err_msg=name)
+    assert [line["loss"] for line in lines(out)] == [line["loss"] for line in lines(whole)]
+
+
+def test_a_disk_that_takes_no_more_stops_the_run_and_costs_nothing(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "full"
+    shutil.copytree(whole, out)
+    last = out / "checkpoints" / "last.ckpt"
+    os.replace(checkpoint.previous(last), last)  # four of five epochs
+    before = last.read_bytes()
+    size = len(before) // 2
+    stopped = subprocess.run(
+        command(data, out),
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )
+    assert stopped.returncode == 2
+    assert "cannot write" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert last.read_bytes() == before
+    assert not list(last.parent.glob(".*"))
+    subprocess.run(command(data, out), check=True, capture_output=True)
+    for name, value in weights(whole).items():
+        np.testing.assert_array_equal(weights(out)[name], value, err_msg=name)
 
 
 def test_eval_gives_the_figures_of_the_training(whole: Path, data: Path) -> None:
