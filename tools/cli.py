@@ -13,6 +13,7 @@ from tools import (
     archs,
     bench,
     compare,
+    data,
     draw,
     evaluate,
     import_checkpoint,
@@ -29,10 +30,12 @@ COMMANDS = {
     "train": train,
     "import": import_checkpoint,
     "eval": evaluate,
+    "data": data,
     "search": search,
     "compare": compare,
     "bench": bench,
 }
+GO_ON = ("quickstart", "train", "search", "compare")  # where they stopped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except KeyboardInterrupt:
         again = shlex.join(["nasfpn", *(sys.argv[1:] if argv is None else argv)])
-        print(f"\nStopped. The same command goes on from here: {again}", file=sys.stderr)
+        goes_on = f" The same command goes on from here: {again}"
+        print(f"\nStopped.{goes_on if args.command in GO_ON else ''}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,7 +21,7 @@ HELP = "search with several controllers, retrain winners and known pyramids, mak
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="COCO folder with a test split")
+    add("--data", type=Path, required=True, metavar="DIR", help="data set with a test split")
     add("--out", type=Path, required=True, metavar="DIR", help="run folder; again: goes on")
     add("--controllers", nargs="*", default=["ppo", "random"], help="(default: ppo random)")
     add("--trials", type=int, default=40, help="genomes per search (default: 40)")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "score a checkpoint on a split of a COCO folder"
+HELP = "score a checkpoint on a split of a data set"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, metavar="CKPT", help="written by `nasfpn train`")
-    add("--data", type=Path, required=True, metavar="DIR", help="COCO folder")
+    add("--data", type=Path, required=True, metavar="DIR", help="data set")
     add("--split", default="val", help="train, val, test, ... (default: val)")
     add(
         "--protocol",

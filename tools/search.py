@@ -21,7 +21,7 @@ HELP = "search for a pyramid: propose genomes, train each briefly, learn from th
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="COCO folder")
+    add("--data", type=Path, required=True, metavar="DIR", help="data set")
     add("--out", type=Path, required=True, metavar="DIR", help="run folder; again: goes on")
     add("--recipe", required=True, help="name or YAML file of the short training")
     add("--controller", default="ppo", help="ppo, random, evolution, local-search, tpe or nsga2")

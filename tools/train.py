@@ -1,4 +1,4 @@
-"""``nasfpn train``: train one genome on a COCO folder."""
+"""``nasfpn train``: train one genome on a data set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tools.errors import UserError
 from tools.genomes import load_named
 from tools.options import add_overrides
 
-HELP = "train a genome on a COCO folder; the same command again goes on"
+HELP = "train a genome on a data set; the same command again goes on"
 RECIPE = "bccd-256"
 
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
     add("--arch", required=True, metavar="GENOME", help="shipped name or JSON file")
-    add("--data", type=Path, required=True, metavar="DIR", help="COCO folder")
+    add("--data", type=Path, required=True, metavar="DIR", help="data set")
     add("--recipe", default=RECIPE, help=f"name or YAML file (default: {RECIPE})")
     add("--out", type=Path, metavar="DIR", help="run folder (default: runs/<arch>-<recipe>)")
     add("--seed", type=int, default=0, help="of weights and data order (default: 0)")

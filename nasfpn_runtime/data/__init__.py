@@ -1,1 +1,1 @@
-"""Pictures and boxes: COCO folders, augmentation, a drawn data set."""
+"""Pictures and boxes: data sets of several forms, augmentation, a drawn one."""

@@ -1,15 +1,13 @@
-"""A COCO folder as samples ready to train on, and a list of what is wrong with it."""
+"""A data set of any form as samples ready to train on, and a list of what is wrong with it."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from nasfpn_runtime.data.samples import Fault, Reader, Sample, Truth, is_id
+from nasfpn_runtime.data import cocojson, mindrecord, text, voc, yolo
+from nasfpn_runtime.data.samples import Fault, Sample, Truth
 from nasfpn_runtime.errors import DataError
 
 __all__ = [
@@ -18,21 +16,25 @@ __all__ = [
     "Sample",
     "check_same_categories",
     "fault_report",
-    "find_split",
+    "form_of",
     "load_split",
+    "split_names",
 ]
 
 EXAMPLES = 3  # places named in a line of the fault report
 
+# Each has found(folder), splits(folder) and read(folder, split); the first that is found is it.
+FORMS = {"mindrecord": mindrecord, "coco": cocojson, "voc": voc, "yolo": yolo, "text": text}
+
 
 @dataclass(frozen=True, eq=False)
 class CocoSplit:
-    """One split of a data set.
+    """One split of a data set, in COCO's terms whatever form it is stored in.
 
     Attributes:
         samples: pictures in the order of the file, those without boxes included.
         categories: names, by class number.
-        category_ids: ids in the annotation file, ascending, by class number.
+        category_ids: ids in the annotation file, by class number.
         annotation_file: where it was read from.
         faults: what is wrong with it.
         truth: the annotations for evaluation.
@@ -46,56 +48,57 @@ class CocoSplit:
     truth: Truth
 
 
-def load_split(folder: Path, split: str = "train") -> CocoSplit:
-    """Read one split of a COCO folder.
+def load_split(folder: Path, split: str = "train", form: str | None = None) -> CocoSplit:
+    """Read one split of a data set.
 
-    The split ``train`` is ``annotations/instances_train.json`` or, if there is just one,
-    the file of that name with a number (``instances_train2017.json``); its pictures are
-    in the folder of the same stem (``train2017/``). Faults are listed, and what they
-    touch is dropped, except that boxes partly outside are clipped and annotations with
-    a repeated id are kept.
+    In a COCO folder the split ``train`` is ``annotations/instances_train.json`` or, if there
+    is just one, the file of that name with a number (``instances_train2017.json``); its
+    pictures are in the folder of the same stem (``train2017/``). The other forms are
+    described in their modules. Faults are listed, and what they touch is dropped, except
+    that boxes partly outside are clipped and annotations with a repeated id are kept.
+
+    Args:
+        form: one of ``FORMS``; None is :func:`form_of` the folder.
 
     Raises:
-        DataError: a file or folder is missing, is not COCO, or no picture has a box.
+        DataError: a file or folder is missing, is not of that form, or no picture has a box.
     """
-    file, pictures = find_split(folder, split)
-    data = _read(file)
-    ids, names = _categories(data["categories"], file)
-    reader = Reader(pictures, {value: label for label, value in enumerate(ids)})
-    for index, entry in enumerate(data["images"]):
-        reader.add_picture(f"images[{index}]", entry)
-    for index, entry in enumerate(data["annotations"]):
-        reader.add_annotation(f"annotations[{index}]", entry)
-    samples = tuple(draft.sample() for draft in reader.drafts)
+    listing = FORMS[form or form_of(folder)].read(folder, split)
+    samples = listing.kept.samples()
     if not any(len(sample.boxes) for sample in samples):
-        report = "; ".join(fault_report(reader.faults).splitlines()) or "the file lists none"
-        raise DataError(f"a data set has a picture with a box, got none: {report} (at {file})")
-    return CocoSplit(samples, names, ids, file, tuple(reader.faults), reader.truth())
+        report = "; ".join(fault_report(listing.faults).splitlines()) or "the file lists none"
+        raise DataError(
+            f"a data set has a picture with a box, got none: {report} (at {listing.file})"
+        )
+    return CocoSplit(
+        samples,
+        listing.categories,
+        listing.category_ids,
+        listing.file,
+        listing.faults,
+        listing.kept.truth(),
+    )
 
 
-def find_split(folder: Path, split: str) -> tuple[Path, Path]:
-    """Return the annotation file and the picture folder of a split.
+def form_of(folder: Path) -> str:
+    """Return which of ``FORMS`` a folder has.
 
     Raises:
-        DataError: they are not there, or several files fit.
+        DataError: it has none of them.
     """
-    annotations = folder / "annotations"
-    if not annotations.is_dir():
-        raise DataError(f"a data set is a folder with annotations/, got {folder}")
-    files = {p.name: p for p in annotations.glob("instances_*.json")}
-    exact = f"instances_{split}.json"
-    numbered = re.compile(rf"instances_{re.escape(split)}\d+\.json")
-    found = [exact] if exact in files else sorted(filter(numbered.fullmatch, files))
-    if len(found) != 1:
-        listed = ", ".join(found or sorted(files)) or "no such file"
-        raise DataError(
-            f"split {split!r} has one file instances_{split}<number>.json, "
-            f"got {listed} (at {annotations})"
-        )
-    stem = found[0].removeprefix("instances_").removesuffix(".json")
-    if not (folder / stem).is_dir():
-        raise DataError(f"the pictures of split {split!r} are in {folder / stem}, got no folder")
-    return files[found[0]], folder / stem
+    for name, form in FORMS.items():
+        if form.found(folder):
+            return name
+    raise DataError(
+        f"a data set is a folder with {mindrecord.INDEX} (MindRecord), annotations/ (COCO), "
+        f"Annotations/ (VOC), labels/ or data.yaml (YOLO) or classes.txt (text), got {folder}"
+    )
+
+
+def split_names(folder: Path, form: str | None = None) -> tuple[str, ...]:
+    """Return the names of the splits that are there."""
+    names: tuple[str, ...] = FORMS[form or form_of(folder)].splits(folder)
+    return names
 
 
 def check_same_categories(a: CocoSplit, b: CocoSplit) -> None:
@@ -117,29 +120,3 @@ def fault_report(faults: Sequence[Fault]) -> str:
         + (", ..." if len(places) > EXAMPLES else "")
         for (kind, action), places in groups.items()
     )
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"an annotation file is JSON, got {error} (at {file})") from error
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise DataError(f"an annotation file has a list {key!r}, got none (at {file})")
-    result: dict[str, Any] = data
-    return result
-
-
-def _categories(entries: list[Any], file: Path) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    names: dict[int, str] = {}
-    for index, entry in enumerate(entries):
-        value = entry.get("id") if isinstance(entry, dict) else None
-        if not is_id(value) or value in names or not isinstance(entry.get("name"), str):
-            raise DataError(
-                f"a category has an id of its own and a name, got {entry!r} "
-                f"(at categories[{index}] of {file})"
-            )
-        names[value] = entry["name"]
-    ids = tuple(sorted(names))
-    return ids, tuple(names[value] for value in ids)

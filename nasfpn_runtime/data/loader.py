@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nasfpn_runtime.config import Recipe
 from nasfpn_runtime.data.coco import CocoSplit
 from nasfpn_runtime.data.image import Pixels, Placement, fit, fit_size, normalise, place, read_image
+from nasfpn_runtime.data.mindrecord import source
 from nasfpn_runtime.data.samples import Sample
 from nasfpn_runtime.matching import match
 from nasfpn_runtime.sections import Data
@@ -49,7 +50,7 @@ class Pictures:
         """
         if index in self._cache:
             return self._cache[index]
-        image = read_image(self.split.samples[index].path)
+        image = read_image(source(self.split.samples[index].path))
         pair = fit(image, self.size, self.data.fit, self.data.interpolation)
         if self._bytes + pair[0].nbytes <= CACHE_BYTES:
             self._cache[index] = pair

@@ -1,4 +1,4 @@
-"""The entries of an annotation file, checked one by one, as samples and faults."""
+"""The entries of a data set, in COCO's terms, checked one by one, as samples and faults."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from nasfpn_runtime.boxes import Boxes
 from nasfpn_runtime.data.image import stored_size
 from nasfpn_runtime.errors import DataError
+
+if TYPE_CHECKING:
+    from nasfpn_runtime.data.mindrecord import Row
 
 # Annotations carry two decimals, so that a box may end this far outside by rounding.
 ROUNDING = 0.05
@@ -40,7 +43,7 @@ class Sample:
 
     Attributes:
         image_id: as in the annotation file.
-        path: the picture file.
+        path: the picture file, or its row in a MindRecord.
         width, height: stored pixels.
         boxes: (n, 4) float32 xyxy px, inside the picture, each with a positive area.
         labels: (n,) int32 from 0, places in ``CocoSplit.categories``.
@@ -49,7 +52,7 @@ class Sample:
     """
 
     image_id: int
-    path: Path
+    path: Path | Row
     width: int
     height: int
     boxes: Boxes
@@ -81,7 +84,7 @@ class _Draft:
     """A sample that annotations are still added to."""
 
     image_id: int
-    path: Path
+    path: Path | Row
     width: int
     height: int
     boxes: list[list[float]] = field(default_factory=list)
@@ -100,53 +103,35 @@ class _Draft:
         )
 
 
-class Reader:
-    """Collects pictures, annotations and faults in the order of the file."""
+class Collection:
+    """Pictures and the annotations that are kept, in the order they are added."""
 
-    def __init__(self, pictures: Path, label_of: dict[int, int]) -> None:
-        self.pictures, self.label_of = pictures, label_of
+    def __init__(self) -> None:
         self.drafts: list[_Draft] = []
-        self.faults: list[Fault] = []
-        self._places: dict[int, int | None] = {}  # image id -> place, None: dropped
-        self._annotation_ids: set[int] = set()
         self._rows: list[tuple[float, ...]] = []
 
-    def add_picture(self, where: str, entry: Any) -> None:
-        number = entry.get("id") if isinstance(entry, dict) else None
-        if not is_id(number):
-            self._fault("picture without an id", where)
-            return
-        where = f"{where} (id {number})"
-        if number in self._places:
-            self._fault("picture id repeated", where)
-            return
-        kind = self._picture_fault(entry)
-        if kind is not None:
-            self._places[number] = None
-            self._fault(kind, where)
-            return
-        self._places[number] = len(self.drafts)
-        path = self.pictures / entry["file_name"]
-        self.drafts.append(_Draft(number, path, entry["width"], entry["height"]))
+    def add(self, image_id: int, path: Path | Row, width: int, height: int) -> int:
+        """Add a picture and return its place."""
+        self.drafts.append(_Draft(image_id, path, width, height))
+        return len(self.drafts) - 1
 
-    def add_annotation(self, where: str, entry: Any) -> None:
-        if not isinstance(entry, dict):
-            self._fault("annotation malformed", where)
-            return
-        number = entry.get("id")
-        where = f"{where} (id {number}, picture {entry.get('image_id')})"
-        kind = self._annotation_fault(entry)
-        if kind is not None:
-            self._fault(kind, where)
-            return
-        if is_id(number):
-            if number in self._annotation_ids:
-                self._fault("annotation id repeated", where, "kept")
-            self._annotation_ids.add(number)
-        self._keep(where, entry)
+    def annotate(self, place: int, label: int, box: list[float], area: float, crowd: bool) -> None:
+        """Add an annotation; its box (x, y, width, height px) has a part inside the picture."""
+        draft = self.drafts[place]
+        inside = _corners(box, draft.width, draft.height)
+        if crowd:
+            draft.crowd.append(inside)
+        else:
+            draft.boxes.append(inside)
+            draft.labels.append(label)
+        self._rows.append((place, label, crowd, *box, area))
+
+    def samples(self) -> tuple[Sample, ...]:
+        return tuple(draft.sample() for draft in self.drafts)
 
     def truth(self) -> Truth:
-        sample, label, crowd, *box, area = np.array(self._rows, dtype=np.float64).T
+        rows = np.array(self._rows, dtype=np.float64).reshape(-1, 8)
+        sample, label, crowd, *box, area = rows.T
         return Truth(
             sample.astype(np.int64),
             label.astype(np.int64),
@@ -155,23 +140,68 @@ class Reader:
             crowd.astype(bool),
         )
 
+
+class Reader:
+    """Checks pictures and annotations in the order of the file; keeps what is sound.
+
+    Entries are as in COCO's ``images`` and ``annotations``; ``where`` names one in a fault.
+    """
+
+    def __init__(self, pictures: Path, label_of: dict[int, int]) -> None:
+        self.pictures, self.label_of = pictures, label_of
+        self.kept = Collection()
+        self.faults: list[Fault] = []
+        self._places: dict[int, int | None] = {}  # image id -> place, None: dropped
+        self._annotation_ids: set[int] = set()
+
+    def add_picture(self, where: str, entry: Any) -> bool:
+        """Keep a picture, or record what is wrong with it; return whether it was kept."""
+        number = entry.get("id") if isinstance(entry, dict) else None
+        if not is_id(number):
+            self.fault("picture without an id", where)
+            return False
+        where = f"{where} (id {number})"
+        if number in self._places:
+            self.fault("picture id repeated", where)
+            return False
+        kind = self._picture_fault(entry)
+        if kind is not None:
+            self._places[number] = None
+            self.fault(kind, where)
+            return False
+        path = self.pictures / entry["file_name"]
+        self._places[number] = self.kept.add(number, path, entry["width"], entry["height"])
+        return True
+
+    def add_annotation(self, where: str, entry: Any) -> None:
+        """Keep an annotation, or record what is wrong with it."""
+        if not isinstance(entry, dict):
+            self.fault("annotation malformed", where)
+            return
+        number = entry.get("id")
+        named = "" if number is None else f"id {number}, "  # most forms have none
+        where = f"{where} ({named}picture {entry.get('image_id')})"
+        kind = self._annotation_fault(entry)
+        if kind is not None:
+            self.fault(kind, where)
+            return
+        if is_id(number):
+            if number in self._annotation_ids:
+                self.fault("annotation id repeated", where, "kept")
+            self._annotation_ids.add(number)
+        self._keep(where, entry)
+
     def _keep(self, where: str, entry: dict[str, Any]) -> None:
         place = self._places[entry["image_id"]]
         assert place is not None  # _annotation_fault looked
-        draft = self.drafts[place]
-        x, y, w, h = map(float, entry["bbox"])
+        draft = self.kept.drafts[place]
+        x, y, w, h = box = [float(value) for value in entry["bbox"]]
         if max(-x, -y, x + w - draft.width, y + h - draft.height) > ROUNDING:
-            self._fault("box partly outside the picture", where, "clipped")
-        inside = _corners(entry["bbox"], draft.width, draft.height)
+            self.fault("box partly outside the picture", where, "clipped")
         label = self.label_of[entry["category_id"]]
-        crowd = bool(entry.get("iscrowd"))
-        if crowd:
-            draft.crowd.append(inside)
-        else:
-            draft.boxes.append(inside)
-            draft.labels.append(label)
         area = entry.get("area")
-        self._rows.append((place, label, crowd, x, y, w, h, area if _is_number(area) else w * h))
+        area = float(area) if _is_number(area) else w * h
+        self.kept.annotate(place, label, box, area, bool(entry.get("iscrowd")))
 
     def _picture_fault(self, entry: dict[str, Any]) -> str | None:
         name, width, height = (entry.get(key) for key in ("file_name", "width", "height"))
@@ -179,7 +209,7 @@ class Reader:
             return "picture without a file name"
         if not is_id(width) or not is_id(height) or width < 1 or height < 1:
             return "picture without width and height"
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        if leaves(name):
             return "file name outside the picture folder"
         path = self.pictures / name
         if not os.path.isfile(path):  # unlike Path.is_file, False for a name too long
@@ -203,11 +233,31 @@ class Reader:
             return "box is not four finite numbers"
         if box[2] <= 0 or box[3] <= 0:
             return "box without area"
-        x1, y1, x2, y2 = _corners(box, self.drafts[place].width, self.drafts[place].height)
+        draft = self.kept.drafts[place]
+        x1, y1, x2, y2 = _corners(box, draft.width, draft.height)
         return None if x1 < x2 and y1 < y2 else "box outside the picture"
 
-    def _fault(self, kind: str, where: str, action: str = "dropped") -> None:
+    def fault(self, kind: str, where: str, action: str = "dropped") -> None:
+        """Record a fault."""
         self.faults.append(Fault(kind, where, action))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the files of one split hold.
+
+    Attributes:
+        file: the annotation file, or the folder of them.
+        category_ids, categories: ids and names, by class number.
+        kept: pictures and annotations.
+        faults: what was wrong with the others.
+    """
+
+    file: Path
+    category_ids: tuple[int, ...]
+    categories: tuple[str, ...]
+    kept: Collection
+    faults: tuple[Fault, ...] = ()
 
 
 def _corners(box: list[float], width: int, height: int) -> list[float]:
@@ -215,6 +265,11 @@ def _corners(box: list[float], width: int, height: int) -> list[float]:
     x, y, w, h = map(float, box)
     corners = (max(x, 0), max(y, 0), min(x + w, width), min(y + h, height))
     return [float(np.float32(value)) for value in corners]
+
+
+def leaves(name: str) -> bool:
+    """True for a file name that is absolute or goes up, and so may leave its folder."""
+    return PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
 
 
 def is_id(value: object) -> TypeGuard[int]:

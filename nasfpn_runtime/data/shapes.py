@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from nasfpn_runtime.data.files import new_folder
 from nasfpn_runtime.data.image import Pixels
-from nasfpn_runtime.errors import DataError
 
 CATEGORIES = ("circle", "square", "triangle")
 
@@ -48,17 +46,10 @@ def write_shapes(
     Raises:
         DataError: the folder is there already.
     """
-    if folder.exists():
-        raise DataError(f"a drawn data set goes to a new folder, got {folder}, which exists")
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    shutil.rmtree(draft, ignore_errors=True)
-    (draft / "annotations").mkdir(parents=True)
-    try:
+    with new_folder(folder) as draft:
+        (draft / "annotations").mkdir()
         for number, (split, count) in enumerate({"train": train, "val": val, "test": test}.items()):
             _write_split(draft, f"{split}2017", count, size, (seed, number))
-        os.rename(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_split(folder: Path, name: str, count: int, size: int, seed: tuple[int, int]) -> None:

@@ -17,9 +17,9 @@ from nasfpn_runtime.data.coco import (
     Fault,
     check_same_categories,
     fault_report,
-    find_split,
     load_split,
 )
+from nasfpn_runtime.data.cocojson import find_split
 from nasfpn_runtime.errors import DataError
 
 Entry = dict[str, Any]
@@ -283,7 +283,9 @@ def test_an_empty_data_set_tells_why(folder: Path) -> None:
 
 
 def test_missing_folders_are_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"a folder with annotations/, got .*nowhere"):
+    with pytest.raises(
+        DataError, match=r"a folder with .* annotations/ \(COCO\), .*, got .*nowhere"
+    ):
         load_split(tmp_path / "nowhere")
     with pytest.raises(DataError, match=r"split 'val' has one file .* got no such file"):
         load_split(folder, "val")

@@ -105,15 +105,22 @@ def test_a_bug_is_not_mistaken_for_a_mistake(monkeypatch: pytest.MonkeyPatch) ->
         main(["archs"])
 
 
-def test_an_interrupt_says_how_to_go_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("command", "goes_on"), [("archs", False), ("train --arch fpn --data d", True)]
+)
+def test_an_interrupt_says_how_to_go_on_where_that_works(
+    command: str,
+    goes_on: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def stop(args: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(COMMANDS["archs"], "run", stop)
-    assert main(["archs"]) == 130
-    assert "nasfpn archs" in capsys.readouterr().err
+    arguments = command.split()
+    monkeypatch.setattr(COMMANDS[arguments[0]], "run", stop)
+    assert main(arguments) == 130
+    assert (f"goes on from here: nasfpn {command}" in capsys.readouterr().err) == goes_on
 
 
 def test_the_installed_command_runs() -> None:

@@ -1,0 +1,69 @@
+"""The model zoo's text form: ``<split>.txt``, pictures in ``images/``, ``classes.txt``.
+
+A line is a picture's file name, then its boxes, each ``y1,x1,y2,x2,class`` in px: the order
+of the model zoo's nas-fpn ``src/dataset.py``, where ``_data_aug`` divides the first and
+third by the height. Class 1 is the first line of ``classes.txt``: 0 is background there
+(``src/box_utils.py``), and a first line ``background`` is left out, as its ``coco_classes``
+has it. The form has no crowd regions; a file name cannot contain a blank.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nasfpn_runtime.data.files import picture_size, read_lines, read_names
+from nasfpn_runtime.data.samples import Listing, Reader, leaves
+from nasfpn_runtime.errors import DataError
+
+_NAMES = "classes.txt"
+
+
+def found(folder: Path) -> bool:
+    """True if the folder has the files of this form."""
+    return (folder / _NAMES).exists()
+
+
+def splits(folder: Path) -> tuple[str, ...]:
+    """Return the names of the splits."""
+    return tuple(sorted(p.stem for p in folder.glob("*.txt") if p.name != _NAMES))
+
+
+def read(folder: Path, split: str) -> Listing:
+    """Read a split; its pictures are numbered from 1 by their line.
+
+    The pictures may also be in ``<split>/``.
+
+    Raises:
+        DataError: a file is missing, or there are no names.
+    """
+    file = folder / f"{split}.txt"
+    names = read_names(folder / _NAMES)
+    names = names[1:] if names[0] == "background" else names
+    if not names:
+        raise DataError(f"categories are more than the background, got none (at {folder / _NAMES})")
+    ids = tuple(range(1, len(names) + 1))
+    pictures = folder / (split if (folder / split).is_dir() else "images")
+    reader = Reader(pictures, {value: value - 1 for value in ids})
+    numbers: dict[str, int] = {}
+    for number, line in enumerate(read_lines(file), start=1):
+        if line:
+            name, *boxes = line.split()
+            _read_picture(reader, f"line {number}", name, numbers.setdefault(name, number), boxes)
+    return Listing(file, ids, names, reader.kept, tuple(reader.faults))
+
+
+def _read_picture(reader: Reader, where: str, name: str, number: int, boxes: list[str]) -> None:
+    size = {"width": 1, "height": 1} if leaves(name) else picture_size(reader.pictures / name)
+    if reader.add_picture(where, {"id": number, "file_name": name, **size}):
+        for index, box in enumerate(boxes):
+            reader.add_annotation(f"{where} box[{index}]", _annotation(box, number))
+
+
+def _annotation(words: str, number: int) -> dict[str, Any]:
+    try:
+        y1, x1, y2, x2, label = (float(word) for word in words.split(","))
+    except ValueError:
+        return {"image_id": number, "category_id": 1}  # whose missing box is the fault
+    category = int(label) if label.is_integer() else None
+    return {"image_id": number, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}

@@ -1,0 +1,94 @@
+"""``nasfpn data``: what each command writes, prints and answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nasfpn_runtime.data.coco import load_split
+from tools.cli import main
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "drawn"
+    counts = ["--train", "3", "--val", "2", "--test", "1"]
+    assert main(["data", "synth", str(folder), "--size", "32", *counts]) == 0
+    return folder
+
+
+def break_one(folder: Path) -> None:
+    """Make the first box of the training split one without area."""
+    file = folder / "annotations" / "instances_train2017.json"
+    data = json.loads(file.read_text())
+    data["annotations"][0]["bbox"][2] = 0
+    file.write_text(json.dumps(data))
+
+
+def test_create_check_and_show(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "record"
+    assert main(["data", "create", str(drawn), "-o", str(out), "--shards", "2"]) == 0
+    printed = capsys.readouterr()
+    assert "train: 100%" in printed.err
+    assert "no faults" in printed.out
+    assert (out / "faults.txt").read_text() == ""
+    for folder in (drawn, out):
+        assert main(["data", "check", str(folder)]) == 0
+        table = [line.split() for line in capsys.readouterr().out.splitlines()]
+        assert sorted(table[0]) == ["test", "train", "val"]
+        assert sorted(table[1]) == ["1", "2", "3", "pictures"]
+    assert main(["data", "show", str(out), "-o", str(tmp_path / "a.png"), "--count", "2"]) == 0
+    assert (tmp_path / "a.png").stat().st_size > 0
+    assert "2 pictures" in capsys.readouterr().out
+
+
+def test_faults_are_an_exit_code_of_check_and_a_file_of_create(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "drawn", tmp_path / "record"
+    main(["data", "synth", str(folder), "--size", "32", "--train", "2", "--val", "1"])
+    break_one(folder)
+    capsys.readouterr()
+    assert main(["data", "check", str(folder), "--splits", "train"]) == 1
+    assert "1 x box without area, dropped: annotations[0]" in capsys.readouterr().out
+    assert main(["data", "check", str(folder), "--splits", "val"]) == 0
+    args = ["data", "create", str(folder), "-o", str(out), "--splits", "train", "val"]
+    assert main([*args, "--format", "coco"]) == 0
+    assert "box without area: annotations[0]" in (out / "faults.txt").read_text()
+    assert main(["data", "check", str(out)]) == 0
+    assert len(load_split(out).truth.box) == len(load_split(folder).truth.box)
+
+
+def test_a_picture_that_ends_early_is_found_by_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "drawn"
+    main(["data", "synth", str(folder), "--size", "64", "--train", "2"])
+    picture = folder / "train2017" / "000002.png"
+    picture.write_bytes(picture.read_bytes()[:2000])
+    assert load_split(folder).faults == ()
+    assert main(["data", "check", str(folder), "--splits", "train"]) == 1
+    assert "1 x picture file unreadable, stops training" in capsys.readouterr().out
+
+
+def test_mistakes_are_one_line(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mistakes = {
+        "a data set is a folder with": ["check", str(tmp_path)],
+        "which exists": ["create", str(drawn), "-o", str(tmp_path)],
+        "split 'nope' has one file": ["check", str(drawn), "--splits", "nope"],
+        "a sheet is a .png": ["show", str(drawn), "-o", "sheet.txt"],
+        "--val is at least 1": ["synth", str(tmp_path / "x"), "--val", "0"],
+        "--size is at least 16": ["synth", str(tmp_path / "x"), "--size", "1"],
+    }
+    for message, args in mistakes.items():
+        assert main(["data", *args]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("nasfpn: error: ")
+        assert message in line
+    assert not (tmp_path / "x").exists()
