@@ -105,7 +105,7 @@ def _table(
         for column in (0, 1):
             values = [pair[column] for pair in scores[name]]
             cells += [f"{_mean(scores[name], column):.3f}", f"{min(values):.3f}-{max(values):.3f}"]
-        cells += [f"{cost.macs / 1e9:.2f} G", f"{cost.parameters / 1e6:.2f} M"]
+        cells += [f"{cost.macs / 1e6:.1f} M", f"{cost.parameters / 1e6:.2f} M"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
