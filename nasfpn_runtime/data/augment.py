@@ -2,6 +2,7 @@
 
 A picture is (h, w, 3) uint8 without padding, at the top left of the frame that it is
 trained in; boxes are (n, 4) float32 xyxy px of that frame. Inputs are never written to.
+Labels below 0 mark crowd regions, which go through the same changes as boxes.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
 
 from nasfpn_runtime.boxes import Boxes, clip_boxes
+from nasfpn_runtime.data.crops import JITTERS, Labels, iou_crop, jitter_stored
 from nasfpn_runtime.data.image import Pixels, resize
+from nasfpn_runtime.data.image import fit as fit_picture
 from nasfpn_runtime.errors import RecipeError
 
-Labels = NDArray[np.int32]
+Part = tuple[Pixels, Boxes, Labels]
 
-_GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # luma, ITU-R BT.601
+_GREY = np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,10 @@ class Augment:
 
     Attributes:
         hflip, vflip: probabilities of a flip.
-        scale: lowest and highest factor of :func:`scale_jitter`, or None.
+        scale: lowest and highest factor by which a picture is scaled, or None.
+        jitter: what is scaled: the ``fitted`` picture once more (:func:`scale_jitter`), or the
+            stored one, once, by the rules of ``tf`` or ``mmdet`` (``crops.jitter_stored``).
+        iou_crop: the stored picture is cropped by ``crops.iou_crop``.
         colour: strength of :func:`colour_jitter`, 0 to 1.
 
     Raises:
@@ -37,6 +43,8 @@ class Augment:
     vflip: float = 0.0
     scale: tuple[float, float] | None = None
     colour: float = 0.0
+    jitter: str = "fitted"
+    iou_crop: bool = False
 
     def __post_init__(self) -> None:
         for name in ("hflip", "vflip", "colour"):
@@ -44,6 +52,68 @@ class Augment:
                 raise RecipeError(f"{name} is from 0 to 1, got {getattr(self, name)!r}")
         if self.scale is not None and not 0 < self.scale[0] <= self.scale[1]:
             raise RecipeError(f"scale is two factors above 0, low and high, got {self.scale!r}")
+        if self.jitter not in ("fitted", *JITTERS):
+            known = ", ".join(("fitted", *JITTERS))
+            raise RecipeError(f"jitter is one of {known}, got {self.jitter!r}")
+
+    @property
+    def on_stored(self) -> bool:
+        """Whether stored pictures are changed, by :meth:`arrange`, before they are fitted."""
+        return self.iou_crop or self._once
+
+    @property
+    def replaces(self) -> bool:
+        """Whether another picture is taken where one lost all its boxes (mmdetection)."""
+        return self._once and JITTERS[self.jitter].replace
+
+    @property
+    def _once(self) -> bool:
+        return self.scale is not None and self.jitter in JITTERS
+
+    def arrange(
+        self,
+        image: Pixels,
+        boxes: Boxes,
+        labels: Labels,
+        rng: np.random.Generator,
+        size: tuple[int, int],
+        *,
+        fit: str = "letterbox",
+        interpolation: str = "antialias",
+        round_up: bool = False,
+    ) -> Part:
+        """Return a stored picture cropped and fitted to ``size``, its boxes and labels.
+
+        Colours are changed in between, where there are the fewest pixels; ``apply`` then
+        leaves them alone.
+
+        Args:
+            image, boxes: as stored.
+            rng: draws the same number of values at every call.
+            size: (height, width) of the input.
+            fit, interpolation, round_up: see ``image.fit``.
+        """
+        zoom = rng.random(3).tolist()
+        tint = rng.uniform(-1, 1, 3)
+        if self.iou_crop:
+            image, boxes, labels = iou_crop(image, boxes, labels, rng)
+        if self.colour:
+            image = colour_jitter(image, *(1 + self.colour * tint))
+        if self._once:
+            return jitter_stored(
+                image,
+                boxes,
+                labels,
+                size,
+                self._factor(zoom[0]),
+                (zoom[1], zoom[2]),
+                rule=JITTERS[self.jitter],
+                fit=fit,
+                interpolation=interpolation,
+                round_up=round_up,
+            )
+        fitted, placement = fit_picture(image, size, fit, interpolation, round_up=round_up)
+        return fitted, placement.forward(boxes), labels
 
     def apply(
         self,
@@ -52,7 +122,7 @@ class Augment:
         labels: Labels,
         rng: np.random.Generator,
         size: tuple[int, int],
-    ) -> tuple[Pixels, Boxes, Labels]:
+    ) -> Part:
         """Return the changed picture, at most as large as ``size``, its boxes and labels.
 
         Args:
@@ -63,20 +133,23 @@ class Augment:
         flip_x, flip_y = rng.random(2)
         zoom = rng.random(3)
         tint = rng.uniform(-1, 1, 3)
+        if self.colour and not self.on_stored:
+            # Before the flips, which are views that would have to be copied.
+            image = colour_jitter(image, *(1 + self.colour * tint))
         if flip_x < self.hflip:
             image, boxes = horizontal_flip(image, boxes)
         if flip_y < self.vflip:
             image, boxes = vertical_flip(image, boxes)
-        if self.scale is not None:
-            low, high = self.scale
-            factor = low + (high - low) * zoom[0]
+        if self.scale is not None and not self._once:
             image, boxes, labels = scale_jitter(
-                image, boxes, labels, size, factor, (zoom[1], zoom[2])
+                image, boxes, labels, size, self._factor(zoom[0]), (zoom[1], zoom[2])
             )
-        if self.colour:
-            brightness, contrast, saturation = 1 + self.colour * tint
-            image = colour_jitter(image, brightness, contrast, saturation)
         return image, boxes, labels
+
+    def _factor(self, share: float) -> float:
+        assert self.scale is not None  # the callers looked
+        low, high = self.scale
+        return low + (high - low) * share
 
 
 def horizontal_flip(image: Pixels, boxes: Boxes) -> tuple[Pixels, Boxes]:
@@ -129,15 +202,17 @@ def colour_jitter(image: Pixels, brightness: float, contrast: float, saturation:
 
     In this order: all values times ``brightness``; the distance from the picture's mean
     grey times ``contrast``; each pixel's distance from its own grey times
-    ``saturation``. Values are clipped once, at the end.
+    ``saturation``. Values are rounded and clipped once, at the end, and so the order does
+    not matter; MindSpore's ``RandomColorAdjust`` (model zoo), of a random order, rounds and
+    clips after every step.
     """
     # The three steps are linear in the pixel: one matrix and one offset.
-    mixing = saturation * np.eye(3) + (1 - saturation) * np.outer(_GREY, np.ones(3))
-    matrix = (brightness * contrast * mixing).astype(np.float32)
-    pixels = image.reshape(-1, 3).astype(np.float32)
-    mean_grey = np.ones(len(pixels), dtype=np.float32) @ pixels @ _GREY / len(pixels)
-    offset = (1 - contrast) * brightness * mean_grey
-    changed = pixels @ matrix
-    changed += np.float32(offset + 0.5)  # so that the cast, which rounds down, rounds
-    np.clip(changed, 0, 255, out=changed)
-    return changed.astype(np.uint8).reshape(image.shape)
+    mixing = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _GREY)
+    image = np.ascontiguousarray(image)
+    # Down the columns first, whose bytes lie side by side: many times faster.
+    columns = image.reshape(len(image), -1).sum(axis=0, dtype=np.uint32)
+    mean = columns.reshape(-1, 3).sum(axis=0) / (image.shape[0] * image.shape[1])
+    offset = (1 - contrast) * brightness * float(mean @ _GREY)
+    rows = np.column_stack([brightness * contrast * mixing, np.full(3, offset)])
+    changed = Image.fromarray(image).convert("RGB", tuple(rows.ravel().tolist()))
+    return np.asarray(changed)

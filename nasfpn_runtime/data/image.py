@@ -22,8 +22,28 @@ STD = (0.229, 0.224, 0.225)
 FIT_MODES = ("letterbox", "squash")
 INTERPOLATIONS = ("antialias", "bilinear")
 
+# The EXIF entry that says how to turn a picture, and what its values mean (EXIF 2.3, 4.6.4).
+_ORIENTATION = 0x0112
+_TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 # What Pillow's decoders raise for broken files.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 @dataclass(frozen=True)
@@ -52,21 +72,36 @@ class Placement:
         return np.array([self.scale_x, self.scale_y] * 2, dtype=np.float32)
 
 
-def read_image(path: Path) -> Pixels:
-    """Return a picture as (height, width, 3) RGB, rows and columns as stored.
-
-    An EXIF orientation is not applied: COCO boxes and sizes refer to the stored
-    pixels. Grey, palette and CMYK pictures are converted, 16-bit ones keep their high
-    byte, transparency is dropped.
+def read_image(path: Path, *, upright: bool = False) -> Pixels:
+    """Return a picture as (height, width, 3) RGB; see :func:`to_pixels`.
 
     Raises:
         DataError: the file is missing, broken or not a picture.
     """
     try:
         with Image.open(path) as picture:
-            return _to_rgb(picture)
+            return _to_rgb(_upright(picture) if upright else picture)
     except BROKEN as error:
         raise DataError(f"a picture can be read, got {error} (at {path})") from error
+
+
+def to_pixels(picture: Image.Image, *, upright: bool = False) -> Pixels:
+    """Return a PIL image as (height, width, 3) RGB, rows and columns as stored.
+
+    Grey, palette and CMYK pictures are converted, 16-bit ones keep their high byte,
+    transparency is dropped; of an animation it is the frame it stands at, the first.
+
+    Args:
+        upright: turned as its EXIF entry says, as a viewer shows it. COCO's boxes and
+            sizes refer to the stored pixels.
+
+    Raises:
+        DataError: the picture is broken.
+    """
+    try:
+        return _to_rgb(_upright(picture) if upright else picture)
+    except BROKEN as error:
+        raise DataError(f"a picture can be read, got {error}") from error
 
 
 def stored_size(path: Path) -> tuple[int, int]:
@@ -93,31 +128,46 @@ def fit(
     size: tuple[int, int],
     mode: str = "letterbox",
     interpolation: str = "antialias",
+    *,
+    round_up: bool = False,
 ) -> tuple[Pixels, Placement]:
     """Return the picture scaled to fit in ``size`` (height, width), and its placement.
 
     ``letterbox`` keeps the aspect ratio: one side is that of ``size``, the other may
     be shorter; it is *not* padded yet, which is left to :func:`normalise` because
-    padding is zero there. ``squash`` scales each side to ``size``. A side of half a pixel
-    rounds to the even one, as in tensorflow/tpu ``input_utils.py``; mmdetection rounds up.
-    Scaling is that of :func:`resize`.
+    padding is zero there. ``squash`` scales each side to ``size``. Scaling is that of
+    :func:`resize`, the size that of :func:`place`.
 
     Raises:
         ValueError: the mode is not one of ``FIT_MODES``.
     """
-    placement = place((image.shape[0], image.shape[1]), size, mode)
+    placement = place((image.shape[0], image.shape[1]), size, mode, round_up=round_up)
     return resize(image, (placement.height, placement.width), interpolation), placement
 
 
-def place(stored: tuple[int, int], size: tuple[int, int], mode: str = "letterbox") -> Placement:
-    """Return where :func:`fit` puts a picture of ``stored`` (height, width)."""
+def place(
+    stored: tuple[int, int],
+    size: tuple[int, int],
+    mode: str = "letterbox",
+    *,
+    round_up: bool = False,
+) -> Placement:
+    """Return where :func:`fit` puts a picture of ``stored`` (height, width).
+
+    A side of half a pixel rounds to the even one, as in tensorflow/tpu ``input_utils.py``,
+    or up, as in mmcv ``image/geometric.py``.
+
+    Raises:
+        ValueError: the mode is not one of ``FIT_MODES``.
+    """
     if mode not in FIT_MODES:
         raise ValueError(f"a fit mode is one of {', '.join(FIT_MODES)}, got {mode!r}")
     height, width = stored
     target = size
     if mode == "letterbox":
         scale = min(size[0] / height, size[1] / width)
-        target = (max(1, round(height * scale)), max(1, round(width * scale)))
+        whole = _half_up if round_up else round
+        target = (max(1, whole(height * scale)), max(1, whole(width * scale)))
     return Placement(target[1] / width, target[0] / height, *target)
 
 
@@ -138,11 +188,13 @@ def resize(image: Pixels, size: tuple[int, int], interpolation: str = "antialias
     return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
-def normalise(image: Pixels, size: tuple[int, int]) -> NDArray[np.float32]:
+def normalise(
+    image: Pixels, size: tuple[int, int], out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Return a (3, height, width) input of ``size``: the picture at its top left.
 
     Channels are RGB / 255 less ``MEAN``, over ``STD``; the rest is zero, as in
-    tensorflow/tpu.
+    tensorflow/tpu. With ``out`` that array is filled and returned.
 
     Raises:
         ValueError: the picture is larger than ``size``.
@@ -152,12 +204,25 @@ def normalise(image: Pixels, size: tuple[int, int]) -> NDArray[np.float32]:
         raise ValueError(f"a picture fits in {size}, got {(height, width)}")
     gain = 1 / (255 * np.array(STD))
     offset = np.array(MEAN) / np.array(STD)
-    result = np.zeros((3, *size), dtype=np.float32)
+    result = np.empty((3, *size), dtype=np.float32) if out is None else out
+    result[:, height:], result[:, :height, width:] = 0, 0
     for channel, plane in enumerate(result):
         inside = plane[:height, :width]
         np.multiply(image[:, :, channel], np.float32(gain[channel]), out=inside)
         inside -= np.float32(offset[channel])
     return result
+
+
+def _half_up(value: float) -> int:
+    return int(value + 0.5)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(picture.getexif().get(_ORIENTATION))
+    except (*BROKEN, TypeError, KeyError, AttributeError):  # viewers ignore a broken entry
+        return picture
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _to_rgb(picture: Image.Image) -> Pixels:
@@ -168,4 +233,5 @@ def _to_rgb(picture: Image.Image) -> Pixels:
         raise DataError("a picture has integer pixels, got floating point")
     if "transparency" in picture.info:
         picture = picture.convert("RGBA")
-    return np.array(picture.convert("RGB"))
+    # Pillow would copy a picture that is RGB already.
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))

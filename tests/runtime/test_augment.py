@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -123,6 +125,28 @@ def test_colours_by_formula(brightness: float, contrast: float, saturation: floa
     np.testing.assert_allclose(found, expected, atol=0.51)  # 0.5: to whole values
 
 
+def test_colours_are_those_of_the_model_zoo_but_for_rounding() -> None:
+    """RandomColorAdjust's three steps, in any order, where none of them clips."""
+    from mindspore.dataset import vision
+
+    picture = (90 + noise() // 4).astype(np.uint8)  # 90 to 153: far from both ends
+    factors = 1.2, 0.7, 1.3
+    adjust = vision.AdjustBrightness, vision.AdjustContrast, vision.AdjustSaturation
+    expected = colour_jitter(picture, *factors).astype(int)
+    for order in itertools.permutations(range(3)):
+        found = picture
+        for step in order:
+            found = adjust[step](factors[step])(found)
+        # Half a level at each step, the first two times 1.2 * 1.3 at most; the mean is whole.
+        assert np.abs(found - expected).max() <= 3
+
+
+def test_colours_of_a_view_are_those_of_its_copy() -> None:
+    for view in (noise()[:, ::-1], noise()[::-1, 3:-2], noise()[2:9]):
+        expected = colour_jitter(view.copy(), 1.1, 0.8, 1.3)
+        np.testing.assert_array_equal(colour_jitter(view, 1.1, 0.8, 1.3), expected)
+
+
 def test_neutral_colours_change_nothing() -> None:
     np.testing.assert_array_equal(colour_jitter(noise(), 1, 1, 1), noise())
 
@@ -165,6 +189,27 @@ def test_crops_move_along_both_axes_apart() -> None:
     assert np.abs(down - right).max() > 0.25
 
 
+def test_colours_change_once_and_leave_the_rest_of_the_draws_alone() -> None:
+    """On the stored picture where that is cropped, otherwise on the fitted one."""
+    for crop in (False, True):
+        plain, tinted = (Augment(hflip=0.5, colour=c, iou_crop=crop) for c in (0.0, 0.6))
+        changed = 0
+        for seed in range(8):
+            found = []
+            for augment in (plain, tinted):
+                part = marked(), BOXES, LABELS
+                if augment.on_stored:
+                    part = augment.arrange(*part, np.random.default_rng((seed, 1)), SIZE)
+                arranged = part[0]
+                part = augment.apply(*part, np.random.default_rng(seed), SIZE)
+                found.append((part[1].tolist(), part[0].max(), arranged.max()))
+            assert found[0][0] == found[1][0]
+            assert found[0][1:] == (250, 250)
+            assert found[1][2] == (found[1][1] if crop else 250)
+            changed += found[1][1] != 250
+        assert changed > 4
+
+
 def test_draws_do_not_depend_on_the_settings() -> None:
     ends = set()
     for augment in (Augment(), Augment(1, 1, (0.5, 2), 1), Augment(colour=0.3)):
@@ -189,6 +234,7 @@ def test_a_picture_without_boxes() -> None:
         ({"colour": 2}, "colour is from 0 to 1, got 2"),
         ({"scale": (1.2, 0.8)}, r"low and high, got \(1.2, 0.8\)"),
         ({"scale": (0, 1)}, r"above 0, low and high, got \(0, 1\)"),
+        ({"jitter": "TF"}, "jitter is one of fitted, tf, mmdet, got 'TF'"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, float], message: str) -> None:

@@ -129,6 +129,25 @@ def test_a_placement_takes_corners_to_corners_and_back(
     assert placed.dtype == np.float32
 
 
+def test_a_half_pixel_rounds_up_where_the_recipe_says_so() -> None:
+    # 45 * 32 / 64 = 22.5 and 47 * 32 / 64 = 23.5; a quarter more or less decides.
+    for side, even, up in ((45, 22, 23), (47, 24, 24), (46, 23, 23), (1, 1, 1)):
+        for expected, round_up in ((even, False), (up, True)):
+            placement = place((side, 64), (32, 32), round_up=round_up)
+            assert (placement.height, placement.width) == (expected, 32)
+            image = np.zeros((side, 64, 3), np.uint8)
+            assert fit(image, (32, 32), round_up=round_up)[1] == placement
+
+
+def test_normalising_fills_a_given_array() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    out = np.full((3, 8, 9), np.nan, dtype=np.float32)
+    assert normalise(picture, (8, 9), out=out) is out
+    np.testing.assert_array_equal(out, normalise(picture, (8, 9)))
+    assert not out[:, 5:].any()
+    assert not out[:, :, 7:].any()
+
+
 def test_a_half_pixel_rounds_to_the_even_one() -> None:
     # 740 x 1024 to 640: the factor is 0.625; 740 * 0.625 = 462.5. And 748 * 0.625 = 467.5.
     assert place((1024, 740), (640, 640)).width == 462

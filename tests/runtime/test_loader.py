@@ -15,10 +15,18 @@ from PIL import Image
 from nasfpn_runtime.anchors import anchor_grid
 from nasfpn_runtime.boxes import BoxCode, intersection
 from nasfpn_runtime.config import Model, Recipe
-from nasfpn_runtime.data import loader
-from nasfpn_runtime.data.augment import Augment
+from nasfpn_runtime.data import pictures
+from nasfpn_runtime.data.augment import Augment, horizontal_flip, scale_jitter, vertical_flip
 from nasfpn_runtime.data.coco import CocoSplit, load_split
-from nasfpn_runtime.data.image import INTERPOLATIONS, MEAN, STD, Pixels, read_image, resize
+from nasfpn_runtime.data.image import (
+    INTERPOLATIONS,
+    MEAN,
+    STD,
+    Pixels,
+    normalise,
+    read_image,
+    resize,
+)
 from nasfpn_runtime.data.loader import Batch, Pictures, TrainLoader
 from nasfpn_runtime.matching import BACKGROUND, IGNORED, match
 from nasfpn_runtime.sections import Anchors, Data, Matching, Training
@@ -109,6 +117,37 @@ def test_seed_and_epoch_decide_everything(split: CocoSplit) -> None:
     assert len(set(orders.values())) == len(orders)
 
 
+def test_a_batch_names_its_pictures(split: CocoSplit) -> None:
+    for batch in make(split).epoch(0):
+        assert batch.pictures == tuple(100 + place for place in places(batch))
+
+
+def test_what_published_figures_were_drawn_with_stays(split: CocoSplit) -> None:
+    """Recipes of this project have flips and the scaling of fitted pictures."""
+    augment = Augment(0.5, 0.5, (0.8, 1.2))
+    used = make(split, Data(SIZE, "squash", augment=augment), seed=4)
+    order = np.random.default_rng((4, 2)).permutation([i for i in range(14) if i not in (3, 7, 8)])
+    assert [n - 100 for batch in used.epoch(2) for n in batch.pictures] == order[:8].tolist()
+    flipped = 0
+    batch = next(used.epoch(2))
+    for slot, place in enumerate(order[:4].tolist()):
+        rng = np.random.default_rng((4, 2, place))
+        (right, down), (factor, top, left) = rng.random(2), rng.random(3)
+        image, placement = used.pictures[place]
+        boxes = placement.forward(split.samples[place].boxes)
+        for flip, share in ((horizontal_flip, right), (vertical_flip, down)):
+            if share < 0.5:
+                image, boxes = flip(image, boxes)
+                flipped += 1
+        image, boxes, labels = scale_jitter(
+            image, boxes, split.samples[place].labels, SIZE, 0.8 + 0.4 * factor, (top, left)
+        )
+        found, _ = match(ANCHORS, boxes, labels + 1, MATCHING)
+        np.testing.assert_array_equal(batch.images[slot], normalise(image, SIZE))
+        np.testing.assert_array_equal(batch.labels[slot], found)
+    assert 0 < flipped < 8
+
+
 def test_a_pictures_changes_depend_on_the_epoch(split: CocoSplit) -> None:
     loader = make(split, Data(SIZE, "squash", augment=Augment(colour=1.0)), batch=11)
     a, b = (next(loader.epoch(epoch)) for epoch in range(2))
@@ -183,13 +222,20 @@ def test_pictures_are_read_once_while_they_fit_in_memory(
         read.append(path.stem)
         return read_image(path)
 
-    monkeypatch.setattr(loader, "read_image", record)
-    monkeypatch.setattr(loader, "CACHE_BYTES", 2 * 64 * 64 * 3)  # two pictures
-    pictures = Pictures(split, SIZE, PLAIN)
+    monkeypatch.setattr(pictures, "read_image", record)
+    kept = Pictures(split, SIZE, PLAIN, cache_bytes=2 * 64 * 64 * 3)  # two pictures
     for _ in range(2):
         for number in range(3):
-            assert pictures[number][0][0, 0, 0] == number
+            assert kept[number][0][0, 0, 0] == number
     assert read == ["0", "1", "2", "2"]
+    # Stored ones are smaller, 32 x 24 x 3.
+    read.clear()
+    kept = Pictures(split, SIZE, PLAIN, cache_bytes=32 * 24 * 3)
+    for _ in range(2):
+        for number in range(2):
+            assert kept.stored(number).shape == (24, 32, 3)
+            assert kept.stored(number)[0, 0, 0] == number
+    assert read == ["0", "1", "1", "1", "1"]
 
 
 def test_a_picture_is_padded_to_the_input_or_to_the_least_multiple(split: CocoSplit) -> None:
