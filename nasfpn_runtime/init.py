@@ -29,7 +29,7 @@ def initialise(net: nn.Cell, seed: int, init: str = "tf") -> None:
         if name.endswith("weight") and len(shape) == 4:
             draw = next(d for part, d in INITS[init].items() if re.search(part, name))
             value = draw(np.random.default_rng((seed, zlib.crc32(name.encode()))), shape)
-        elif re.fullmatch(r"head\.classes\.(\d+\.)?predict\.bias", name):
+        elif re.fullmatch(r"head\.classes\.(\d+\.)?predict\.(pointwise\.)?bias", name):
             value = np.full(shape, -math.log((1 - PRIOR) / PRIOR))
         elif init in ZERO_LAST_GAMMA and _ends_a_branch(name, names):
             value = np.zeros(shape)
@@ -72,9 +72,11 @@ def xavier_fan_in(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[n
 # tf: tensorflow/tpu models/official/detection at 7dc921f, nn_ops.py (backbone), tf.layers'
 # default (pyramid), heads.py. mmdet 3.3.0: backbones/resnet.py, necks/nas_fpn.py,
 # dense_heads/retina_sepbn_head.py. modelzoo: research/cv/nas-fpn at eab643f, init_params.py.
+# Separable convolutions exist in the first alone, both parts by tf.layers' default.
 INITS: Mapping[str, Mapping[str, Draw]] = {
     "tf": {
         "^backbone": variance_scaling,
+        r"(depth|point)wise\.weight": glorot,
         "predict": normal(1e-5),
         "^head": normal(0.01),
         "": glorot,

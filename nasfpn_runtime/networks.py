@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import searched_archs
 from nasfpn_runtime.cells.detector import Detector
 from nasfpn_runtime.cells.pyramid import Pyramid
 from nasfpn_runtime.config import Recipe, load_recipe
+from nasfpn_runtime.errors import RecipeError
 from nasfpn_runtime.semantics import PRESETS
 from search_space.genome import Genome
 
 
 def build_detector(
-    recipe: Recipe | str, genome: Genome | None = None, categories: int | None = None
+    recipe: Recipe | str,
+    genome: Genome | None = None,
+    categories: int | None = None,
+    *,
+    stacks: int | None = None,
+    supervised: bool = False,
+    drop_block: int | None = None,
 ) -> Detector:
     """Return the detector of a recipe: images (N, 3, H, W) float32 to (logits, deltas).
 
@@ -24,9 +32,13 @@ def build_detector(
         recipe: a recipe, the name of a shipped one or the path of a YAML file.
         genome: the pyramid; the published cell if None.
         categories: object categories; the recipe's ``model.categories`` if None.
+        stacks: cut the network after so many stacks. Its parameters are some of the whole
+            one's, by the same names, so that ``checkpoint.restore`` takes them from its
+            checkpoint; they are of use where it was trained ``supervised``.
+        supervised, drop_block: see ``Detector``.
 
     Raises:
-        RecipeError: there is no such recipe.
+        RecipeError: there is no such recipe, or it has fewer stacks.
     """
     if isinstance(recipe, str):
         recipe = load_recipe(recipe)
@@ -35,7 +47,15 @@ def build_detector(
     if categories is None:
         categories = recipe.model.categories
     shape = recipe.shape(categories, genome.levels)
-    return Detector(genome, shape, recipe.model.resolved_semantics())
+    if stacks is not None:
+        if not 1 <= stacks <= shape.stacks:
+            raise RecipeError(
+                f"a network is cut after 1 to {shape.stacks} stacks (model.stacks of "
+                f"{recipe.name}), got {stacks}"
+            )
+        shape = replace(shape, stacks=stacks)
+    semantics = recipe.model.resolved_semantics()
+    return Detector(genome, shape, semantics, supervised=supervised, drop_block=drop_block)
 
 
 def build_pyramid(

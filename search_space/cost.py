@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from search_space.builder import Step
 from search_space.genome import Genome
 from search_space.shape import RESNETS, DetectorShape, ResNetKind
-from search_space.steps import Step, detector_steps
+from search_space.steps import detector_steps
 
 __all__ = [
     "RESNETS",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from search_space.rules import is_int
 
-BACKBONE_LEVELS = range(2, 6)  # levels a ResNet supplies; coarser ones are pooled
+BACKBONE_LEVELS = range(2, 6)  # levels a backbone supplies; coarser ones are pooled
 
 
 class ResNetKind(NamedTuple):
@@ -27,6 +27,39 @@ RESNETS: dict[str, ResNetKind] = {
 }
 
 
+class Residuals(NamedTuple):
+    """A run of inverted residual blocks; the width between is ``expansion`` times the input's."""
+
+    expansion: int
+    channels: int
+    repeats: int
+
+
+# Sandler et al. 2018, table 2, by the level of the result, with its stem of 32 channels. The
+# last convolution is not the classifier's of 1280 channels but one of 256, as for FPN-Lite in
+# TF's Object Detection API (``ssd_mobilenet_v2_fpn_feature_extractor.py``).
+MOBILENETV2: dict[int, tuple[Residuals, ...]] = {
+    1: (Residuals(1, 16, 1),),
+    2: (Residuals(6, 24, 2),),
+    3: (Residuals(6, 32, 3),),
+    4: (Residuals(6, 64, 4), Residuals(6, 96, 3)),
+    5: (Residuals(6, 160, 3), Residuals(6, 320, 1)),
+}
+MOBILENETV2_STEM, MOBILENETV2_LAST = 32, 256
+
+BACKBONES = (*RESNETS, "mobilenetv2")
+
+
+def mobilenet_channels(channels: int, width: int) -> int:
+    """Return the channels of a MobileNetV2 whose stem has ``width``: a multiple of 8.
+
+    The nearest one that is no less than 90% (slim ``mobilenet.py``, ``_make_divisible``).
+    """
+    exact = channels * width / MOBILENETV2_STEM
+    rounded = max(8, int(exact + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * exact else rounded + 8
+
+
 @dataclass(frozen=True)
 class Layers:
     """Which layers a detector has where implementations differ; the defaults are TF's.
@@ -40,6 +73,10 @@ class Layers:
         head_shared: heads share their convolutions over levels.
         head_bias, head_norm: convolutions of the heads have a bias, and a batch norm.
         predict_bias: the predicting convolutions have a bias.
+        separable: the 3x3 convolutions of cells and heads are depthwise, without bias or
+            batch norm, and then pointwise (paper, NAS-FPNLite; TF's ``separable_conv2d``
+            of tensorflow/tpu ``nasfpn.py`` and ``heads.py`` and of the Object Detection
+            API's ``convolutional_box_predictor.py``). Laterals stay 1x1, as in the latter.
     """
 
     lateral_bias: bool = True
@@ -50,6 +87,7 @@ class Layers:
     head_bias: bool = True
     head_norm: bool = True
     predict_bias: bool = True
+    separable: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,9 +95,10 @@ class DetectorShape:
     """All that a detector's cost depends on besides its genome.
 
     Attributes:
-        backbone: a name of ``RESNETS``.
-        width: channels of the ResNet stem, 64 as published; the four groups have 1, 2,
-            4 and 8 times as many, bottlenecks put out 4 times that.
+        backbone: a name of ``BACKBONES``.
+        width: channels of the stem. Of a ResNet 64 as published; the four groups have 1, 2,
+            4 and 8 times as many, bottlenecks put out 4 times that. Of ``mobilenetv2`` 32;
+            all else is in proportion (:func:`mobilenet_channels`).
         channels: of the pyramid.
         stacks: how often the pyramid repeats.
         head_convs: 3x3 convolutions of each head before the predicting one.
@@ -85,8 +124,8 @@ class DetectorShape:
     layers: Layers = Layers()
 
     def __post_init__(self) -> None:
-        if self.backbone not in RESNETS:
-            raise ValueError(f"backbone is one of {', '.join(RESNETS)}, got {self.backbone!r}")
+        if self.backbone not in BACKBONES:
+            raise ValueError(f"backbone is one of {', '.join(BACKBONES)}, got {self.backbone!r}")
         if self.head_channels is None:
             object.__setattr__(self, "head_channels", self.channels)
         object.__setattr__(self, "image", tuple(self.image))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from mindspore import Tensor, nn
 
 from nasfpn_runtime.cells.head import RetinaHead
+from nasfpn_runtime.cells.mobilenet import MobileNetV2
 from nasfpn_runtime.cells.pyramid import Pyramid
 from nasfpn_runtime.cells.resnet import ResNet
 from nasfpn_runtime.semantics import Semantics
 from search_space.genome import Genome
-from search_space.shape import BACKBONE_LEVELS, DetectorShape
+from search_space.shape import BACKBONE_LEVELS, RESNETS, DetectorShape
 
 
 class Detector(nn.Cell):
@@ -23,17 +24,56 @@ class Detector(nn.Cell):
         genome: the pyramid.
         shape: sizes of everything; its ``image`` and ``layers`` are not used.
         semantics: numerics.
+        supervised: :meth:`outputs` are of every stack and not of the last alone.
+        drop_block: side of the blocks that :meth:`outputs` drops in every cell while
+            training, 3 in the paper; None for no DropBlock.
     """
 
-    def __init__(self, genome: Genome, shape: DetectorShape, semantics: Semantics) -> None:
+    def __init__(
+        self,
+        genome: Genome,
+        shape: DetectorShape,
+        semantics: Semantics,
+        *,
+        supervised: bool = False,
+        drop_block: int | None = None,
+    ) -> None:
         super().__init__()
         levels = tuple(int(level) for level in genome.levels if level in BACKBONE_LEVELS)
-        self.backbone = ResNet(shape.backbone, shape.width, levels, semantics)
+        self.backbone = _backbone(shape, levels, semantics)
         self.pyramid = Pyramid(
-            genome, self.backbone.channels, shape.channels, shape.stacks, semantics
+            genome, self.backbone.channels, shape.channels, shape.stacks, semantics, drop_block
         )
         self.head = RetinaHead(len(genome.levels), shape, semantics)
+        self.first = 0 if supervised else shape.stacks - 1
 
     def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits, deltas = self.head(self.pyramid(*self.backbone(images)))
         return logits, deltas
+
+    def outputs(
+        self, images: Tensor, keep: Tensor, key: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], ...]:
+        """Return (logits, deltas) of every supervised stack in order, for training.
+
+        One head serves all stacks (paper, "Deeply supervised anytime object detection"), and
+        so do its batch norms, of which the paper says nothing: the network cut after a stack
+        is then a detector like any other, with some of this one's weights. Their running
+        statistics are averages over the stacks, each updating them in turn.
+
+        Args:
+            keep: share of every map that DropBlock keeps, a float32 scalar.
+            key: of its random numbers, an int32 scalar that no other step has. Neither is
+                used without ``drop_block``.
+        """
+        stacks = self.pyramid.outputs(self.backbone(images), keep, key)
+        result: tuple[tuple[Tensor, Tensor], ...] = ()
+        for i in range(self.first, len(stacks)):
+            result = (*result, self.head(stacks[i]))
+        return result
+
+
+def _backbone(shape: DetectorShape, levels: tuple[int, ...], semantics: Semantics) -> nn.Cell:
+    if shape.backbone in RESNETS:
+        return ResNet(shape.backbone, shape.width, levels, semantics)
+    return MobileNetV2(shape.width, levels, semantics)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
-from nasfpn_runtime.cells.layers import conv, norm
+from nasfpn_runtime.cells.layers import conv3, norm
 from nasfpn_runtime.semantics import Semantics
 from search_space.shape import DetectorShape
 
@@ -33,13 +33,13 @@ class Tower(nn.Cell):
         widths = [in_channels] + [channels] * depth
         layers = semantics.layers
         self.convs = nn.CellList(
-            [conv(widths[i], channels, 3, bias=layers.head_bias) for i in range(depth)]
+            [conv3(widths[i], channels, semantics, bias=layers.head_bias) for i in range(depth)]
         )
         self.norms = nn.CellList(
             [nn.CellList([_norm(channels, semantics) for _ in range(depth)]) for _ in range(levels)]
         )
         self.relu = nn.ReLU()
-        self.predict = conv(widths[-1], anchors * outputs, 3, bias=layers.predict_bias)
+        self.predict = conv3(widths[-1], anchors * outputs, semantics, bias=layers.predict_bias)
 
     def construct(self, x: Tensor, level: int) -> Tensor:
         for i in range(self.depth):

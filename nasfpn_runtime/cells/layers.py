@@ -15,6 +15,7 @@ def conv(
     *,
     bias: bool = False,
     padding: str = "symmetric",
+    groups: int = 1,
 ) -> nn.Conv2d:
     """Return a convolution; ``padding`` as in ``Semantics.backbone_padding``.
 
@@ -28,6 +29,7 @@ def conv(
         stride,
         pad_mode="same" if same else "pad",
         padding=0 if same else (kernel - 1) // 2,
+        group=groups,
         has_bias=bias,
         weight_init="zeros",
         bias_init="zeros",
@@ -39,15 +41,35 @@ def norm(channels: int, epsilon: float, momentum: float) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=epsilon, momentum=momentum)
 
 
-class ConvNorm(nn.Cell):
-    """Convolution and batch norm of the pyramid: (N, Cin, H, W) to (N, Cout, H, W)."""
+class Separable(nn.Cell):
+    """Each channel by its own 3x3, then 1x1 over channels: (N, Cin, H, W) to (N, Cout, H, W).
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, semantics: Semantics, *, bias: bool
-    ) -> None:
+    Nothing in between; a bias only after both (``Layers.separable``).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
         super().__init__()
-        self.conv = conv(in_channels, out_channels, kernel, bias=bias)
-        self.bn = norm(out_channels, semantics.norm_epsilon, semantics.norm_momentum)
+        self.depthwise = conv(in_channels, in_channels, 3, groups=in_channels)
+        self.pointwise = conv(in_channels, out_channels, 1, bias=bias)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.depthwise(x))
+
+
+def conv3(in_channels: int, out_channels: int, semantics: Semantics, *, bias: bool) -> nn.Cell:
+    """Return the 3x3 convolution of a cell or head, in two parts where layers are separable."""
+    if semantics.layers.separable:
+        return Separable(in_channels, out_channels, bias=bias)
+    return conv(in_channels, out_channels, 3, bias=bias)
+
+
+class ConvNorm(nn.Cell):
+    """A convolution and batch norm of the pyramid: (N, Cin, H, W) to (N, Cout, H, W)."""
+
+    def __init__(self, convolution: nn.Cell, channels: int, semantics: Semantics) -> None:
+        super().__init__()
+        self.conv = convolution
+        self.bn = norm(channels, semantics.norm_epsilon, semantics.norm_momentum)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.bn(self.conv(x))

@@ -6,7 +6,8 @@ import mindspore
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.common.initializer import initializer
 
-from nasfpn_runtime.cells.layers import ConvNorm
+from nasfpn_runtime.cells.dropblock import DropBlock
+from nasfpn_runtime.cells.layers import ConvNorm, conv3
 from nasfpn_runtime.cells.resample import resample
 from nasfpn_runtime.plan import Step
 from nasfpn_runtime.semantics import Semantics
@@ -73,9 +74,15 @@ def merge_op(step: Step, semantics: Semantics) -> nn.Cell:
 
 
 class MergingCell(nn.Cell):
-    """Build one node from the tuple of all earlier nodes' maps, each (N, C, H_l, W_l)."""
+    """Build one node from the tuple of all earlier nodes' maps, each (N, C, H_l, W_l).
 
-    def __init__(self, step: Step, channels: int, semantics: Semantics) -> None:
+    Args:
+        drop: applied to the node; only where ``keep`` and ``key`` are given.
+    """
+
+    def __init__(
+        self, step: Step, channels: int, semantics: Semantics, drop: DropBlock | None = None
+    ) -> None:
         super().__init__()
         self.nodes = tuple(source.node for source in step.sources)
         self.leftovers = step.leftovers
@@ -83,13 +90,17 @@ class MergingCell(nn.Cell):
         self.merge = merge_op(step, semantics)
         self.plain = step.op == "identity"
         self.relu = nn.ReLU()
+        bias = semantics.layers.cell_bias
         self.out = (
             nn.Identity()
             if self.plain
-            else ConvNorm(channels, channels, 3, semantics, bias=semantics.layers.cell_bias)
+            else ConvNorm(conv3(channels, channels, semantics, bias=bias), channels, semantics)
         )
+        self.drop = drop
 
-    def construct(self, maps: tuple[Tensor, ...]) -> Tensor:
+    def construct(
+        self, maps: tuple[Tensor, ...], keep: Tensor | None = None, key: Tensor | None = None
+    ) -> Tensor:
         inputs: tuple[Tensor, ...] = ()
         for i in range(len(self.nodes)):
             inputs = (*inputs, self.resamples[i](maps[self.nodes[i]]))
@@ -98,4 +109,7 @@ class MergingCell(nn.Cell):
             merged = merged + maps[node]
         if self.plain:
             return merged
-        return self.out(self.relu(merged))
+        node = self.out(self.relu(merged))
+        if self.drop is None or keep is None:
+            return node
+        return self.drop(node, keep, key)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mindspore import Tensor, nn
 
-from nasfpn_runtime.cells.layers import ConvNorm
+from nasfpn_runtime.cells.dropblock import DropBlock, mix
+from nasfpn_runtime.cells.layers import ConvNorm, conv
 from nasfpn_runtime.cells.merge import MergingCell
 from nasfpn_runtime.plan import Plan, make_plan
 from nasfpn_runtime.semantics import Semantics
@@ -14,17 +15,34 @@ from search_space.genome import Genome
 
 
 class Stack(nn.Cell):
-    """One repeat of the pyramid: tuple of level maps in, tuple of level maps out."""
+    """One repeat of the pyramid: tuple of level maps in, tuple of level maps out.
 
-    def __init__(self, plan: Plan, channels: int, semantics: Semantics) -> None:
+    Args:
+        drops: of the plan's steps, see :class:`MergingCell`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        channels: int,
+        semantics: Semantics,
+        drops: Sequence[DropBlock | None],
+    ) -> None:
         super().__init__()
         self.outputs = plan.outputs
-        self.cells_ = nn.CellList([MergingCell(step, channels, semantics) for step in plan.steps])
+        self.cells_ = nn.CellList(
+            [
+                MergingCell(step, channels, semantics, drop)
+                for step, drop in zip(plan.steps, drops, strict=True)
+            ]
+        )
 
-    def construct(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def construct(
+        self, maps: tuple[Tensor, ...], keep: Tensor | None = None, key: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
         nodes = maps
         for cell in self.cells_:
-            nodes = (*nodes, cell(nodes))
+            nodes = (*nodes, cell(nodes, keep, key))
         result: tuple[Tensor, ...] = ()
         for node in self.outputs:
             result = (*result, nodes[node])
@@ -37,7 +55,7 @@ class Coarser(nn.Cell):
     def __init__(self, factor: int, channels: int, semantics: Semantics) -> None:
         super().__init__()
         self.project = (
-            ConvNorm(channels, channels, 1, semantics, bias=False)
+            ConvNorm(conv(channels, channels, 1), channels, semantics)
             if semantics.layers.coarse_conv
             else nn.Identity()
         )
@@ -56,6 +74,7 @@ class Pyramid(nn.Cell):
         in_channels: channels of the backbone's map at each level it supplies.
         channels: width of every pyramid map.
         stacks: number of repeats, each with its own weights.
+        drop_block: side of the blocks that :meth:`outputs` drops in every cell.
 
     Called with the backbone's maps in ascending order of level, (N, C_l, H_l, W_l);
     returns the tuple of (N, channels, H_l, W_l) in ascending order of level.
@@ -71,6 +90,7 @@ class Pyramid(nn.Cell):
         channels: int,
         stacks: int,
         semantics: Semantics,
+        drop_block: int | None = None,
     ) -> None:
         super().__init__()
         supplied = tuple(level for level in genome.levels if level in in_channels)
@@ -90,21 +110,55 @@ class Pyramid(nn.Cell):
             ]
         )
         plan = make_plan(genome)
-        self.stacks = nn.CellList([Stack(plan, channels, semantics) for _ in range(stacks)])
+        self.stacks = nn.CellList(
+            [
+                Stack(plan, channels, semantics, _drops(drop_block, len(plan.steps), stack))
+                for stack in range(stacks)
+            ]
+        )
 
     def construct(self, *features: Tensor) -> tuple[Tensor, ...]:
+        maps = self._inputs(features)
+        for stack in self.stacks:
+            maps = stack(maps)
+        return maps
+
+    def outputs(
+        self, features: tuple[Tensor, ...], keep: Tensor, key: Tensor
+    ) -> tuple[tuple[Tensor, ...], ...]:
+        """Return the output maps of every stack in order.
+
+        Args:
+            features: the backbone's maps.
+            keep, key: see :class:`DropBlock`; any key is a good one. Not used without
+                ``drop_block``.
+        """
+        mixed = mix(key)
+        maps = self._inputs(features)
+        result: tuple[tuple[Tensor, ...], ...] = ()
+        for stack in self.stacks:
+            maps = stack(maps, keep, mixed)
+            result = (*result, maps)
+        return result
+
+    def _inputs(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return the first stack's inputs."""
         maps: tuple[Tensor, ...] = ()
         for i in range(len(self.laterals)):
             maps = (*maps, self.laterals[i](features[i]))
         for coarser in self.coarser:
             maps = (*maps, coarser(maps[-1]))
-        for stack in self.stacks:
-            maps = stack(maps)
         return maps
+
+
+def _drops(side: int | None, cells: int, stack: int) -> list[DropBlock | None]:
+    """Return the DropBlock of each cell of a stack, numbered over the stacks."""
+    return [None if side is None else DropBlock(side, stack * cells + i) for i in range(cells)]
 
 
 def _lateral(in_channels: int, channels: int, semantics: Semantics) -> nn.Cell:
     layers = semantics.layers
     if layers.lateral_skip and in_channels == channels:
         return nn.Identity()
-    return ConvNorm(in_channels, channels, 1, semantics, bias=layers.lateral_bias)
+    bias = layers.lateral_bias
+    return ConvNorm(conv(in_channels, channels, 1, bias=bias), channels, semantics)

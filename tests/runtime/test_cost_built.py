@@ -15,12 +15,13 @@ from mindspore import Tensor, nn
 import searched_archs
 from nasfpn_runtime.cells.detector import Detector
 from nasfpn_runtime.cells.merge import Attention, MergingCell, Sum, Weighted
+from nasfpn_runtime.cells.mobilenet import InvertedResidual
 from nasfpn_runtime.cells.resample import Upsample
 from nasfpn_runtime.cells.resnet import Block
 from nasfpn_runtime.semantics import TF
 from search_space import DetectorShape, Genome
 from search_space.cost import Cost, detector_cost, detector_steps
-from search_space.shape import Layers
+from search_space.shape import BACKBONES, Layers
 
 RandomGenome = Callable[[np.random.Generator], Genome]
 
@@ -41,7 +42,7 @@ class Trace:
     def __init__(self, net: Detector) -> None:
         head = net.head
         towers = (head.classes, head.boxes) if head.shared else (*head.classes, *head.boxes)
-        self.results = {id(tower.predict) for tower in towers}
+        self.results = {id(getattr(t.predict, "pointwise", t.predict)) for t in towers}
         self.sizes: list[int] = []
         self.reads: list[set[int]] = []
         self.kept: set[int] = set()
@@ -74,7 +75,7 @@ class Trace:
         number = self.add(y, {self.read(x)})
         if isinstance(cell, nn.Conv2d):
             out_channels, in_channels, kernel_height, kernel_width = cell.weight.shape
-            assert (x.shape[1], y.shape[1]) == (in_channels, out_channels)
+            assert (x.shape[1], y.shape[1]) == (in_channels * cell.group, out_channels)
             self.macs += in_channels * kernel_height * kernel_width * y.size
         if id(cell) in self.results:
             self.kept.add(number)
@@ -119,8 +120,8 @@ def tracing(net: Detector) -> Iterator[Trace]:
         return construct
 
     def block(original: Any) -> Any:
-        def construct(self: nn.Cell, x: Any) -> Tensor:
-            y = original(self, x)
+        def construct(*args: Any) -> Tensor:
+            y = original(*args)
             trace.read(y)
             return y
 
@@ -128,8 +129,8 @@ def tracing(net: Detector) -> Iterator[Trace]:
 
     places: dict[Any, tuple[Any, ...]] = {
         make: (nn.Conv2d, nn.MaxPool2d, Upsample),
-        elementwise: (nn.BatchNorm2d, nn.ReLU, nn.Identity, Sum, Attention, Weighted),
-        block: (Block, MergingCell),
+        elementwise: (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Identity, Sum, Attention, Weighted),
+        block: (Block, InvertedResidual, MergingCell),
     }
     with ExitStack() as stack:
         for wrap, classes in places.items():
@@ -161,7 +162,7 @@ def random_shape(rng: np.random.Generator, genome: Genome) -> DetectorShape:
     stride = genome.levels[-1].stride
     least = -(-32 // stride)
     return DetectorShape(
-        backbone=str(rng.choice(["resnet10", "resnet18", "resnet50"], p=[0.9, 0.05, 0.05])),
+        backbone=str(rng.choice(BACKBONES, p=[0.89, 0.04, 0, 0.04, 0, 0.03])),
         width=int(rng.choice([1, 2, 4])),
         channels=int(rng.choice([4, 8, 16])),
         stacks=int(rng.integers(1, 3)),

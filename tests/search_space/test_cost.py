@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 
 import searched_archs
-from search_space import DetectorShape, Genome, GenomeError, MergingCell, detector_cost
+from search_space import (
+    DetectorShape,
+    Genome,
+    GenomeError,
+    MergingCell,
+    NASFPNSpace,
+    detector_cost,
+)
 from search_space.cost import Step, detector_steps, peak_bytes
+from search_space.shape import Layers, mobilenet_channels
 
 RandomGenome = Callable[[np.random.Generator], Genome]
 
@@ -60,12 +68,71 @@ def test_the_published_detector() -> None:
         ("resnet34", 21_797_672 - 513_000 + 4_224),
         ("resnet50", 25_557_032 - 2_049_000),
         ("resnet101", 44_549_160 - 2_049_000),
+        # Without its last convolution as well, 320 to 1280 channels.
+        ("mobilenetv2", 3_504_872 - 1_281_000 - 320 * 1280 - 2 * 1280),
     ],
 )
 def test_backbones(backbone: str, parameters: int) -> None:
-    steps = detector_steps(searched_archs.load("fpn"), DetectorShape(backbone=backbone))
+    shape = DetectorShape(backbone=backbone, width=32 if backbone == "mobilenetv2" else 64)
+    steps = detector_steps(searched_archs.load("fpn"), shape)
     own = [s for s in steps if s.name.startswith(("stem", "group"))]
     assert sum(step.parameters for step in own) == parameters
+
+
+@pytest.mark.parametrize(
+    ("stacks", "channels", "parameters", "flops"),
+    [(3, 48, 2.16e6, 1.52e9), (7, 64, 2.62e6, 1.96e9)],  # paper, table 1
+)
+def test_the_published_lite_detectors(
+    stacks: int, channels: int, parameters: float, flops: float
+) -> None:
+    # The edges of the 15 cells are not published. Parameters do not depend on them; FLOPs
+    # (twice the MACs) do on the levels of cells, so that random ones must lie around them.
+    shape = DetectorShape(
+        "mobilenetv2", 32, channels, stacks, image=(320, 320), layers=Layers(separable=True)
+    )
+    levels = (3, 4, 5, 6)
+    space = NASFPNSpace(levels, intermediate_cells=11, intermediate_levels=levels)
+    rng = np.random.default_rng(0)
+    costs = [detector_cost(space.sample(rng), shape) for _ in range(30)]
+    # By hand, c channels: 3 laterals; cells; of each head 4 convolutions with norms on 4
+    # levels and the predicting one.
+    c, cell = channels, 9 * channels + channels**2 + channels
+    heads = [4 * cell + 4 * 4 * 2 * c + (9 * c + c * n + n) for n in (9 * 91, 9 * 4)]
+    backbone = 1_811_712 + 320 * 256 + 2 * 256
+    pyramid = (32 + 96 + 256) * c + 3 * 3 * c + stacks * 15 * (cell + 2 * c)
+    assert {cost.parameters for cost in costs} == {backbone + pyramid + sum(heads)}
+    assert costs[0].parameters == pytest.approx(parameters, rel=0.04)
+    macs = [cost.macs for cost in costs]
+    assert 2 * min(macs) < flops < 2 * max(macs)
+
+
+@pytest.mark.parametrize(
+    ("channels", "width", "rounded"),
+    # 64 / 32 = 2 channels are 8; 24 * 24 / 32 = 18 would be 16, less than 90% of it; 24 * 16 /
+    # 32 = 12 is half way and goes up.
+    [(32, 32, 32), (320, 16, 160), (64, 1, 8), (24, 24, 24), (24, 16, 16), (1280, 48, 1920)],
+)
+def test_channels_of_a_mobilenet_are_multiples_of_8(
+    channels: int, width: int, rounded: int
+) -> None:
+    assert mobilenet_channels(channels, width) == rounded
+
+
+def test_a_separable_cell_by_hand() -> None:
+    # A cell of 16 channels: 9 * 16 weights on each channel, then 16 * 16 and a bias; batch
+    # norm has two a channel. The 3x3 runs at the cell's level, 8 x 16 pixels at level 3.
+    shape = DetectorShape(**{**_fields(TINY), "layers": Layers(separable=True)})
+    steps = {s.name: s for s in detector_steps(PAIR, shape)}
+    depthwise, pointwise = steps["stack0.cell0.depthwise"], steps["stack0.cell0"]
+    assert (depthwise.parameters, depthwise.macs) == (9 * 16, 9 * 16 * 8 * 16)
+    assert (pointwise.parameters, pointwise.macs) == (16 * 16 + 16 + 32, 16 * 16 * 8 * 16)
+    assert pointwise.reads == ("stack0.cell0.depthwise",)
+    # Laterals and backbone stay; heads are shared over levels in both parts.
+    assert "lateral.p4.depthwise" not in steps
+    assert steps["box.p3.predict.depthwise"].parameters == 9 * 16
+    assert steps["box.p4.predict.depthwise"].parameters == 0
+    assert steps["box.p4.predict"].parameters == 0
 
 
 def test_one_stack_at_640() -> None:

@@ -1,0 +1,104 @@
+"""MobileNetV2 as a backbone: Sandler et al. 2018."""
+
+from __future__ import annotations
+
+from mindspore import Tensor, nn
+
+from nasfpn_runtime.cells.layers import conv, norm
+from nasfpn_runtime.semantics import Semantics
+from search_space.shape import (
+    BACKBONE_LEVELS,
+    MOBILENETV2,
+    MOBILENETV2_LAST,
+    mobilenet_channels,
+)
+
+
+class ConvNorm6(nn.Cell):
+    """Convolution, batch norm and, where asked, ReLU6: (N, Cin, H, W) to (N, Cout, H/s, W/s)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        semantics: Semantics,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        relu: bool = True,
+    ) -> None:
+        super().__init__()
+        padding = semantics.backbone_padding
+        self.conv = conv(in_channels, out_channels, kernel, stride, padding=padding, groups=groups)
+        self.bn = norm(out_channels, semantics.backbone_epsilon, semantics.norm_momentum)
+        self.relu = nn.ReLU6() if relu else nn.Identity()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.relu(self.bn(self.conv(x)))
+
+
+class InvertedResidual(nn.Cell):
+    """1x1 to ``expansion`` times the channels, 3x3 on each, 1x1 without ReLU6; section 3.3.
+
+    The input is added where it has the result's shape. No first 1x1 where expansion is 1.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, expansion: int, semantics: Semantics
+    ) -> None:
+        super().__init__()
+        width = in_channels * expansion
+        layers = [
+            ConvNorm6(width, width, 3, semantics, stride=stride, groups=width),
+            ConvNorm6(width, out_channels, 1, semantics, relu=False),
+        ]
+        if expansion > 1:
+            layers.insert(0, ConvNorm6(in_channels, width, 1, semantics))
+        self.body = nn.SequentialCell(*layers)
+        self.residual = stride == 1 and in_channels == out_channels
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.body(x) + x if self.residual else self.body(x)
+
+
+class MobileNetV2(nn.Cell):
+    """Images (N, 3, H, W) to the maps of ``levels`` (each 2..5), finest first.
+
+    Args:
+        width: channels of the stem, 32 as published; see ``mobilenet_channels``.
+        levels: which maps to return; groups above the coarsest are not built.
+    """
+
+    def __init__(self, width: int, levels: tuple[int, ...], semantics: Semantics) -> None:
+        super().__init__()
+        self.levels = levels
+        self.stem = ConvNorm6(3, width, 3, semantics, stride=2)
+        self.channels: dict[int, int] = {}
+        groups = []
+        channels = width
+        for level in range(1, max(levels) + 1):
+            blocks: list[nn.Cell] = []
+            for expansion, published, repeats in MOBILENETV2[level]:
+                out = mobilenet_channels(published, width)
+                for _ in range(repeats):
+                    stride = 1 if blocks or level == 1 else 2
+                    blocks.append(InvertedResidual(channels, out, stride, expansion, semantics))
+                    channels = out
+            if level == BACKBONE_LEVELS[-1]:
+                out = mobilenet_channels(MOBILENETV2_LAST, width)
+                blocks.append(ConvNorm6(channels, out, 1, semantics))
+                channels = out
+            groups.append(nn.SequentialCell(*blocks))
+            if level in levels:
+                self.channels[level] = channels
+        self.groups = nn.CellList(groups)
+
+    def construct(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = self.stem(x)
+        result: tuple[Tensor, ...] = ()
+        for i in range(len(self.groups)):
+            x = self.groups[i](x)
+            if i + 1 in self.levels:
+                result = (*result, x)
+        return result
