@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +23,18 @@ class Detections:
         boxes: (n, 4) float32 xyxy px.
         scores: (n,) float32, 0 to 1.
         labels: (n,) int32, classes from 0.
+        categories: names of the classes, where they are known.
     """
 
     boxes: Boxes
     scores: NDArray[np.float32]
     labels: NDArray[np.int32]
+    categories: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class of each detection; needs ``categories``."""
+        return tuple(self.categories[label] for label in self.labels)
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -60,6 +68,34 @@ def detections(
         levels: (A,) the anchors' levels.
         placement: where the picture lies in the input.
     """
+    candidates = _candidates(scores, levels, rule)
+    boxes = decode(deltas[candidates.anchors], anchors[candidates.anchors], code)
+    return _kept(boxes, candidates, placement, rule)
+
+
+def choose(
+    scores: NDArray[np.float32],
+    boxes: Boxes,
+    levels: NDArray[np.intp],
+    placement: Placement,
+    rule: Detection,
+) -> Detections:
+    """:func:`detections` of boxes that are decoded already, (A, 4) xyxy px of the input."""
+    candidates = _candidates(scores, levels, rule)
+    return _kept(boxes[candidates.anchors], candidates, placement, rule)
+
+
+class _Candidates(NamedTuple):
+    """(n,) each, best first."""
+
+    anchors: NDArray[np.intp]
+    labels: NDArray[np.intp]
+    scores: NDArray[np.float32]
+
+
+def _candidates(
+    scores: NDArray[np.float32], levels: NDArray[np.intp], rule: Detection
+) -> _Candidates:
     by_class = scores.T
     labels, index = np.nonzero(by_class > rule.score)
     ranked = scores[index, labels]
@@ -67,8 +103,14 @@ def detections(
     if rule.pre_nms is not None:
         group = levels[index] if rule.pre_nms_per_level else labels
         order = order[_rank_in_group(group[order]) < rule.pre_nms]
-    labels, index, ranked = labels[order], index[order], ranked[order]
-    boxes = decode(deltas[index], anchors[index], code)
+    return _Candidates(index[order], labels[order], ranked[order])
+
+
+def _kept(
+    boxes: Boxes, candidates: _Candidates, placement: Placement, rule: Detection
+) -> Detections:
+    """Return the candidates that are left; ``boxes`` are theirs, in px of the input."""
+    _, labels, ranked = candidates
     boxes = placement.inverse(clip_boxes(boxes, (placement.height, placement.width)))
     if not rule.inclusive:
         solid = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
@@ -80,15 +122,19 @@ def detections(
 def suppress(boxes: Boxes, labels: NDArray[np.int_], rule: Detection) -> NDArray[np.intp]:
     """Return the indices that greedy per-class suppression keeps.
 
-    Boxes come best first. The order runs over all classes together, which keeps the
-    same ones as a run per class and can stop at the maximum of a picture.
+    Boxes come best first, and so do the indices. A run over all classes together keeps the
+    same ones as a run per class and can stop at the maximum of a picture; where the maximum
+    is of a class, each class has its run, so as to stop at it.
     """
     if rule.inclusive:
         boxes = boxes + np.array([0, 0, 1, 1], dtype=boxes.dtype)
     if not rule.maximum_per_class:
         return _suppress(boxes, labels, rule.iou, rule.maximum)
-    kept = _suppress(boxes, labels, rule.iou, len(boxes))
-    return kept[_rank_in_group(labels[kept]) < rule.maximum]
+    kept = [np.empty(0, dtype=np.intp)]
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        kept.append(of_class[_suppress(boxes[of_class], labels[of_class], rule.iou, rule.maximum)])
+    return np.sort(np.concatenate(kept))
 
 
 def _suppress(
@@ -126,3 +172,9 @@ def _rank_in_group(groups: NDArray[np.int_]) -> NDArray[np.intp]:
     rank = np.empty(len(groups), dtype=np.intp)
     rank[by_group] = np.arange(len(groups)) - starts[groups[by_group]]
     return rank
+
+
+def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return 1 / (1 + exp(-x)) without overflow."""
+    result: NDArray[np.float32] = 0.5 * (1.0 + np.tanh(0.5 * x))
+    return result

@@ -1,0 +1,1 @@
+"""Runtimes that a detector runs in, one module each."""

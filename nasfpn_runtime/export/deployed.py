@@ -1,0 +1,47 @@
+"""The network that MindSpore exports: images in, boxes and scores out."""
+
+from __future__ import annotations
+
+import math
+
+import mindspore
+from mindspore import Tensor, nn, ops
+
+from nasfpn_runtime.boxes import CLIPS, BoxCode, Boxes
+from nasfpn_runtime.cells.detector import Detector
+
+
+class Deployed(nn.Cell):
+    """Images (N, 3, H, W) to boxes (N, A, 4) xyxy px of the input and scores (N, A, classes).
+
+    All are float32. Decoding and the sigmoid are always in float32: half a pixel is the
+    finest that float16 knows at 1024.
+
+    Args:
+        net: after ``fold``; it is changed where ``half``.
+        anchors: (A, 4) xyxy px of the network's input.
+        code: its bounds on decoded sides; the rest is in the weights.
+        half: the network's weights and arithmetic become float16.
+    """
+
+    def __init__(self, net: Detector, anchors: Boxes, code: BoxCode, *, half: bool) -> None:
+        super().__init__()
+        self.net = net
+        if half:
+            for parameter in net.get_parameters():
+                parameter.set_dtype(mindspore.float16)
+        self.dtype = mindspore.float16 if half else mindspore.float32
+        self.centres = Tensor((anchors[:, :2] + anchors[:, 2:]) / 2)
+        self.sides = Tensor(anchors[:, 2:] - anchors[:, :2])
+        self.low, self.high = (b if math.isfinite(b) else None for b in CLIPS[code.clip])
+
+    def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits, deltas = self.net(images.astype(self.dtype))
+        deltas = deltas.astype(mindspore.float32)
+        centres = deltas[:, :, :2] * self.sides + self.centres
+        stretch = deltas[:, :, 2:]
+        if self.low is not None or self.high is not None:
+            stretch = ops.clamp(stretch, self.low, self.high)
+        half = ops.exp(stretch) * self.sides * 0.5
+        boxes = ops.concat((centres - half, centres + half), 2)
+        return boxes, ops.sigmoid(logits.astype(mindspore.float32))

@@ -1,0 +1,231 @@
+"""Modules of a folded detector as ONNX nodes; each function is its module's ``construct``.
+
+``apply(graph, cell, name, x)`` adds the nodes of ``cell`` to the graph, named after its place
+in the network, and returns the name of its output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from mindspore import Parameter, nn
+
+from nasfpn_runtime.cells import layers, merge, mobilenet, pyramid, resample, resnet
+from nasfpn_runtime.export.fold import Affine
+from nasfpn_runtime.export.onnx_graph import OnnxGraph
+
+
+def apply(graph: OnnxGraph, cell: nn.Cell, name: str, x: str) -> str:
+    """Add a module with one input and one output.
+
+    Raises:
+        KeyError: nothing is known of such a module.
+    """
+    return _MODULES[type(cell)](graph, cell, name, x)
+
+
+def maps(graph: OnnxGraph, net: nn.Cell, images: str) -> tuple[str, ...]:
+    """Add backbone and pyramid; return the pyramid's maps, finest first."""
+    backbone, neck = net.backbone, net.pyramid
+    features = _backbone(graph, backbone, images)
+    found: tuple[str, ...] = ()
+    for i, lateral in enumerate(neck.laterals):
+        found = (*found, apply(graph, lateral, f"laterals.{i}", features[i]))
+    for i, coarser in enumerate(neck.coarser):
+        found = (*found, apply(graph, coarser, f"coarser.{i}", found[-1]))
+    for number, stack in enumerate(neck.stacks):
+        nodes = found
+        for i, cell in enumerate(stack.cells_):
+            nodes = (*nodes, _merging_cell(graph, cell, f"stacks.{number}.{i}", nodes))
+        found = tuple(nodes[node] for node in stack.outputs)
+    return found
+
+
+def tower(graph: OnnxGraph, cell: Any, name: str, x: str, level: int, place: str) -> str:
+    """Add a head's tower on one level; ``name`` names its weights and ``place`` its nodes."""
+    for i in range(cell.depth):
+        x = conv3(graph, cell.convs[i], f"{name}.convs.{i}", x, f"{place}.conv{i}")
+        x = apply(graph, cell.norms[level][i], f"{place}.norm{i}", x)
+        x = graph.add("Relu", f"{place}.relu{i}", x)
+    return conv3(graph, cell.predict, f"{name}.predict", x, f"{place}.predict")
+
+
+def conv3(graph: OnnxGraph, cell: nn.Cell, name: str, x: str, place: str) -> str:
+    """Add a convolution, or the two of a separable one; ``place`` names its nodes."""
+    if isinstance(cell, layers.Separable):
+        x = _convolve(graph, cell.depthwise, f"{name}.depthwise", x, f"{place}.depthwise")
+        return _convolve(graph, cell.pointwise, f"{name}.pointwise", x, place)
+    return _convolve(graph, cell, name, x, place)
+
+
+def _convolve(graph: OnnxGraph, cell: nn.Conv2d, name: str, x: str, place: str) -> str:
+    inputs = [x, _weight(graph, cell.weight, f"{name}.weight")]
+    if cell.has_bias:
+        inputs.append(_weight(graph, cell.bias, f"{name}.bias"))
+    return graph.add(
+        "Conv",
+        place,
+        *inputs,
+        kernel_shape=list(cell.kernel_size),
+        strides=list(cell.stride),
+        pads=_pads(cell),
+        group=cell.group,
+    )
+
+
+def _pads(cell: Any) -> list[int]:
+    """Return top, left, bottom, right; MindSpore's "same" is TensorFlow's.
+
+    Every input side is a multiple of the stride, so that a "same" window hangs over by kernel
+    less stride in all, the odd pixel after.
+    """
+    mode = cell.pad_mode.lower()
+    if mode == "pad":
+        return [cell.padding] * 4
+    if mode == "valid":
+        return [0] * 4
+    sizes = zip(_pair(cell.kernel_size), _pair(cell.stride), strict=True)
+    height, width = (max(0, kernel - stride) for kernel, stride in sizes)
+    return [height // 2, width // 2, height - height // 2, width - width // 2]
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else tuple(value)[-2:]
+
+
+def _weight(graph: OnnxGraph, parameter: Parameter, name: str) -> str:
+    return graph.constant(name, parameter.asnumpy())
+
+
+def _conv(graph: OnnxGraph, cell: nn.Cell, name: str, x: str) -> str:
+    return conv3(graph, cell, name, x, name)
+
+
+def _sequence(graph: OnnxGraph, cell: nn.Cell, name: str, x: str) -> str:
+    for i, part in enumerate(cell):
+        x = apply(graph, part, f"{name}.{i}", x)
+    return x
+
+
+def _conv_norm(graph: OnnxGraph, cell: nn.Cell, name: str, x: str) -> str:
+    x = apply(graph, cell.conv, name, x)
+    return apply(graph, cell.relu, f"{name}.relu", x) if hasattr(cell, "relu") else x
+
+
+def _block(graph: OnnxGraph, cell: resnet.Block, name: str, x: str) -> str:
+    body = apply(graph, cell.body, f"{name}.body", x)
+    shortcut = apply(graph, cell.shortcut, f"{name}.shortcut", x)
+    return graph.add("Relu", f"{name}.relu", graph.add("Add", f"{name}.sum", body, shortcut))
+
+
+def _inverted(graph: OnnxGraph, cell: mobilenet.InvertedResidual, name: str, x: str) -> str:
+    body = apply(graph, cell.body, f"{name}.body", x)
+    return graph.add("Add", f"{name}.sum", body, x) if cell.residual else body
+
+
+def _max_pool(graph: OnnxGraph, cell: nn.MaxPool2d, name: str, x: str) -> str:
+    kernel, stride = _pair(cell.kernel_size), _pair(cell.stride)
+    return graph.add("MaxPool", name, x, kernel_shape=kernel, strides=stride, pads=_pads(cell))
+
+
+def _pad(graph: OnnxGraph, cell: nn.Pad, name: str, x: str) -> str:
+    before, after = zip(*cell.paddings, strict=True)
+    return graph.add("Pad", name, x, graph.integers(*before, *after))
+
+
+def _upsample(graph: OnnxGraph, cell: resample.Upsample, name: str, x: str) -> str:
+    scales = graph.constant(f"scales.{cell.factor}", [1, 1, cell.factor, cell.factor], np.float32)
+    how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return graph.add("Resize", name, x, "", scales, mode="nearest", **how)
+
+
+def _affine(graph: OnnxGraph, cell: Affine, name: str, x: str) -> str:
+    scaled = graph.add("Mul", f"{name}.scaled", x, _weight(graph, cell.scale, f"{name}.scale"))
+    return graph.add("Add", name, scaled, _weight(graph, cell.shift, f"{name}.shift"))
+
+
+def _relu6(graph: OnnxGraph, cell: nn.ReLU6, name: str, x: str) -> str:
+    return graph.add("Clip", name, x, graph.constant("zero", 0), graph.constant("six", 6))
+
+
+def _coarser(graph: OnnxGraph, cell: pyramid.Coarser, name: str, x: str) -> str:
+    x = apply(graph, cell.project, f"{name}.project", x)
+    return apply(graph, cell.pool, f"{name}.pool", x)
+
+
+def _backbone(graph: OnnxGraph, cell: Any, images: str) -> list[str]:
+    x = apply(graph, cell.stem, "backbone.stem", images)
+    first = 1  # level of the first group
+    if isinstance(cell, resnet.ResNet):
+        x, first = apply(graph, cell.pool, "backbone.pool", x), 2
+    found = []
+    for level, group in enumerate(cell.groups, start=first):
+        x = apply(graph, group, f"backbone.groups.{level - first}", x)
+        if level in cell.levels:
+            found.append(x)
+    return found
+
+
+def _merging_cell(
+    graph: OnnxGraph, cell: merge.MergingCell, name: str, nodes: tuple[str, ...]
+) -> str:
+    inputs = [
+        apply(graph, resized, f"{name}.in{i}", nodes[node])
+        for i, (node, resized) in enumerate(zip(cell.nodes, cell.resamples, strict=True))
+    ]
+    merged = _MERGES[type(cell.merge)](graph, cell.merge, name, inputs)
+    merged = _sum(graph, f"{name}.leftovers", [merged, *(nodes[n] for n in cell.leftovers)])
+    if cell.plain:
+        return merged
+    return apply(graph, cell.out, name, graph.add("Relu", f"{name}.relu", merged))
+
+
+def _sum(graph: OnnxGraph, name: str, inputs: list[str]) -> str:
+    total = inputs[0]
+    for i, other in enumerate(inputs[1:]):
+        total = graph.add("Add", f"{name}.{i}", total, other)
+    return total
+
+
+def _attention(graph: OnnxGraph, cell: merge.Attention, name: str, inputs: list[str]) -> str:
+    gate, value = inputs[cell.gate], inputs[1 - cell.gate]
+    pool = "GlobalMaxPool" if cell.max else "GlobalAveragePool"
+    share = graph.add("Sigmoid", f"{name}.gate", graph.add(pool, f"{name}.gate.pool", gate))
+    return graph.add("Add", f"{name}.merge", gate, graph.add("Mul", f"{name}.gated", value, share))
+
+
+def _weighted(graph: OnnxGraph, cell: merge.Weighted, name: str, inputs: list[str]) -> str:
+    weights = cell.weights.asnumpy().astype(np.float64).clip(0)
+    shares = weights / (weights.sum() + 1e-4)
+    parts = [
+        graph.add("Mul", f"{name}.part{i}", x, graph.constant(f"{name}.share{i}", share))
+        for i, (x, share) in enumerate(zip(inputs, shares, strict=True))
+    ]
+    return _sum(graph, f"{name}.merge", parts)
+
+
+_MODULES: dict[type, Callable[[OnnxGraph, Any, str, str], str]] = {
+    nn.Identity: lambda graph, cell, name, x: x,
+    nn.SequentialCell: _sequence,
+    nn.Conv2d: _conv,
+    nn.MaxPool2d: _max_pool,
+    nn.Pad: _pad,
+    nn.ReLU: lambda graph, cell, name, x: graph.add("Relu", name, x),
+    nn.ReLU6: _relu6,
+    Affine: _affine,
+    layers.Separable: _conv,
+    layers.ConvNorm: _conv_norm,
+    resnet.ConvNorm: _conv_norm,
+    resnet.Block: _block,
+    mobilenet.ConvNorm6: _conv_norm,
+    mobilenet.InvertedResidual: _inverted,
+    pyramid.Coarser: _coarser,
+    resample.Upsample: _upsample,
+}
+_MERGES: dict[type, Callable[[OnnxGraph, Any, str, list[str]], str]] = {
+    merge.Sum: lambda graph, cell, name, inputs: _sum(graph, f"{name}.merge", inputs),
+    merge.Attention: _attention,
+    merge.Weighted: _weighted,
+}
