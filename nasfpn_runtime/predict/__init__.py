@@ -1,0 +1,1 @@
+"""``nasfpn predict``: from files that may be anything to boxes, pictures and COCO results."""

@@ -1,0 +1,186 @@
+"""``nasfpn predict``: exit codes, streams, and what is left after Ctrl-C."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nasfpn_runtime.detector import Detector
+from nasfpn_runtime.engines.registry import ENGINES
+from tools import predict
+from tools.cli import main
+
+ROOT = Path(__file__).parents[2]
+STUB = ROOT / "tests" / "runtime"
+
+# The command with the stub's detector, whose every batch says so and takes a while.
+SLOW = f"""
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+sys.path[:0] = [{str(STUB)!r}]
+import predict_stub
+from nasfpn_runtime import detector
+def load(*_):
+    made = predict_stub.detector()
+    find = made.find
+    def slow(*args, **options):
+        print("batch", file=sys.stderr, flush=True)
+        time.sleep(0.05)
+        return find(*args, **options)
+    made.find = slow
+    return made
+detector.Detector.load = load
+from tools.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    image = Image.new("RGB", (60, 40), "white")
+    image.paste((255, 0, 0), (10, 10, 30, 20))
+    for name in ("1.png", "b.jpg", "more/b.jpg"):
+        image.save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file that loads as the detector of what is red."""
+    monkeypatch.syspath_prepend(str(STUB))
+    stub = importlib.import_module("predict_stub")
+    monkeypatch.setattr(Detector, "load", lambda *_: stub.detector())
+    return str(tmp_path / "model.onnx")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_pictures_results_and_a_summary(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, results = tmp_path / "out", tmp_path / "results.json"
+    args = ["predict", model, str(photos), "-o", str(out), "--json", str(results)]
+    assert main(args) == 0
+    assert files(out) == ["1.png", "b.jpg", "more/b.jpg"]
+    entries = json.loads(results.read_text())
+    assert [entry["image_id"] for entry in entries] == [1, "b", "more/b"]
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "3 frames, 3 boxes, 3 mark, 0 files skipped\n"
+    # Nothing is written over, not even by the same command.
+    assert main(args) == 2
+    assert "pictures go to a new or empty folder" in capsys.readouterr().err
+
+
+def test_names_that_meet_are_told_apart(model: str, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    inputs = [str(photos / "b.jpg"), str(photos / "more" / "b.jpg")]
+    assert main(["predict", model, *inputs, "-o", str(out)]) == 0
+    assert files(out) == ["b-2.jpg", "b.jpg"]
+
+
+def test_a_pipe_gets_results_and_nothing_else(
+    model: str,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = [photos / "b.jpg", photos / "broken.jpg", photos / "1.png"]
+    names[1].write_bytes(b"\xff\xd8\xff")
+    monkeypatch.chdir(tmp_path)
+    lines = io.BytesIO(b"".join(os.fsencode(name) + b"\n" for name in names))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(lines))
+    assert main(["predict", model, "-", "--json", "-", "--no-pictures", "--batch", "1"]) == 1
+    printed = capsys.readouterr()
+    assert [entry["image_id"] for entry in json.loads(printed.out)] == ["b", 1]
+    skipped, summary = printed.err.splitlines()
+    assert skipped.startswith(f"skipped {names[1]}: a picture can be read, got ")
+    assert summary == "2 frames, 2 boxes, 2 mark, 1 files skipped"
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_scores_are_above_the_one_that_is_asked_for(
+    model: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for score, count in (("0.89", 3), ("0.91", 0)):
+        args = ["predict", model, str(photos), "--no-pictures", "--json", "-", "--score", score]
+        assert main(args) == 0
+        assert len(json.loads(capsys.readouterr().out)) == count
+
+
+def test_mistakes_are_one_line(
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    picture = str(photos / "1.png")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.onnx").write_text("this is no model")
+    mistakes = {
+        "no.ckpt": ["no.ckpt", picture],
+        "a.onnx": ["a.onnx", picture],
+        "a detector's file ends in": ["model.pth", picture],
+        "got 'nothing.jpg'": ["a.onnx", "nothing.jpg"],
+        "got none": ["a.onnx", str(tmp_path / "empty")],
+        "score is from 0 to 1, got 2.0": ["a.onnx", picture, "--score", "2"],
+        "batch is above 0, got 0": ["a.onnx", picture, "--batch", "0"],
+        "new or empty folder": ["a.onnx", picture, "-o", str(photos)],
+        "- is the only input": ["a.onnx", "-", picture],
+        "runs in onnxruntime": ["a.onnx", picture, "--engine", "mindspore"],
+        "--device is of": ["a.onnx", picture, "--device", "Ascend"],
+    }
+    (tmp_path / "empty").mkdir()
+    for message, args in mistakes.items():
+        assert main(["predict", *args]) == 2, message
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("nasfpn: error: ")
+        assert message in line
+    assert files(tmp_path) == ["a.onnx", *(f"photos/{name}" for name in files(photos))]
+
+
+def test_engines_are_those_of_the_runtime() -> None:
+    assert set(predict.ENGINES) == {engine for known in ENGINES.values() for engine in known}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_whole_pictures_and_nothing_else(
+    number: signal.Signals, photos: Path, tmp_path: Path
+) -> None:
+    for copy in range(300):
+        Image.new("RGB", (200, 200), (255, 0, 0)).save(photos / f"{copy:03}.png")
+    out, results = tmp_path / "out", tmp_path / "results.json"
+    results.write_text("of before")
+    inputs = ["predict", "a.onnx", str(photos), "-o", str(out), "--json", str(results)]
+    command = [sys.executable, "-c", SLOW, *inputs, "--batch", "2"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stderr is not None
+        for _ in range(5):
+            assert process.stderr.readline() == "batch\n"
+        process.send_signal(number)
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert "Stopped." in said
+    assert results.read_text() == "of before"
+    written = files(out)
+    assert 8 <= len(written) < 300
+    for name in written:
+        assert not Path(name).name.startswith(".")
+        with Image.open(out / name) as picture:
+            picture.load()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "photos", "results.json"]
