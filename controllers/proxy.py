@@ -18,6 +18,7 @@ def evaluate(arguments: Mapping[str, Any]) -> dict[str, float]:
         The runtime's metrics (``AP``, ``AP50``, ...) in 0..1.
     """
     from nasfpn_runtime.config import load_recipe
+    from nasfpn_runtime.runlog import Watch
     from nasfpn_runtime.train import train
     from search_space import from_json
 
@@ -28,6 +29,6 @@ def evaluate(arguments: Mapping[str, Any]) -> dict[str, float]:
         Path(arguments["out"]),
         seed=arguments["seed"],
         target=arguments["device"],
-        progress=False,
+        watch=Watch(progress=False),
     )
     return dict(result.metrics)

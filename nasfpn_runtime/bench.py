@@ -39,13 +39,13 @@ def time_steps(variant: str, side: int) -> list[float]:
     times = []
     for _ in range(WARMUP + STEPS):
         started = time.perf_counter()
-        step(*batch).asnumpy()
+        step(batch)
         times.append((time.perf_counter() - started) * 1e3)
     return times[WARMUP:]
 
 
-def make_step(variant: str, side: int) -> Callable[..., Any]:
-    """Return a function of (images, labels, deltas) that trains the published genome.
+def make_step(variant: str, side: int) -> Callable[[Any], float]:
+    """Return a function of ``Inputs`` to the loss that trains the published genome.
 
     ``project``: ``step.TrainStep``. ``documented``: ``mindspore.value_and_grad`` and an
     optimiser in a ``mindspore.jit`` function, as MindSpore's quick start has it.
@@ -68,32 +68,41 @@ def make_step(variant: str, side: int) -> Callable[..., Any]:
     forward = DetectorWithLoss(net, DetectionLoss(4, recipe.loss))
     if variant == "project":
         step = TrainStep(forward, recipe.training, [0.01] * (WARMUP + STEPS))
-        step.set_train()
-        return step
+        return lambda batch: step(batch).loss
     forward.set_train()
     optimizer = nn.Momentum(forward.trainable_params(), 0.01, 0.9)
     gradient = mindspore.value_and_grad(forward, None, optimizer.parameters)
 
     @mindspore.jit
-    def train_step(images: Any, labels: Any, deltas: Any) -> Any:
-        loss, gradients = gradient(images, labels, deltas)
+    def train_step(*inputs: Any) -> Any:
+        loss, gradients = gradient(*inputs)
         optimizer(gradients)
         return loss
 
-    return train_step  # type: ignore[no-any-return]
+    return lambda batch: float(train_step(*batch).asnumpy())
 
 
-def random_batch(side: int) -> tuple[Any, Any, Any]:
-    """Return images, labels and deltas for 8 pictures of that side and 9 anchors a place."""
+def random_batch(side: int, pictures: int = 8) -> Any:
+    """Return ``Inputs`` of pictures of that side and 9 anchors a place."""
+    import mindspore
     from mindspore import Tensor
+
+    from nasfpn_runtime.inputs import Inputs
 
     rng = np.random.default_rng(0)
     count = 9 * sum((side >> level) ** 2 for level in range(3, 8))
-    labels = np.full((8, count), -1, np.int32)
+    labels = np.full((pictures, count), -1, np.int32)
     labels[:, ::50] = 1
     deltas = np.where(labels[..., None] >= 0, 0.3, 0.0) * np.ones(4)
-    images = rng.standard_normal((8, 3, side, side))
-    return Tensor(images.astype(np.float32)), Tensor(labels), Tensor(deltas.astype(np.float32))
+    images = rng.standard_normal((pictures, 3, side, side))
+    return Inputs(
+        Tensor(images.astype(np.float32)),
+        Tensor(labels),
+        Tensor(deltas.astype(np.float32)),
+        normaliser=Tensor(float((labels >= 0).sum() + 1), mindspore.float32),
+        keep=Tensor(1.0, mindspore.float32),
+        key=Tensor(0, mindspore.int32),
+    )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ from search_space.rules import GenomeError
 
 ENTRY = "nasfpn"
 VERSION = 2
+AVERAGE = "ema."  # before the names of averaged weights
+_COPY = re.compile(r".+-\d+_\d+\.ckpt")
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,24 @@ def save(path: Path, net: nn.Cell, origin: Origin, *, keep: bool = False) -> Non
     os.replace(temporary, path)
 
 
+def keep_copy(path: Path, name: str, most: int) -> None:
+    """Keep the file at ``path`` by another name beside it, and the ``most`` newest of such.
+
+    Args:
+        name: ``<recipe>-<epoch>_<step>.ckpt``.
+    """
+    kept = path.with_name(name)
+    kept.unlink(missing_ok=True)
+    try:
+        os.link(path, kept)  # the file itself is never written to again
+    except OSError:  # a file system without links
+        shutil.copy2(path, kept)
+    copies = [p for p in path.parent.glob("*.ckpt") if _COPY.fullmatch(p.name)]
+    copies.sort(key=lambda p: int(p.stem.rpartition("_")[2]))
+    for old in copies[:-most]:
+        old.unlink()
+
+
 def previous(path: Path) -> Path:
     """Return where the file that was at ``path`` before the last save is kept."""
     return path.with_name(f"{path.stem}.previous.ckpt")
@@ -129,6 +151,13 @@ def load(path: Path) -> tuple[dict[str, NDArray[Any]], Origin]:
     return arrays, _origin(str(text), path)
 
 
+def load_weights(path: Path) -> tuple[dict[str, NDArray[Any]], Origin]:
+    """:func:`load` what a detector is used with: averaged weights where the run had them."""
+    arrays, origin = load(path)
+    averages = {n.removeprefix(AVERAGE): a for n, a in arrays.items() if n.startswith(AVERAGE)}
+    return arrays | averages, origin
+
+
 def _origin(text: str, path: Path) -> Origin:
     try:
         content = json.loads(text)
@@ -165,7 +194,7 @@ def restore(net: nn.Cell, arrays: Mapping[str, NDArray[Any]], path: Path) -> Non
     wrong = [
         parameter.name
         for parameter in parameters
-        if parameter.name not in arrays or arrays[parameter.name].shape != parameter.shape
+        if parameter.name not in arrays or not _fits(arrays[parameter.name], parameter)
     ]
     if wrong:
         raise CheckpointError(
@@ -178,4 +207,11 @@ def restore(net: nn.Cell, arrays: Mapping[str, NDArray[Any]], path: Path) -> Non
 def assign(parameters: Mapping[str, Parameter], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Set parameters by name; names and shapes fit."""
     for name, parameter in parameters.items():
-        parameter.set_data(Tensor(np.ascontiguousarray(arrays[name]), parameter.dtype))
+        # ascontiguousarray gives a scalar an axis.
+        array = np.ascontiguousarray(arrays[name]).reshape(parameter.shape)
+        parameter.set_data(Tensor(array, parameter.dtype))
+
+
+def _fits(array: NDArray[Any], parameter: Parameter) -> bool:
+    """Return whether shapes are equal; (1,) is taken for (), as which it was once saved."""
+    return array.shape == tuple(parameter.shape) or (array.size == 1 and parameter.size == 1)

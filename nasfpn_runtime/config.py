@@ -57,6 +57,7 @@ class Model:
             semantics.
         categories: number of object categories where no data set says it.
         backbone, width, channels, stacks, head_convs: see ``DetectorShape``.
+        separable: see ``Layers``; the "Lite" of NAS-FPNLite.
     """
 
     semantics: str = "tf"
@@ -68,6 +69,7 @@ class Model:
     channels: int = 256
     stacks: int = 7
     head_convs: int = 4
+    separable: bool = False
 
     def __post_init__(self) -> None:
         if self.semantics not in PRESETS:
@@ -81,8 +83,9 @@ class Model:
             raise RecipeError(str(error)) from None
 
     def resolved_semantics(self) -> Semantics:
-        """Return the numerics with this recipe's constants of batch norm."""
+        """Return the numerics with this recipe's layers and constants of batch norm."""
         semantics = PRESETS[self.semantics]
+        semantics = replace(semantics, layers=replace(semantics.layers, separable=self.separable))
         if self.norm_momentum is not None:
             semantics = replace(semantics, norm_momentum=self.norm_momentum)
         if (epsilon := self.norm_epsilon) is not None:
@@ -186,7 +189,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def from_dict(content: Mapping[str, Any], place: str) -> Recipe:
     """Build a recipe from plain data; errors name ``place`` (see :func:`load_recipe`)."""
-    recipe: Recipe = _build(Recipe, content, "", place)
+    recipe: Recipe = build(Recipe, content, "", place)
     return recipe
 
 
@@ -205,8 +208,12 @@ def _override(content: dict[str, Any], text: str) -> None:
         raise RecipeError(f"an override's value is YAML, got {error} (at --set {text})") from None
 
 
-def _build(cls: Any, content: object, path: str, place: str) -> Any:
-    """Build dataclass ``cls`` from a mapping, checking keys and types at every depth."""
+def build(cls: Any, content: object, path: str, place: str) -> Any:
+    """Build dataclass ``cls`` from a mapping, checking keys and types at every depth.
+
+    Raises:
+        RecipeError: the message has the key, after ``path``, and the place.
+    """
     if not isinstance(content, Mapping):
         raise RecipeError(f"{path or 'a recipe'} is a mapping, got {content!r} (at {place})")
     hints = typing.get_type_hints(cls)
@@ -226,7 +233,7 @@ def _build(cls: Any, content: object, path: str, place: str) -> Any:
 def _convert(kind: Any, value: object, path: str, place: str) -> Any:
     """Return ``value`` as type ``kind``: plain, tuple, section or optional."""
     if is_dataclass(kind):
-        return _build(kind, value, path, place)
+        return build(kind, value, path, place)
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         options = [option for option in typing.get_args(kind) if option is not type(None)]
         return None if value is None else _convert(options[0], value, path, place)

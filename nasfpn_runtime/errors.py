@@ -20,4 +20,12 @@ class DivergedError(ArithmeticError):
 
 
 class DeviceError(ValueError):
-    """A device that MindSpore cannot use here."""
+    """A device that MindSpore cannot use here, or processes that failed on several."""
+
+
+class TransferError(OSError):
+    """Data cannot be copied to or from object storage."""
+
+
+class EngineError(ValueError):
+    """An engine that is not installed, does not read such a file, or refuses it."""

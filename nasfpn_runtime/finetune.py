@@ -55,7 +55,7 @@ def start_from(net: Detector, genome: Genome, init: Init) -> Started:
     Raises:
         CheckpointError: the file is not a whole checkpoint, or does not fit; nothing is set.
     """
-    arrays, origin = checkpoint.load(init.path)
+    arrays, origin = checkpoint.load_weights(init.path)
     parts = {name.split(".")[0] for name in arrays} & set(PARTS)
     if "pyramid" in parts and origin.genome != genome:
         raise CheckpointError(f"the genome is that of {init.path}, got another one")

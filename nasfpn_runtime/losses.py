@@ -5,23 +5,24 @@ from __future__ import annotations
 import mindspore
 import numpy as np
 from mindspore import Tensor, nn, ops
+from numpy.typing import NDArray
 
 from nasfpn_runtime.sections import Loss
 
 
 class DetectionLoss(nn.Cell):
-    """Scalar loss ``class + box_weight * box`` of one batch.
+    """Scalar loss ``class + box_weight * box`` of one batch, or of a part of one.
 
     Class: focal loss summed over anchors and classes, divided by the normaliser. Box:
     Huber loss, or the absolute error, summed over the coordinates that count, divided by
-    4 times the normaliser. ``settings`` says which coordinates count and what the normaliser
-    is. Sources: tensorflow/tpu ``losses.py`` at 7dc921f; mmdetection 3.3.0
-    ``anchor_head.py`` and ``sampling_result.py``; model zoo ``retinanet_nasfpn.py`` and
-    ``loss.py``, which divides by zero where a batch has no positives: here by 1.
+    4 times the normaliser. ``settings`` says which coordinates count. Sources: tensorflow/tpu
+    ``losses.py`` at 7dc921f; mmdetection 3.3.0 ``anchor_head.py``; model zoo
+    ``retinanet_nasfpn.py`` and ``loss.py``.
 
     Called with logits (N, A, K), deltas (N, A, 4), labels (N, A) int32 (class index among
-    the K logits, -1 background, -2 ignored) and targets (N, A, 4), zero where the anchor is
-    not positive.
+    the K logits, -1 background, -2 ignored), targets (N, A, 4), zero where the anchor is
+    not positive, and the scalar :func:`normaliser` of the whole batch, so that the losses of
+    parts, on one card or several, add up to that of the batch.
     """
 
     def __init__(self, classes: int, settings: Loss) -> None:
@@ -29,10 +30,10 @@ class DetectionLoss(nn.Cell):
         self.indices = Tensor(np.arange(classes), mindspore.int32).reshape(1, 1, classes)
         self.settings = settings
 
-    def construct(self, logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    def construct(
+        self, logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor, normaliser: Tensor
+    ) -> Tensor:
         settings = self.settings
-        positive = (labels >= 0).astype(mindspore.float32)
-        normaliser = self._normaliser(positive)
         # Class 0, if it is a target, stands where labels are -1; ignored ones are not counted.
         classes = ops.maximum(labels, 0) if settings.background else labels
         target = (classes.expand_dims(2) == self.indices).astype(mindspore.float32)
@@ -41,7 +42,7 @@ class DetectionLoss(nn.Cell):
         if settings.skip_zeros:
             present = (targets != 0.0).astype(mindspore.float32)
         else:
-            present = positive.expand_dims(2)
+            present = (labels >= 0).astype(mindspore.float32).expand_dims(2)
         error = deltas - targets
         if settings.huber_delta is None:
             box = ops.abs(error) * present
@@ -49,12 +50,23 @@ class DetectionLoss(nn.Cell):
             box = huber_loss(error, settings.huber_delta) * present
         return focal.sum() / normaliser + settings.box_weight * box.sum() / (4.0 * normaliser)
 
-    def _normaliser(self, positive: Tensor) -> Tensor:
-        if self.settings.normaliser == "plus_one":
-            return positive.sum() + 1.0
-        if self.settings.normaliser == "picture":
-            return ops.maximum(positive.sum(1), 1.0).sum()
-        return ops.maximum(positive.sum(), 1.0)
+
+def positives(labels: NDArray[np.int32], kind: str) -> int:
+    """Return what the pictures of ``labels`` (N, A) add to a normaliser of that kind.
+
+    The positives, but for ``picture`` at least 1 for each picture (mmdetection 3.3.0
+    ``sampling_result.py``, ``avg_factor``).
+    """
+    counts = (labels >= 0).sum(axis=1)
+    return int(np.maximum(counts, 1).sum() if kind == "picture" else counts.sum())
+
+
+def normaliser(count: float, kind: str) -> float:
+    """Return what sums over a batch are divided by, of the :func:`positives` of all its parts.
+
+    At least 1, where the model zoo divides by zero if a batch has no positives.
+    """
+    return count + 1.0 if kind == "plus_one" else max(count, 1.0)
 
 
 def focal_loss(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> Tensor:

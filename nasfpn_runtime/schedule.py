@@ -18,7 +18,8 @@ def learning_rates(training: Training, steps_per_epoch: int) -> NDArray[np.float
     With ``warmup_epochs`` the rate rises linearly from a twelfth while the schedule, which
     runs over the whole length, falls: the two are multiplied. With ``warmup`` its ramps come
     first and cosine runs over what is left (model zoo ``lr_schedule.py``); steps stay where
-    their milestones are (tensorflow/tpu ``learning_rates.py``, mmdetection's configs).
+    their milestones are (tensorflow/tpu ``learning_rates.py``, mmdetection's configs). All of
+    it is scaled linearly where ``batch`` is not the ``base_batch`` (Goyal et al. 2017).
     """
     total = training.epochs * steps_per_epoch
     ramps = [_ramp(ramp, steps_per_epoch) for ramp in training.warmup]
@@ -32,7 +33,8 @@ def learning_rates(training: Training, steps_per_epoch: int) -> NDArray[np.float
     if rising:
         slope = WARMUP_START + (1 - WARMUP_START) * np.arange(rising) / rising
         factor[:rising] = np.minimum(factor[:rising], 1.0) * slope
-    rates: NDArray[np.float32] = (training.lr * factor).astype(np.float32)
+    share = training.batch / (training.base_batch or training.batch)
+    rates: NDArray[np.float32] = (training.lr * share * factor).astype(np.float32)
     return rates
 
 

@@ -1,7 +1,7 @@
 """Sections of a recipe: numbers of training and detection, each checked where it is made.
 
 The defaults are those of tensorflow/tpu models/official/detection at 7dc921f
-(configs/retinanet_config.py, base_config.py, detection_config.py) but for interpolation,
+(configs/retinanet_config.py, base_config.py, detection_config.py) but for interpolation, jitter,
 contested anchors and the shape of warm-up, where they are what this project's own recipes
 train with; ``tf-r50-7x256-640`` has TF's.
 """
@@ -20,8 +20,9 @@ CONTESTED = ("higher", "first", "last")
 DECAYS = ("kernels", "no_norm", "all")
 NORMALISERS = ("plus_one", "batch", "picture")
 PAD_MODES = ("image", "picture")
+PRECISIONS = ("float32", "float16", "bfloat16")
 SCHEDULES = ("cosine", "step")
-_FROM_ZERO = ("warmup_epochs", "weight_decay", "evaluate_every", "save_every")
+_FROM_ZERO = ("warmup_epochs", "weight_decay", "evaluate_every", "save_every", "keep")
 
 
 def check(section: Any, name: str, holds: Callable[[Any], Any], rule: str) -> None:
@@ -67,7 +68,7 @@ class Data:
 
     Attributes:
         image: (height, width) of an input, rounded up to the coarsest stride.
-        fit, interpolation: see ``image.fit``.
+        fit, interpolation, round_up: see ``image.fit``.
         pad: what a picture is padded to when it is scored: ``image``, or the least multiple
             of the coarsest stride that holds the ``picture`` (mmdetection).
         augment: what is varied in training.
@@ -76,6 +77,7 @@ class Data:
     image: tuple[int, int] = (640, 640)
     fit: str = "letterbox"
     interpolation: str = "antialias"
+    round_up: bool = False
     pad: str = "image"
     augment: Augment = field(default_factory=lambda: Augment(hflip=0.5, scale=(0.8, 1.2)))
 
@@ -167,13 +169,34 @@ class Ramp:
 
 
 @dataclass(frozen=True)
+class DropBlock:
+    """See ``cells.dropblock``.
+
+    Attributes:
+        keep: share of every map that is kept at the end of the run; it falls to that
+            linearly from 1 (Ghiasi, Lin, Le 2018, section 3.1).
+        block: side of the squares that are dropped.
+    """
+
+    keep: float = 0.9
+    block: int = 3
+
+    def __post_init__(self) -> None:
+        check(self, "keep", lambda v: 0 < v <= 1, "above 0, at most 1")
+        check(self, "block", lambda v: v > 0 and v % 2, "odd and above 0")
+
+
+@dataclass(frozen=True)
 class Training:
     """Length, optimiser and housekeeping of a run; rates are those of ``learning_rates``.
 
     Attributes:
-        epochs, batch: passes over the data, pictures per step.
+        epochs, batch: passes over the data, and pictures of an update, on all cards together.
+        accumulate: parts that a card's share of the batch goes through one after another.
         schedule: ``cosine``, or ``step`` by a tenth at each milestone.
         lr: learning rate after warm-up.
+        base_batch: the batch that ``lr`` is for: another ``batch`` scales it linearly; null
+            for ``lr`` as it is.
         lr_end: share of ``lr`` that cosine comes down to.
         milestones: in epochs; null for two thirds and eight ninths of the run.
         warmup_epochs: linear from a twelfth, multiplied with the schedule.
@@ -182,15 +205,25 @@ class Training:
         decay: what is decayed: ``kernels`` of convolutions (TF), everything but batch norm
             (``no_norm``, mmdetection) or ``all`` (model zoo).
         clip: largest global gradient norm, None for no clipping.
+        precision: of convolutions; weights, batch norm, losses and updates are float32.
+        loss_scale: at the start of a run in float16 (see ``step.TrainStep``).
+        ema: share that an exponential moving average of the weights keeps at a step; that
+            average is what is scored and kept as the best. None for the weights themselves.
+        dropblock: of the pyramid; None for none.
+        deep_supervision: the head learns from every stack, so that the network can be cut
+            after each.
         freeze_stages: groups of the backbone that, with its stem, keep the weights they were
             loaded with (see ``finetune.freeze``); 0 trains everything.
         evaluate_every, save_every: in epochs; 0 for only after the last one.
+        keep: how many of the checkpoints saved are kept beside the last and the best.
     """
 
     epochs: int = 50
     batch: int = 64
+    accumulate: int = 1
     schedule: str = "step"
     lr: float = 0.08
+    base_batch: int | None = None
     lr_end: float = 0.0
     milestones: tuple[float, ...] | None = None
     warmup_epochs: float = 0.3
@@ -199,17 +232,27 @@ class Training:
     weight_decay: float = 1e-4
     decay: str = "kernels"
     clip: float | None = None
+    precision: str = "float32"
+    loss_scale: float = 65536.0
+    ema: float | None = None
+    dropblock: DropBlock | None = None
+    deep_supervision: bool = False
     freeze_stages: int = 0
     evaluate_every: int = 1
     save_every: int = 1
+    keep: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch", "lr"):
+        for name in ("epochs", "batch", "accumulate", "lr", "loss_scale"):
             check(self, name, lambda v: v > 0, "above 0")
         for name in _FROM_ZERO:
             check(self, name, lambda v: v >= 0, "0 or more")
         check_one_of(self, "schedule", SCHEDULES)
         check_one_of(self, "decay", DECAYS)
+        check_one_of(self, "precision", PRECISIONS)
+        check(self, "accumulate", lambda v: self.batch % v == 0, "a divisor of batch")
+        check(self, "base_batch", lambda v: v is None or v > 0, "above 0 or null")
+        check(self, "ema", lambda v: v is None or 0 <= v < 1, "from 0 to below 1, or null")
         check(self, "lr_end", lambda v: 0 <= v <= 1, "from 0 to 1")
         check(self, "milestones", lambda v: v is None or min(v, default=0) >= 0, "0 or more")
         check(self, "warmup", lambda v: not (v and self.warmup_epochs), "empty or warmup_epochs 0")

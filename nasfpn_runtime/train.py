@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nasfpn_runtime import checkpoint, device
+from nasfpn_runtime.cards import Cards, join
 from nasfpn_runtime.checkpoint import Origin
 from nasfpn_runtime.config import Recipe
 from nasfpn_runtime.data.coco import CocoSplit, check_same_categories, fault_report, load_split
-from nasfpn_runtime.data.loader import Pictures, TrainLoader
+from nasfpn_runtime.data.loader import Batch, Pictures, TrainLoader
 from nasfpn_runtime.errors import CheckpointError, DivergedError, RecipeError
 from nasfpn_runtime.evaluate import score
 from nasfpn_runtime.finetune import Init, Started, freeze, start_from
 from nasfpn_runtime.init import initialise
+from nasfpn_runtime.inputs import check_shares, make_inputs
 from nasfpn_runtime.losses import DetectionLoss
 from nasfpn_runtime.networks import build_detector
+from nasfpn_runtime.runlog import PROGRESS, RunLog, Watch
 from nasfpn_runtime.schedule import learning_rates
-from nasfpn_runtime.step import DetectorWithLoss, TrainStep, as_tensor
+from nasfpn_runtime.step import DetectorWithLoss, Outcome, TrainStep, use_precision
 from search_space.codec import save_genome
 from search_space.genome import Genome
 
-PROGRESS = ("epoch", "step", "loss", "lr", "seconds")  # of a line of metrics.jsonl
+LEAST_SCALE = 1.0  # of losses in float16: gradients that overflow below it do so by themselves
 
 
 @dataclass(frozen=True)
@@ -59,47 +61,61 @@ def train(
     *,
     seed: int = 0,
     target: str = "CPU",
-    progress: bool = True,
+    watch: Watch | None = None,
     init: Init | None = None,
 ) -> TrainResult:
     """Train on the ``train`` split of ``data`` and score on its ``val`` split.
 
     Writes ``out/config.yaml``, ``genome.json``, ``faults.txt`` (what is wrong with the data),
-    ``metrics.jsonl`` (a line per epoch) and ``checkpoints/{last,best}.ckpt``. A run that
-    finds a ``last.ckpt`` of its own recipe, genome and seed in ``out`` goes on from there;
-    on CPU it ends with the same weights as a run that was never interrupted, because every
-    random number is a function of (seed, epoch, picture).
+    ``metrics.jsonl`` (a line per epoch), ``train.log``, ``figures/curves.svg`` and
+    ``checkpoints/{last,best}.ckpt``. A run that finds a ``last.ckpt`` of its own recipe,
+    genome and seed in ``out`` goes on from there; on CPU it ends with the same weights as a
+    run that was never interrupted, because every random number is a function of (seed,
+    epoch, picture) or (seed, step).
+
+    Started by msrun as one of several processes it trains with the others: each takes its
+    share of every batch, gradients are added up, running statistics of batch norm are
+    averaged at the end of an epoch, and the first process writes the files.
 
     Args:
         target: ``CPU`` or ``Ascend``.
-        progress: show progress bars on standard error.
+        watch: how the run is watched; by its defaults if None.
         init: weights to start from (see ``finetune.start_from``); a run that goes on does
             not read them again.
 
     Raises:
         DataError: the data set cannot be used.
-        RecipeError: stages are frozen that would have random weights.
+        RecipeError: stages are frozen that would have random weights, or a batch cannot be
+            split into as many shares.
         CheckpointError: ``out`` holds a run of another recipe, genome, data or seed, or
             ``init`` does not fit.
-        DivergedError: the loss is no longer a number.
+        DeviceError: the device, or the other processes, cannot be reached.
+        DivergedError: the loss is no longer a number; ``out/diverged`` has the batch.
     """
+    watch = watch or Watch()
     device.set_device(target)
+    device.check_precision(target, recipe.training.precision)
+    cards = join()  # in msrun's scheduler this does not return
+    check_shares(recipe.training, cards.count)
     splits = load_split(data, "train"), load_split(data, "val")
     check_same_categories(*splits)
-    if progress:
+    if not cards.first:
+        watch = replace(watch, progress=False, tensorboard=False)
+    if watch.progress:
         _report_faults(splits)
-    run = _Run(recipe, genome, splits[0], splits[1], out, seed)
+    run = _Run(recipe, genome, splits, out, seed, cards, watch)
     started = run.begin(init)
-    if progress and started is not None:
+    if watch.progress and started is not None:
         tqdm.write(started.report(), file=sys.stderr)
-    with _bar(run, progress) as bar:
-        for epoch in range(run.origin.epoch, recipe.training.epochs):
-            run.train_epoch(epoch, bar)
-            if _due(epoch, recipe.training.evaluate_every, recipe.training.epochs):
-                run.evaluate(progress)
-            run.log()  # before the checkpoint: resuming drops lines it is behind of
-            if _due(epoch, recipe.training.save_every, recipe.training.epochs):
-                checkpoint.save(run.last, run.step, run.origin, keep=True)
+    training = recipe.training
+    with run.log:
+        for epoch in range(run.origin.epoch, training.epochs):
+            run.train_epoch(epoch)
+            if _due(epoch, training.evaluate_every, training.epochs):
+                run.evaluate()
+            run.log.end_epoch(run.record)  # before the checkpoint: resuming drops what is ahead
+            if _due(epoch, training.save_every, training.epochs):
+                run.save()
     best_ap = run.origin.best_ap
     assert best_ap is not None  # the last epoch is always evaluated
     return TrainResult(run.metrics, best_ap, run.last, run.best)
@@ -112,47 +128,72 @@ class _Run:
         self,
         recipe: Recipe,
         genome: Genome,
-        train_split: CocoSplit,
-        val_split: CocoSplit,
+        splits: tuple[CocoSplit, CocoSplit],
         out: Path,
         seed: int,
+        cards: Cards,
+        watch: Watch,
     ) -> None:
         self.recipe, self.genome, self.out = recipe, genome, out
+        self.cards, self.watch = cards, watch
         self.last = out / "checkpoints" / "last.ckpt"
         self.best = out / "checkpoints" / "best.ckpt"
         self.metrics: dict[str, float] = {}
         self.record: dict[str, Any] = {}
-        categories = train_split.categories
+        training, categories = recipe.training, splits[0].categories
         self.origin = Origin(recipe, genome, categories, seed, epoch=0)
         semantics = recipe.model.resolved_semantics()
-        self.val = Pictures(val_split, recipe.image_size(genome.levels), recipe.data)
-        self.loader = TrainLoader(train_split, recipe, genome.levels, seed)
-        self.net = build_detector(recipe, genome, len(categories))
-        freeze(self.net.backbone, recipe.training.freeze_stages)
-        self.rates = learning_rates(recipe.training, len(self.loader))
-        self.step = TrainStep(
-            DetectorWithLoss(
-                self.net,
-                DetectionLoss(len(categories) + semantics.background, recipe.loss),
-            ),
-            recipe.training,
-            self.rates.tolist(),
+        self.val = Pictures(splits[1], recipe.image_size(genome.levels), recipe.data)
+        self.loader = TrainLoader(
+            splits[0],
+            recipe,
+            genome.levels,
+            seed,
+            shard=(cards.rank, cards.count),
+            workers=watch.workers,
         )
+        self.net = build_detector(
+            recipe,
+            genome,
+            len(categories),
+            supervised=training.deep_supervision,
+            drop_block=training.dropblock.block if training.dropblock else None,
+        )
+        freeze(self.net.backbone, training.freeze_stages)
+        use_precision(self.net, training.precision)
+        self.loss = DetectionLoss(len(categories) + semantics.background, recipe.loss)
+        self.rates = learning_rates(training, len(self.loader))
+        self.log = RunLog(out, len(self.loader), training.epochs, watch, writes=cards.first)
 
     def begin(self, init: Init | None) -> Started | None:
         """Go on from ``last.ckpt``, or start anew; return what ``init`` gave if it was read."""
-        if newest := checkpoint.load_newest(self.last):
+        newest = checkpoint.load_newest(self.last)
+        self._check_agreement(newest[1].epoch if newest else 0)
+        started = None if newest else self._initialise(init)
+        network = DetectorWithLoss(self.net, self.loss)
+        self.step = TrainStep(network, self.recipe.training, self.rates.tolist(), self.cards)
+        if newest:
             self._resume(*newest)
-            return None
+        elif self.cards.first:
+            self._write_settings()
+        return started
+
+    def _check_agreement(self, epoch: int) -> None:
+        epochs = self.cards.gather(np.array([[epoch]], np.float32))
+        if (epochs != epoch).any():
+            raise CheckpointError(
+                f"all cards go on from the same {self.last}, got epochs "
+                f"{', '.join(str(int(e)) for e in epochs[:, 0])}: is {self.out} one folder?"
+            )
+
+    def _initialise(self, init: Init | None) -> Started | None:
         if self.recipe.training.freeze_stages and init is None:
             raise RecipeError(
                 "training.freeze_stages keeps weights that were loaded: give --init CKPT or "
                 "set it to 0"
             )
         initialise(self.net, self.origin.seed, self.recipe.model.resolved_semantics().init)
-        started = start_from(self.net, self.genome, init) if init else None
-        self._write_settings()
-        return started
+        return start_from(self.net, self.genome, init) if init else None
 
     def _write_settings(self) -> None:
         """Write what stays as it is during the run."""
@@ -167,7 +208,7 @@ class _Run:
                 for fault in split.faults
             )
         )
-        (self.out / "metrics.jsonl").write_text("")
+        self.log.start()
 
     def _resume(self, arrays: Mapping[str, NDArray[Any]], found: Origin) -> None:
         for name in ("recipe", "genome", "categories", "seed"):
@@ -176,51 +217,77 @@ class _Run:
                     f"{self.out} holds a run of another {name}: give the settings it was started "
                     f"with (config.yaml, genome.json) to go on, or another --out"
                 )
-        checkpoint.restore(self.step, arrays, self.last)
+        checkpoint.restore(self.step.state, arrays, self.last)
         self.origin = found
-        log = self.out / "metrics.jsonl"
-        lines = log.read_text().splitlines()[: found.epoch]
-        log.write_text("".join(f"{line}\n" for line in lines))
-        self.metrics = {k: v for k, v in json.loads(lines[-1]).items() if k not in PROGRESS}
+        self.metrics = self.log.go_on(found.epoch)
+        if self.cards.first and self.last.exists():
+            self._keep_copy()  # in case the run was killed between the two
 
-    def train_epoch(self, epoch: int, bar: tqdm[Any]) -> None:
+    def train_epoch(self, epoch: int) -> None:
         """Run the steps of one epoch, counted from 0."""
-        started = time.monotonic()
-        self.step.set_train()
-        total = 0.0
-        for batch in self.loader.epoch(epoch):
-            loss = float(
-                self.step(
-                    as_tensor(batch.images), as_tensor(batch.labels), as_tensor(batch.deltas)
-                ).asnumpy()
-            )
-            if not math.isfinite(loss):
-                raise DivergedError(
-                    f"the loss is {loss} in epoch {epoch + 1}: a lower training.lr or a "
-                    f"training.clip may help"
-                )
-            total += loss
-            bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", refresh=False)
-            bar.update()
-        steps = (epoch + 1) * len(self.loader)
+        self.step.state.set_train()
+        losses = []
+        done = epoch * len(self.loader)
+        with closing(self.loader.epoch(epoch)) as batches:
+            for step, batch in enumerate(batches, start=done):
+                outcome = self._train_step(step, batch)
+                if outcome.finite:
+                    losses.append(outcome.loss)
+                self.log.end_step(step + 1, outcome.loss, float(self.rates[step]))
+        self.step.share_statistics()
         self.origin = replace(self.origin, epoch=epoch + 1)
-        loss = total / len(self.loader)
-        seconds = round(time.monotonic() - started, 3)
-        values = (epoch + 1, steps, loss, float(self.rates[steps - 1]), seconds)
+        done += len(self.loader)
+        loss = sum(losses) / len(losses) if losses else math.nan
+        values = (epoch + 1, done, loss, float(self.rates[done - 1]))
         self.record = dict(zip(PROGRESS, values, strict=True))
 
-    def evaluate(self, progress: bool) -> None:
-        """Score the validation split; keep the weights if they are the best so far."""
-        self.metrics = score(self.net, self.recipe, self.genome, self.val, progress=progress)
-        self.record |= self.metrics
-        if self.origin.best_ap is None or self.metrics["AP"] > self.origin.best_ap:
-            self.origin = replace(self.origin, best_ap=self.metrics["AP"])
-            checkpoint.save(self.best, self.net, self.origin)
+    def _train_step(self, step: int, batch: Batch) -> Outcome:
+        inputs = make_inputs(
+            batch, self.recipe, self.cards, self.origin.seed, step, self.rates.size
+        )
+        outcome = self.step(*inputs)
+        if not math.isfinite(outcome.loss) or self.step.scale < LEAST_SCALE:
+            raise DivergedError(
+                f"the loss is {outcome.loss} in step {step + 1}: a lower training.lr or a "
+                f"training.clip may help; {self._keep_batch(step, batch)} has the batch"
+            )
+        return outcome
 
-    def log(self) -> None:
-        """Append the epoch's line to ``metrics.jsonl``."""
-        with (self.out / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(self.record) + "\n")
+    def _keep_batch(self, step: int, batch: Batch) -> Path:
+        path = self.out / "diverged" / f"batch-{step + 1}-rank{self.cards.rank}.npz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, **asdict(batch))
+        return path
+
+    def evaluate(self) -> None:
+        """Score the validation split; keep the weights if they are the best so far."""
+        with self.step.averaged():
+            self.metrics = score(
+                self.net,
+                self.recipe,
+                self.genome,
+                self.val,
+                cards=self.cards,
+                progress=self.watch.progress,
+            )
+            self.record |= self.metrics
+            if self.origin.best_ap is None or self.metrics["AP"] > self.origin.best_ap:
+                self.origin = replace(self.origin, best_ap=self.metrics["AP"])
+                if self.cards.first:
+                    checkpoint.save(self.best, self.net, self.origin)
+
+    def save(self) -> None:
+        """Save all that the run goes on from; keep as many earlier ones as the recipe says."""
+        if not self.cards.first:
+            return
+        checkpoint.save(self.last, self.step.state, self.origin, keep=True)
+        self._keep_copy()
+
+    def _keep_copy(self) -> None:
+        if count := self.recipe.training.keep:
+            step = self.origin.epoch * len(self.loader)
+            name = f"{self.recipe.name}-{self.origin.epoch}_{step}.ckpt"
+            checkpoint.keep_copy(self.last, name, count)
 
 
 def _report_faults(splits: tuple[CocoSplit, CocoSplit]) -> None:
@@ -232,16 +299,3 @@ def _report_faults(splits: tuple[CocoSplit, CocoSplit]) -> None:
 
 def _due(epoch: int, every: int, epochs: int) -> bool:
     return epoch + 1 == epochs or (every > 0 and (epoch + 1) % every == 0)
-
-
-@contextmanager
-def _bar(run: _Run, progress: bool) -> Iterator[tqdm[Any]]:
-    steps = len(run.loader)
-    with tqdm(
-        total=steps * run.recipe.training.epochs,
-        initial=steps * run.origin.epoch,
-        desc="train",
-        unit="step",
-        disable=not progress,
-    ) as bar:
-        yield bar

@@ -16,7 +16,10 @@ from tools import (
     data,
     draw,
     evaluate,
+    export,
     import_checkpoint,
+    import_config,
+    predict,
     quickstart,
     search,
     train,
@@ -29,7 +32,10 @@ COMMANDS = {
     "draw": draw,
     "train": train,
     "import": import_checkpoint,
+    "import-config": import_config,
     "eval": evaluate,
+    "export": export,
+    "predict": predict,
     "data": data,
     "search": search,
     "compare": compare,
@@ -51,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.add_arguments(
             commands.add_parser(name, help=module.HELP, description=module.HELP.capitalize())
         )
-    args = parser.parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = parser.parse_args(arguments, argparse.Namespace(argv=arguments))
     # MindSpore's compiler answers Ctrl-C by sending its own process SIGTERM.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -59,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        again = shlex.join(["nasfpn", *(sys.argv[1:] if argv is None else argv)])
+        again = shlex.join(["nasfpn", *arguments])
         goes_on = f" The same command goes on from here: {again}"
         print(f"\nStopped.{goes_on if args.command in GO_ON else ''}", file=sys.stderr)
         return 130

@@ -14,6 +14,7 @@ def user_errors() -> tuple[type[Exception], ...]:
         DataError,
         DeviceError,
         DivergedError,
+        EngineError,
         RecipeError,
     )
     from search_space.rules import GenomeError
@@ -26,5 +27,6 @@ def user_errors() -> tuple[type[Exception], ...]:
         CheckpointError,
         DeviceError,
         DivergedError,
+        EngineError,
         OSError,
     )

@@ -1,17 +1,18 @@
-"""``nasfpn eval``: COCO's figures of a checkpoint."""
+"""``nasfpn eval``: COCO's figures of a checkpoint or exported file."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "score a checkpoint on a split of a data set"
+HELP = "score a checkpoint or exported file on a split of a data set"
+ENGINES = ("mindspore", "mindspore_lite", "onnxruntime", "openvino")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, metavar="CKPT", help="written by `nasfpn train`")
+    add("--checkpoint", type=Path, required=True, metavar="FILE", help=".ckpt, .mindir or .onnx")
     add("--data", type=Path, required=True, metavar="DIR", help="data set")
     add("--split", default="val", help="train, val, test, ... (default: val)")
     add(
@@ -22,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "no boxes or a crowd, score 0.1, IoU 0.6, 100 a class, as its published AP (default: "
         "coco)",
     )
+    add("--stacks", type=int, metavar="N", help="cut the pyramid after N stacks (default: all)")
+    add("--engine", choices=ENGINES, help="runs the file (default: mindspore or onnxruntime)")
     add("--device", default="CPU", help="CPU or Ascend (default: CPU)")
 
 
@@ -32,7 +35,14 @@ def run(args: argparse.Namespace) -> int:
     from nasfpn_runtime.evaluate import score_checkpoint
 
     set_device(args.device)
-    metrics = score_checkpoint(args.checkpoint, args.data, args.split, protocol=args.protocol)
+    metrics = score_checkpoint(
+        args.checkpoint,
+        args.data,
+        args.split,
+        protocol=args.protocol,
+        stacks=args.stacks,
+        engine=args.engine,
+    )
     print(summary(metrics))
     for key, value in metrics.items():
         if key.startswith("AP/"):

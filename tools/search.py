@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from tools.options import add_overrides
 if TYPE_CHECKING:
     from optuna.study import Study
 
-    from search_space import NASFPNSpace
+    from search_space import Level, NASFPNSpace
 
 HELP = "search for a pyramid: propose genomes, train each briefly, learn from the scores"
 
@@ -28,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--trials", type=int, default=60, help="genomes to train, earlier runs included")
     add("--seed", type=int, default=0, help="of the controller and of every training")
     add_overrides(parser)
+    add("--levels", default="3-7", metavar="A-B", help="of the pyramids (default: 3-7)")
+    add("--intermediate-cells", type=int, default=2, metavar="N", help="(default: 2)")
     add("--timeout", type=float, metavar="SECONDS", help="a genome that takes longer has failed")
     add("--storage", metavar="URL", help="Optuna storage instead of DIR/study.journal")
     add("--device", default="CPU", choices=("CPU", "Ascend"), help="of the trainings")
@@ -35,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search, or go on with the search in the run folder."""
+    from search_space import NASFPNSpace
+
     run_search(
         args.data,
         args.out,
@@ -46,8 +51,18 @@ def run(args: argparse.Namespace) -> int:
         timeout=args.timeout,
         storage=args.storage,
         device=args.device,
+        space=NASFPNSpace(_levels(args.levels), args.intermediate_cells),
     )
     return 0
+
+
+def _levels(text: str) -> tuple[Level, ...]:
+    from search_space import Level
+
+    found = re.fullmatch(r"(\d+)-(\d+)", text)
+    if found is None:
+        raise UserError(f"--levels is the finest and the coarsest, such as 3-6, got {text!r}")
+    return tuple(Level(level) for level in range(int(found[1]), int(found[2]) + 1))
 
 
 def run_search(

@@ -4,28 +4,46 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.errors import UserError
 from tools.genomes import load_named
 from tools.options import add_overrides
 
+if TYPE_CHECKING:
+    from nasfpn_runtime.config import Recipe
+    from nasfpn_runtime.modelarts import Local
+    from search_space import Genome
+
 HELP = "train a genome on a data set; the same command again goes on"
 RECIPE = "bccd-256"
+CACHE = Path("/cache/nasfpn")  # /cache is the large disk of ModelArts' servers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = parser.add_argument
     add("--arch", required=True, metavar="GENOME", help="shipped name or JSON file")
-    add("--data", type=Path, required=True, metavar="DIR", help="data set")
+    add("--data", required=True, metavar="DIR", help="data set; obs://... on ModelArts")
     add("--recipe", default=RECIPE, help=f"name or YAML file (default: {RECIPE})")
-    add("--out", type=Path, metavar="DIR", help="run folder (default: runs/<arch>-<recipe>)")
+    add("--out", metavar="DIR", help="run folder, or obs://... (default: runs/<arch>-<recipe>)")
     add("--seed", type=int, default=0, help="of weights and data order (default: 0)")
     add("--device", default="CPU", help="CPU or Ascend (default: CPU)")
-    add("--init", type=Path, metavar="CKPT", help="start from the weights of a checkpoint of ours")
+    add("--init", metavar="CKPT", help="start from the weights of a checkpoint of ours")
     add("--drop-head", action="store_true", help="with --init: other classes, predict them anew")
     add("--freeze-stages", type=int, metavar="N", help="sets training.freeze_stages")
+    add("--cache", type=Path, default=CACHE, metavar="DIR", help=f"copies of obs:// ({CACHE})")
     add_overrides(parser)
+    add("--workers", type=int, default=1, metavar="N", help="threads of a card that read pictures")
+    add("--log-every", type=int, default=20, metavar="STEPS", help="lines of train.log (20)")
+    add("--tensorboard", action="store_true", help="write events, too")
+    cards = parser.add_argument_group("several cards")
+    add = cards.add_argument
+    add("--devices", type=int, default=1, metavar="N", help="cards of this server (default: 1)")
+    add("--nnodes", type=int, metavar="N", help="servers (default: ModelArts', or 1)")
+    add("--node-rank", type=int, metavar="I", help="which of them this is, from 0 (likewise)")
+    add("--master", metavar="HOST[:PORT]", help="server 0")
+    add("--rank-table", type=Path, metavar="FILE", help="Ascend's, where the cluster has one")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,21 +52,59 @@ def run(args: argparse.Namespace) -> int:
 
     if args.drop_head and not args.init:
         raise UserError("--drop-head is about the weights of --init CKPT, which is not given")
+    if args.log_every < 1 or args.workers < 0:
+        raise UserError(
+            f"--log-every is 1 or more and --workers 0 or more, got {args.log_every} and "
+            f"{args.workers}"
+        )
     overrides = list(args.overrides)
     if args.freeze_stages is not None:
         overrides.append(f"training.freeze_stages={args.freeze_stages}")
     recipe = load_recipe(args.recipe, overrides)
     name, genome = load_named(args.arch)
-    out = args.out or Path("runs") / f"{name}-{recipe.name}"
+    out = args.out or f"runs/{name}-{recipe.name}"
 
+    from nasfpn_runtime import modelarts
+    from nasfpn_runtime.cards import several
+    from nasfpn_runtime.inputs import check_shares
+    from nasfpn_runtime.launch import Job, launch
+
+    here = modelarts.place()
+    job = Job(
+        args.devices,
+        here.servers if args.nnodes is None else args.nnodes,
+        here.server if args.node_rank is None else args.node_rank,
+        args.master or here.master,
+        args.rank_table,
+    )
+    first = not several()  # what launches the others brings the run folder back
+    writer = first and job.node_rank == 0 and here.rank in (None, 0)
+    with modelarts.job(args.data, out, args.init, writer=writer, cache=args.cache) as local:
+        if job.cards > 1 and first:
+            check_shares(recipe.training, job.cards)
+            launch(args.argv, job, local.out / "logs" / f"node{job.node_rank}")
+            return 0
+        return _train(args, recipe, genome, local)
+
+
+def _train(args: argparse.Namespace, recipe: Recipe, genome: Genome, local: Local) -> int:
     from nasfpn_runtime.coco_eval import summary
     from nasfpn_runtime.finetune import Init
+    from nasfpn_runtime.runlog import Watch
     from nasfpn_runtime.train import train
 
-    init = Init(args.init, args.drop_head) if args.init else None
-    result = train(recipe, genome, args.data, out, seed=args.seed, target=args.device, init=init)
+    result = train(
+        recipe,
+        genome,
+        local.data,
+        local.out,
+        seed=args.seed,
+        target=args.device,
+        watch=Watch(log_every=args.log_every, tensorboard=args.tensorboard, workers=args.workers),
+        init=Init(local.init, args.drop_head) if local.init else None,
+    )
     print(summary(result.metrics))
     print(f"\nbest AP     {result.best_ap:.3f}")
     print(f"checkpoint  {result.best}")
-    print(f"curves      {out / 'metrics.jsonl'}")
+    print(f"curves      {local.out / 'figures' / 'curves.svg'}")
     return 0

@@ -134,10 +134,13 @@ def test_pictures_padded_to_one_size_go_together(split: CocoSplit) -> None:
     # Every other picture is said to be twice as wide as high: 64 x 128 once letterboxed.
     samples = [replace(s, width=s.width * (1 + i % 2)) for i, s in enumerate(split.samples)]
     pictures = Pictures(replace(split, samples=tuple(samples)), SIZE, recipe("letterbox").data)
-    assert list(_batches(pictures, 32)) == [(SIZE, list(range(8))), (SIZE, [8, 9, 10])]
+    assert list(_batches(pictures, range(11), 32, BATCH)) == [
+        (SIZE, list(range(8))),
+        (SIZE, [8, 9, 10]),
+    ]
     pictures = Pictures(pictures.split, SIZE, recipe("letterbox", "picture").data)
     even, odd = list(range(0, 11, 2)), list(range(1, 11, 2))
-    assert list(_batches(pictures, 32)) == [((64, 64), even), (SIZE, odd)]
+    assert list(_batches(pictures, range(11), 32, BATCH)) == [((64, 64), even), (SIZE, odd)]
 
 
 MORE = ("lamp", *reversed(CATEGORIES), "boat")  # what a detector of more things finds
@@ -160,10 +163,10 @@ def checkpoints(split: CocoSplit, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 
     def score_one(settings: Recipe, known: tuple[str, ...], protocol: str) -> dict[str, float]:
         origin = Origin(settings, GENOME, known, seed=0, epoch=1)
-        monkeypatch.setattr(checkpoint, "load", lambda path: ({}, origin))
+        monkeypatch.setattr(checkpoint, "load_weights", lambda path: ({}, origin))
         monkeypatch.setattr(checkpoint, "restore", lambda *_: None)
         oracle = Oracle(split, settings, categories=known)
-        monkeypatch.setattr(evaluate, "build_detector", lambda *_: oracle)
+        monkeypatch.setattr(evaluate, "build_detector", lambda *_, stacks: oracle)
         folder = split.annotation_file.parents[1]
         return evaluate.score_checkpoint(
             Path("a.ckpt"), folder, "val", protocol=protocol, progress=False

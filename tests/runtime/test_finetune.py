@@ -21,10 +21,12 @@ from nasfpn_runtime.device import set_device
 from nasfpn_runtime.errors import CheckpointError, RecipeError
 from nasfpn_runtime.finetune import Init, freeze, start_from
 from nasfpn_runtime.init import initialise
+from nasfpn_runtime.runlog import Watch
 from nasfpn_runtime.semantics import TF
 from nasfpn_runtime.step import TrainStep
 from nasfpn_runtime.train import train
 
+QUIET = Watch(progress=False)
 GENOME = searched_archs.load("nasfpn")
 SMALL = ["model.width=4", "model.channels=8", "model.stacks=1"]
 Arrays = dict[str, NDArray[Any]]
@@ -156,11 +158,10 @@ def stepped(stages: int, steps: int = 2, *, trained: bool = False) -> tuple[Arra
         for p in net.get_parameters():
             p.requires_grad = "moving" not in p.name
     step = TrainStep(Sum(net), Training(weight_decay=1e-2), [1e-3, 1e-3])
-    step.set_train()
     zero = Tensor(np.zeros(1, np.float32))
     images = Tensor(rng.standard_normal((2, 3, 32, 32)).astype(np.float32))
     for _ in range(steps):
-        step(images, zero, zero)
+        step((images, zero, zero))
     return before, values(net)
 
 
@@ -206,8 +207,8 @@ def test_a_run_starts_from_a_checkpoint_freezes_and_goes_on_without_it(
     both = recipe(*settings, "training.epochs=2")
     out = tmp_path / "run"
     with pytest.raises(RecipeError, match="freeze_stages"):
-        train(both, GENOME, data, out, progress=False)
-    train(both, GENOME, data, out, init=Init(path, drop_head=True), progress=False)
+        train(both, GENOME, data, out, watch=QUIET)
+    train(both, GENOME, data, out, init=Init(path, drop_head=True), watch=QUIET)
     arrays, _ = checkpoint.load(out / "checkpoints" / "last.ckpt")
     for name, value in values(source).items():
         if name.startswith("backbone."):
@@ -215,6 +216,6 @@ def test_a_run_starts_from_a_checkpoint_freezes_and_goes_on_without_it(
     path.chmod(0o600)
     path.unlink()
     lines = (out / "metrics.jsonl").read_text()
-    train(both, GENOME, data, out, init=Init(path, drop_head=True), progress=False)
+    train(both, GENOME, data, out, init=Init(path, drop_head=True), watch=QUIET)
     assert (out / "metrics.jsonl").read_text() == lines
     assert [json.loads(line)["epoch"] for line in lines.splitlines()] == [1, 2]

@@ -12,7 +12,13 @@ from mindspore import Tensor
 from numpy.typing import NDArray
 
 from nasfpn_runtime.config import load_recipe
-from nasfpn_runtime.losses import DetectionLoss, focal_loss, huber_loss
+from nasfpn_runtime.losses import (
+    DetectionLoss,
+    focal_loss,
+    huber_loss,
+    normaliser,
+    positives,
+)
 from nasfpn_runtime.sections import Loss
 
 Array = NDArray[np.float64]
@@ -105,10 +111,10 @@ def test_a_whole_loss_by_hand(mode: str, pictures: int, request: pytest.FixtureR
     loss = DetectionLoss(2, SETTINGS)
     labels = Tensor(np.array([LABELS] * pictures, np.int32))
     batch = (tensor([LOGITS] * pictures), tensor([DELTAS] * pictures), labels)
-    ours = loss(*batch, tensor([TARGETS] * pictures)).asnumpy()
     # One positive a picture, over the batch, and one more.
-    positives = pictures + 1
-    expected = pictures * (CLASS_SUM / positives + 50 * BOX_SUM / (4 * positives))
+    divisor = pictures + 1
+    ours = loss(*batch, tensor([TARGETS] * pictures), tensor(divisor)).asnumpy()
+    expected = pictures * (CLASS_SUM / divisor + 50 * BOX_SUM / (4 * divisor))
     assert ours == pytest.approx(expected, rel=1e-6)
 
 
@@ -116,7 +122,7 @@ def test_a_whole_loss_by_hand(mode: str, pictures: int, request: pytest.FixtureR
 def test_nothing_is_learnt_from_ignored_anchors_and_absent_coordinates() -> None:
     loss = DetectionLoss(2, SETTINGS)
     labels, targets = Tensor(np.array([LABELS], np.int32)), tensor([TARGETS])
-    logits, deltas = mindspore.grad(lambda x, d: loss(x, d, labels, targets), (0, 1))(
+    logits, deltas = mindspore.grad(lambda x, d: loss(x, d, labels, targets, tensor(2)), (0, 1))(
         tensor([LOGITS]), tensor([DELTAS])
     )
     assert (logits.asnumpy()[0] != 0).tolist() == [[True, True], [True, True], [False, False]]
@@ -131,7 +137,7 @@ def test_a_picture_without_objects_has_a_finite_loss() -> None:
     background = Tensor(np.full((1, 2), -1, np.int32))
     zeros = tensor(np.zeros((1, 2, 4)))
     # Two logits of 3/4 * 1/2 * ln 2 over (0 + 1).
-    ours = loss(tensor(np.zeros((1, 2, 1))), zeros + 3.0, background, zeros).asnumpy()
+    ours = loss(tensor(np.zeros((1, 2, 1))), zeros + 3.0, background, zeros, tensor(1)).asnumpy()
     assert ours == pytest.approx(0.75 * math.log(2), rel=1e-6)
 
 
@@ -185,10 +191,17 @@ def test_a_dialects_loss_is_that_of_its_source(
     labels[0] = -1  # a picture without objects, which mmdetection counts as one
     targets = np.where((labels >= 0)[..., None], rng.normal(size=(3, 20, 4)), 0)
     targets[1, :, 2] = 0  # coordinates that are exact already
-    loss = DetectionLoss(classes, load_recipe(f"{name}-r50-7x256-640").loss)
-    ours = loss(
-        tensor(logits), tensor(deltas), Tensor(labels.astype(np.int32)), tensor(targets)
-    ).asnumpy()
+    settings = load_recipe(f"{name}-r50-7x256-640").loss
+    loss = DetectionLoss(classes, settings)
+    labels = labels.astype(np.int32)
+    kind = settings.normaliser
+    # The batch in two parts, whose losses add up.
+    divisor = normaliser(positives(labels[:1], kind) + positives(labels[1:], kind), kind)
+    arrays = (tensor(logits), tensor(deltas), Tensor(labels), tensor(targets))
+    ours = sum(
+        loss(*(array[part] for array in arrays), tensor(divisor)).asnumpy()
+        for part in (slice(1), slice(1, 3))
+    )
     assert ours == pytest.approx(reference(logits, deltas, labels, targets), rel=1e-5)
 
 
@@ -196,9 +209,13 @@ def test_a_dialects_loss_is_that_of_its_source(
 @pytest.mark.parametrize("name", ["tf", "mmdet", "modelzoo"])
 def test_a_batch_without_objects_has_a_finite_loss(name: str) -> None:
     # The model zoo divides by 0 there; here, as in the others, by 1.
-    loss = DetectionLoss(2, load_recipe(f"{name}-r50-7x256-640").loss)
-    background, zeros = Tensor(np.full((1, 2), -1, np.int32)), tensor(np.zeros((1, 2, 4)))
-    ours = loss(tensor(np.zeros((1, 2, 2))), zeros + 3.0, background, zeros).asnumpy()
+    settings = load_recipe(f"{name}-r50-7x256-640").loss
+    loss = DetectionLoss(2, settings)
+    background, zeros = np.full((1, 2), -1, np.int32), tensor(np.zeros((1, 2, 4)))
+    divisor = normaliser(positives(background, settings.normaliser), settings.normaliser)
+    ours = loss(
+        tensor(np.zeros((1, 2, 2))), zeros + 3.0, Tensor(background), zeros, tensor(divisor)
+    ).asnumpy()
     # Each of 4 logits costs (1 - alpha) / 2^gamma * ln 2; the zoo's background, which is two of
     # them, alpha / 2^gamma * ln 2.
     expected = {"tf": 4 * 0.75 / 2**1.5, "mmdet": 4 * 0.75 / 4, "modelzoo": 4 * 0.5 / 4}

@@ -36,6 +36,20 @@ def test_warm_up_by_hand() -> None:
     np.testing.assert_allclose(rates[[11, 21, 22, 23]], [1.3, 2.3, 2.4, 2.4], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "name", ["tf-r50-7x256-640", "mmdet-r50-7x256-640", "modelzoo-r50-7x256-640"]
+)
+@pytest.mark.parametrize("share", [1 / 64, 1, 4])
+def test_rates_are_proportional_to_the_batch(name: str, share: float) -> None:
+    training = load_recipe(name).training
+    assert training.batch == training.base_batch
+    scaled = replace(training, batch=int(training.batch * share))
+    expected = learning_rates(training, 10) * np.float32(share)
+    np.testing.assert_allclose(learning_rates(scaled, 10), expected, rtol=1e-6)
+    as_it_is = replace(scaled, base_batch=None)
+    np.testing.assert_array_equal(learning_rates(as_it_is, 10), learning_rates(training, 10))
+
+
 def test_ramps_by_hand() -> None:
     # A ramp of one epoch of 4 steps and of 2 steps more, then cosine over the 4 that are left
     # of 10, from 2 to a quarter of it: 2 * (1/4 + 3/4 * (1, 0.853553, 1/2, 0.146447)).

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,15 @@ from numpy.typing import NDArray
 import searched_archs
 from nasfpn_runtime import checkpoint
 from nasfpn_runtime.config import load_recipe
+from nasfpn_runtime.data.coco import load_split
+from nasfpn_runtime.data.loader import TrainLoader
 from nasfpn_runtime.data.shapes import write_shapes
-from nasfpn_runtime.errors import CheckpointError, DataError, DivergedError
+from nasfpn_runtime.errors import CheckpointError, DataError, DivergedError, RecipeError
 from nasfpn_runtime.evaluate import score_checkpoint
-from nasfpn_runtime.train import PROGRESS, train
+from nasfpn_runtime.runlog import PROGRESS, Watch
+from nasfpn_runtime.train import train
 
+QUIET = Watch(progress=False)
 TINY = [
     "model.width=4",
     "model.channels=8",
@@ -114,11 +120,12 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_a_run_that_does(data: Path, tmp_pat
 def test_a_killed_run_ends_with_the_weights_of_the_uninterrupted_one(
     whole: Path, data: Path, tmp_path: Path
 ) -> None:
-    with subprocess.Popen(
-        command(data, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        wait_for_epochs(process, tmp_path, 2)
-        process.send_signal(signal.SIGKILL)
+    for count in (2, 4):  # a run that goes on goes on again
+        with subprocess.Popen(
+            command(data, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            wait_for_epochs(process, tmp_path, count)
+            process.send_signal(signal.SIGKILL)
     assert len(lines(tmp_path)) < 5
     subprocess.run(command(data, tmp_path), check=True, capture_output=True)
     expected, found = weights(whole), weights(tmp_path)
@@ -132,7 +139,7 @@ def test_a_killed_run_ends_with_the_weights_of_the_uninterrupted_one(
 def test_a_finished_run_is_not_trained_again(whole: Path, data: Path) -> None:
     before = (whole / "checkpoints" / "last.ckpt").read_bytes()
     result = train(
-        load_recipe("shapes", TINY), searched_archs.load("nasfpn"), data, whole, progress=False
+        load_recipe("shapes", TINY), searched_archs.load("nasfpn"), data, whole, watch=QUIET
     )
     assert (whole / "checkpoints" / "last.ckpt").read_bytes() == before
     assert result.metrics == {k: v for k, v in lines(whole)[-1].items() if k not in PROGRESS}
@@ -232,7 +239,7 @@ def test_a_folder_of_another_run_is_refused(
             data,
             whole,
             seed=seed,
-            progress=False,
+            watch=QUIET,
         )
 
 
@@ -262,10 +269,44 @@ def test_a_checkpoint_is_not_scored_on_other_categories(
         score_checkpoint(whole / "checkpoints" / "last.ckpt", other, "val", progress=False)
 
 
-def test_diverging_training_says_so(data: Path, tmp_path: Path) -> None:
+def test_diverging_training_says_so_and_keeps_the_batch(data: Path, tmp_path: Path) -> None:
     recipe = load_recipe("shapes", [*TINY, "training.lr=1e12", "training.clip=null"])
-    with pytest.raises(DivergedError, match=r"training\.lr"):
-        train(recipe, searched_archs.load("fpn"), data, tmp_path, progress=False)
+    genome = searched_archs.load("fpn")
+    with pytest.raises(DivergedError, match=r"training\.lr") as raised:
+        train(recipe, genome, data, tmp_path, watch=QUIET)
+    step = int(re.search(r"in step (\d+)", str(raised.value))[1])  # type: ignore[index]
+    kept = np.load(tmp_path / "diverged" / f"batch-{step}-rank0.npz")
+    loader = TrainLoader(load_split(data, "train"), recipe, genome.levels, 0)
+    epoch, place = divmod(step - 1, len(loader))
+    batch = list(loader.epoch(epoch))[place]
+    for name, value in asdict(batch).items():
+        np.testing.assert_array_equal(kept[name], value, err_msg=name)
+
+
+def test_earlier_checkpoints_are_kept_by_name_up_to_a_number(tmp_path: Path) -> None:
+    last = tmp_path / "last.ckpt"
+    others = ["best.ckpt", "last.previous.ckpt", "mine-too.ckpt"]
+    for name in others:
+        (tmp_path / name).write_text(name)
+    for epoch in range(1, 13):  # by number and not by name: 10 comes after 9
+        last.unlink(missing_ok=True)
+        last.write_text(str(epoch))
+        checkpoint.keep_copy(last, f"shapes-{epoch}_{epoch * 4}.ckpt", 3)
+    kept = {path.name: path.read_text() for path in tmp_path.glob("shapes-*")}
+    assert kept == {f"shapes-{n}_{n * 4}.ckpt": str(n) for n in (10, 11, 12)}
+    assert all((tmp_path / name).exists() for name in others)
+
+
+def test_a_network_trained_at_every_stack_is_scored_at_each(data: Path, tmp_path: Path) -> None:
+    settings = ["training.deep_supervision=true", "training.ema=0.5", "model.stacks=2"]
+    recipe = load_recipe("shapes", [*TINY, *settings, "training.epochs=2"])
+    result = train(recipe, searched_archs.load("fpn"), data, tmp_path, watch=QUIET)
+    whole = score_checkpoint(result.last, data, "val", stacks=2, progress=False)
+    # The averaged weights are what training scored, and what is scored later.
+    assert whole == {name: pytest.approx(value) for name, value in result.metrics.items()}
+    assert score_checkpoint(result.last, data, "val", stacks=1, progress=False) != whole
+    with pytest.raises(RecipeError, match="1 to 2 stacks"):
+        score_checkpoint(result.last, data, "val", stacks=3, progress=False)
 
 
 def test_a_data_set_without_validation_is_refused_before_training(tmp_path: Path) -> None:

@@ -72,6 +72,11 @@ def mistakes(tmp: Path, shapes: Path) -> dict[str, tuple[list[str], str]]:
         "wrong type": ([*train, "fpn", *data, "--recipe", str(recipe)], "training.epochs"),
         "unknown key": ([*train, "fpn", *data, "--set", "training.epoch=1"], "epochs"),
         "out of range": ([*train, "fpn", *data, "--set", "training.lr=-1"], "lr is above 0"),
+        "no lines": ([*train, "fpn", *data, "--log-every", "0"], "--log-every is 1 or more"),
+        "no kernels": (
+            [*train, "fpn", *data, "--set", "training.precision=bfloat16"],
+            "needs --device Ascend",
+        ),
         "unknown device": ([*train, "fpn", *data, "--device", "TPU"], "TPU"),
         "no checkpoint": (["eval", *data, "--checkpoint", str(tmp / "no.ckpt")], "no.ckpt"),
         "not a checkpoint": (["eval", *data, "--checkpoint", str(text)], "text.ckpt"),
@@ -82,6 +87,10 @@ def mistakes(tmp: Path, shapes: Path) -> dict[str, tuple[list[str], str]]:
         "no trials": (
             ["search", *data, "--out", str(tmp / "s"), "--recipe", "shapes", "--trials", "0"],
             "trials",
+        ),
+        "no levels": (
+            ["search", *data, "--out", str(tmp / "s"), "--recipe", "shapes", "--levels", "36"],
+            "such as 3-6",
         ),
     }
 

@@ -1,0 +1,42 @@
+"""A picture of a training run: loss, AP and learning rate over the epochs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+INK = ("#0072b2", "#d55e00", "#555555")  # Okabe and Ito's blue and vermilion, and a grey
+
+
+def draw_curves(metrics: Path, picture: Path) -> None:
+    """Draw a run's ``metrics.jsonl``; the picture appears whole or not at all."""
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    scored = [line for line in lines if "AP" in line]
+    epochs = [line["epoch"] for line in lines]
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
+    top.plot(epochs, [line["loss"] for line in lines], color=INK[0])
+    top.set(ylabel="training loss", yscale="log")
+    top.yaxis.set_major_formatter("{x:g}")
+    top.yaxis.set_minor_formatter("{x:g}")
+    for name, style in (("AP", "o-"), ("AP50", "s--")):
+        middle.plot(
+            [line["epoch"] for line in scored],
+            [line[name] for line in scored],
+            style,
+            color=INK[1],
+            markersize=3,
+            label=name,
+        )
+    middle.set(ylabel="validation", ylim=(0, 1))
+    middle.legend(frameon=False, loc="upper left")
+    bottom.plot(epochs, [line["lr"] for line in lines], color=INK[2])
+    bottom.set(ylabel="learning\nrate", xlabel="epoch")
+    for axes in (top, middle, bottom):
+        axes.spines[["top", "right"]].set_visible(False)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    temporary = picture.with_name(f".{picture.name}")
+    figure.savefig(temporary, format=picture.suffix[1:])
+    temporary.replace(picture)

@@ -1,0 +1,82 @@
+"""From a batch of numpy arrays to the inputs of the compiled step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import mindspore
+import numpy as np
+from mindspore import Tensor
+from numpy.typing import NDArray
+
+from nasfpn_runtime.cards import Cards
+from nasfpn_runtime.config import Recipe, Training
+from nasfpn_runtime.data.loader import Batch
+from nasfpn_runtime.errors import RecipeError
+from nasfpn_runtime.losses import normaliser, positives
+
+_KEYS = 1 << 31
+
+
+class Inputs(NamedTuple):
+    """A card's inputs of one forward and backward pass.
+
+    Attributes:
+        images: (N, 3, H, W) float32.
+        labels, deltas: (N, A) int32, (N, A, 4) float32, see ``DetectionLoss``.
+        normaliser: of the whole update, float32 scalar.
+        keep, key: of DropBlock, float32 and int32 scalars, see ``Detector.outputs``.
+    """
+
+    images: Tensor
+    labels: Tensor
+    deltas: Tensor
+    normaliser: Tensor
+    keep: Tensor
+    key: Tensor
+
+
+def check_shares(training: Training, cards: int) -> None:
+    """Refuse a batch that cannot be cut into equal parts.
+
+    Raises:
+        RecipeError: it is no multiple of the number of cards times ``accumulate``.
+    """
+    if training.batch % (cards * training.accumulate):
+        raise RecipeError(
+            f"training.batch is a multiple of the cards times training.accumulate, got "
+            f"{training.batch} for {cards} times {training.accumulate}"
+        )
+
+
+def make_inputs(
+    batch: Batch, recipe: Recipe, cards: Cards, seed: int, step: int, steps: int
+) -> list[Inputs]:
+    """Return a card's share of a batch in ``training.accumulate`` parts of equal size.
+
+    Args:
+        step: of ``steps``, counted from 0; what DropBlock keeps falls with it.
+    """
+    training, kind = recipe.training, recipe.loss.normaliser
+    (count,) = cards.sum([positives(batch.labels, kind)])
+    least = training.dropblock.keep if training.dropblock else 1.0
+    keep = 1.0 - (1.0 - least) * step / steps
+    first = (step * cards.count + cards.rank) * training.accumulate
+    size = len(batch.labels) // training.accumulate
+    return [
+        Inputs(
+            as_tensor(batch.images[start : start + size]),
+            as_tensor(batch.labels[start : start + size]),
+            as_tensor(batch.deltas[start : start + size]),
+            Tensor(normaliser(count, kind), mindspore.float32),
+            Tensor(keep, mindspore.float32),
+            # One key for each part of the run; other seeds begin elsewhere.
+            Tensor((seed * 0x9E3779B1 + first + part) % _KEYS, mindspore.int32),
+        )
+        for part, start in enumerate(range(0, size * training.accumulate, size))
+    ]
+
+
+def as_tensor(array: NDArray[np.generic]) -> Tensor:
+    """Return a numpy array as a tensor, float32 or int32 as it is."""
+    return Tensor.from_numpy(np.ascontiguousarray(array))

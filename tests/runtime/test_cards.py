@@ -1,0 +1,194 @@
+"""Training on two processes: the sums are those of one, and a death costs nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import searched_archs
+from nasfpn_runtime import checkpoint
+from nasfpn_runtime.cards import Cards
+from nasfpn_runtime.config import load_recipe
+from nasfpn_runtime.data.shapes import write_shapes
+from nasfpn_runtime.errors import CheckpointError, DeviceError
+from nasfpn_runtime.evaluate import score_checkpoint
+from nasfpn_runtime.launch import Job, launch_command
+from nasfpn_runtime.train import train
+
+SCRIPT = Path(__file__).with_name("ten_steps.py")
+TINY = ["model.width=4", "model.channels=8", "model.stacks=1", "training.batch=4"]
+TINY += ["training.epochs=4", "training.evaluate_every=2"]
+LIMIT = 300  # seconds, of what takes 30
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    write_shapes(folder, train=12, val=5, test=1)
+    return folder
+
+
+def ten_steps(data: Path, results: Path, *, cards: int, parts: int) -> list[dict[str, Any]]:
+    """Return what each card saved."""
+    arguments = [str(SCRIPT), str(data), str(results), str(parts)]
+    if cards == 1:
+        subprocess.run([sys.executable, *arguments], check=True, timeout=LIMIT)
+    else:
+        command, environment = launch_command(arguments, Job(devices=cards), results.parent)
+        subprocess.run(command, env=environment, check=True, timeout=LIMIT, capture_output=True)
+    return [dict(np.load(f"{results}-{rank}.npz")) for rank in range(cards)]
+
+
+@pytest.fixture(scope="module")
+def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[Any]]:
+    return ten_steps(data, tmp_path_factory.mktemp("alone") / "a", cards=1, parts=1)[0]
+
+
+@pytest.mark.parametrize(("cards", "parts"), [(2, 1), (1, 4), (2, 2)])
+def test_shares_of_a_batch_add_up_to_it(
+    alone: dict[str, NDArray[Any]], data: Path, tmp_path: Path, cards: int, parts: int
+) -> None:
+    ranks = ten_steps(data, tmp_path / "r", cards=cards, parts=parts)
+    # Every batch is cut into shares in order, so that shares are disjoint and cover it.
+    shares = np.concatenate([rank["pictures"] for rank in ranks], axis=1)
+    np.testing.assert_array_equal(shares, alone["pictures"])
+    for rank in ranks:
+        np.testing.assert_allclose(rank["losses"], alone["losses"], rtol=1e-5)
+        for name, expected in alone.items():
+            if "/" in name:  # weights after the first and the last update
+                error = np.abs(rank[name] - expected).max()
+                assert error <= 1e-5 * max(1.0, np.abs(expected).max()), name
+
+
+def command(data: Path, out: Path) -> list[str]:
+    overrides = [part for setting in TINY for part in ("--set", setting)]
+    arguments = ["train", "--arch", "fpn", "--recipe", "shapes", "--devices", "2"]
+    arguments += ["--data", str(data), "--out", str(out), *overrides]
+    return [sys.executable, "-m", "tools", *arguments]
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    file = out / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def process_of(rank: int, out: Path) -> int:
+    """Return the number of the process that trains as ``rank`` for the run in ``out``."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            mine = str(out).encode() in (entry / "cmdline").read_bytes()
+            environment = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if mine and {b"MS_ROLE=MS_WORKER", b"RANK_ID=%d" % rank} <= set(environment):
+            return int(entry.name)
+    raise AssertionError(f"no process of rank {rank}")
+
+
+def test_a_card_that_dies_ends_the_job_which_goes_on_to_the_end_of_an_unbroken_one(
+    data: Path, tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command(data, whole), check=True, capture_output=True, timeout=LIMIT)
+    with subprocess.Popen(command(data, broken), stderr=subprocess.PIPE, text=True) as process:
+        limit = time.monotonic() + LIMIT
+        while len(lines(broken)) < 2:
+            assert process.poll() is None
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        os.kill(process_of(1, broken), signal.SIGKILL)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "a process of the job ended with code -9" in error
+    assert "Traceback" not in error
+    assert len(lines(broken)) < 4
+    subprocess.run(command(data, broken), check=True, capture_output=True, timeout=LIMIT)
+    ends = [checkpoint.load(out / "checkpoints" / "last.ckpt")[0] for out in (whole, broken)]
+    for name, expected in ends[0].items():
+        np.testing.assert_array_equal(ends[1][name], expected, err_msg=name)
+    assert lines(broken) == lines(whole)
+    assert (whole / "logs" / "node0" / "worker_1.log").exists()
+    # One card alone goes on from where two were.
+    fewer = tmp_path / "fewer"
+    shutil.copytree(whole, fewer)
+    last = fewer / "checkpoints" / "last.ckpt"
+    os.replace(checkpoint.previous(last), last)
+    alone = command(data, fewer)
+    alone[alone.index("--devices") + 1] = "1"
+    subprocess.run(alone, check=True, capture_output=True, timeout=LIMIT)
+    assert [line["epoch"] for line in lines(fewer)] == [1, 2, 3, 4]
+    assert lines(fewer)[:3] == lines(whole)[:3]
+    # What the two found together is what one finds with the weights they ended with.
+    alone = score_checkpoint(whole / "checkpoints" / "last.ckpt", data, "val", progress=False)
+    together = {name: value for name, value in lines(whole)[-1].items() if name in alone}
+    assert together == pytest.approx(alone, abs=1e-9)
+
+
+class Servers(Cards):
+    """Two cards, the other of which has another run folder, with a run of four epochs."""
+
+    def gather(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate([rows, np.array([[4]], np.float32)])
+
+
+def test_cards_that_would_go_on_from_different_epochs_are_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nasfpn_runtime.train.join", Servers)
+    with pytest.raises(CheckpointError, match="got epochs 0, 4: is"):
+        train(load_recipe("shapes", TINY), searched_archs.load("fpn"), data, tmp_path)
+
+
+def test_an_error_of_the_cards_is_told_once(data: Path, tmp_path: Path) -> None:
+    failed = subprocess.run(
+        command(data / "missing", tmp_path / "out"), capture_output=True, text=True, timeout=LIMIT
+    )
+    assert failed.returncode == 2
+    assert "missing" in failed.stderr
+    assert failed.stderr.count("nasfpn: error") == 1
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.parametrize("setting", ["training.batch=3", "training.accumulate=4"])
+def test_a_batch_that_is_not_divided_evenly_is_refused(
+    data: Path, tmp_path: Path, setting: str
+) -> None:
+    refused = subprocess.run(
+        [*command(data, tmp_path / "out"), "--set", setting], capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert "a multiple of the cards times training.accumulate" in refused.stderr
+    assert not (tmp_path / "out" / "logs").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"devices": 0}, "--devices is 1 or more, got 0"),
+        ({"nnodes": 2, "node_rank": 2, "master": "a"}, "--node-rank is from 0"),
+        ({"nnodes": 2}, "give --master"),
+        ({"devices": 2, "rank_table": Path("missing.json")}, "--rank-table is a file"),
+    ],
+)
+def test_a_job_that_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(DeviceError, match=message):
+        Job(**settings)
+
+
+def test_servers_meet_at_the_master() -> None:
+    job = Job(devices=8, nnodes=2, node_rank=1, master="10.0.0.1:9000")
+    found, _ = launch_command(["-m", "tools"], job, Path("logs"))
+    expected = {"worker_num": 16, "local_worker_num": 8, "node_rank": 1, "master_port": 9000}
+    expected |= {"master_addr": "10.0.0.1"}
+    assert {f"--{name}={value}" for name, value in expected.items()} <= set(found)
