@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import searched_archs
 from nasfpn_runtime import checkpoint
-from nasfpn_runtime.cells.detector import Detector
+from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.config import Recipe
 from nasfpn_runtime.data.image import Pixels
 from nasfpn_runtime.data.shapes import draw_picture
@@ -102,7 +102,7 @@ def write_random(path: Path, recipe: Recipe, genome: Genome) -> None:
     checkpoint.save(path, net, checkpoint.Origin(recipe, genome, names, seed=0, epoch=0))
 
 
-def spread(net: Detector, stride: int) -> None:
+def spread(net: Network, stride: int) -> None:
     """Set every parameter so that scores spread from 0 to 1 and boxes are near their anchors.
 
     The predicting layers are scaled by what they give for noise, ``stride`` px a side.

@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from nasfpn_runtime import checkpoint, coco_eval
 from nasfpn_runtime.cards import ALONE, Cards
-from nasfpn_runtime.cells.detector import Detector
+from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.config import Recipe
 from nasfpn_runtime.data.coco import CocoSplit, load_split
 from nasfpn_runtime.data.image import Pixels, normalise
 from nasfpn_runtime.data.loader import Pictures
-from nasfpn_runtime.detector import Detector as AnyDetector
+from nasfpn_runtime.detector import Detector
 from nasfpn_runtime.engines.registry import engine_of
 from nasfpn_runtime.errors import CheckpointError, EngineError
 from nasfpn_runtime.inputs import as_tensor
@@ -30,7 +30,7 @@ BATCH = 8
 
 
 def score(
-    net: Detector,
+    net: Network,
     recipe: Recipe,
     genome: Genome,
     pictures: Pictures,
@@ -67,7 +67,7 @@ def _gathered(
 
 
 def detect(
-    net: Detector,
+    net: Network,
     recipe: Recipe,
     genome: Genome,
     pictures: Pictures,
@@ -115,7 +115,7 @@ def detect(
 
 
 def _forward(
-    net: Detector, frame: tuple[int, int], pictures: Sequence[Pixels], most: int
+    net: Network, frame: tuple[int, int], pictures: Sequence[Pixels], most: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return logits and deltas of up to ``most`` pictures padded to (height, width)."""
     images = np.zeros((most, 3, *frame), np.float32)  # one shape, one graph
@@ -168,7 +168,7 @@ def score_checkpoint(
     engine = engine_of(path, engine)
     if path.suffix != ".ckpt":
         return _score_file(
-            AnyDetector.load(path, engine, stacks=stacks),
+            Detector.load(path, engine, stacks=stacks),
             path,
             load_split(data, split),
             protocol,
@@ -186,7 +186,7 @@ def score_checkpoint(
 
 
 def _score_file(
-    detector: AnyDetector, path: Path, truth: CocoSplit, protocol: str, progress: bool
+    detector: Detector, path: Path, truth: CocoSplit, protocol: str, progress: bool
 ) -> dict[str, float]:
     about, chosen = detector.description, PROTOCOLS[protocol]
     rule = chosen.detection or about.detection

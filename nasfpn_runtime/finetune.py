@@ -10,7 +10,7 @@ from pathlib import Path
 from mindspore import Parameter, nn
 
 from nasfpn_runtime import checkpoint
-from nasfpn_runtime.cells.detector import Detector
+from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.cells.resnet import ResNet
 from nasfpn_runtime.errors import CheckpointError
 from search_space.genome import Genome
@@ -42,7 +42,7 @@ class Started:
         return f"loaded          {_counts(self.loaded)}\ninitial values  {_counts(self.kept)}"
 
 
-def start_from(net: Detector, genome: Genome, init: Init) -> Started:
+def start_from(net: Network, genome: Genome, init: Init) -> Started:
     """Set the parameters of a detector from a checkpoint of ours.
 
     A part (backbone, pyramid, head) that the file lacks altogether is left as it is; any

@@ -25,7 +25,7 @@ class Inputs(NamedTuple):
         images: (N, 3, H, W) float32.
         labels, deltas: (N, A) int32, (N, A, 4) float32, see ``DetectionLoss``.
         normaliser: of the whole update, float32 scalar.
-        keep, key: of DropBlock, float32 and int32 scalars, see ``Detector.outputs``.
+        keep, key: of DropBlock, float32 and int32 scalars, see ``Network.outputs``.
     """
 
     images: Tensor

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import searched_archs
-from nasfpn_runtime.cells.detector import Detector
+from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.cells.pyramid import Pyramid
 from nasfpn_runtime.config import Recipe, load_recipe
 from nasfpn_runtime.errors import RecipeError
@@ -22,7 +22,7 @@ def build_detector(
     stacks: int | None = None,
     supervised: bool = False,
     drop_block: int | None = None,
-) -> Detector:
+) -> Network:
     """Return the detector of a recipe: images (N, 3, H, W) float32 to (logits, deltas).
 
     Class logits are (N, A, classes), before the sigmoid; box deltas (N, A, 4), before
@@ -35,7 +35,7 @@ def build_detector(
         stacks: cut the network after so many stacks. Its parameters are some of the whole
             one's, by the same names, so that ``checkpoint.restore`` takes them from its
             checkpoint; they are of use where it was trained ``supervised``.
-        supervised, drop_block: see ``Detector``.
+        supervised, drop_block: see ``Network``.
 
     Raises:
         RecipeError: there is no such recipe, or it has fewer stacks.
@@ -55,7 +55,7 @@ def build_detector(
             )
         shape = replace(shape, stacks=stacks)
     semantics = recipe.model.resolved_semantics()
-    return Detector(genome, shape, semantics, supervised=supervised, drop_block=drop_block)
+    return Network(genome, shape, semantics, supervised=supervised, drop_block=drop_block)
 
 
 def build_pyramid(

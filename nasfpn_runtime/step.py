@@ -11,8 +11,8 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
 
 from nasfpn_runtime.cards import ALONE, Cards
-from nasfpn_runtime.cells.detector import Detector
 from nasfpn_runtime.cells.dropblock import DropBlock
+from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.checkpoint import AVERAGE
 from nasfpn_runtime.config import Training
 from nasfpn_runtime.losses import DetectionLoss
@@ -30,7 +30,7 @@ SCALE_WINDOW = 1000  # finite updates after which the loss scale doubles (model 
 class DetectorWithLoss(nn.Cell):
     """``Inputs`` to their loss, the mean over the supervised stacks."""
 
-    def __init__(self, detector: Detector, loss: DetectionLoss) -> None:
+    def __init__(self, detector: Network, loss: DetectionLoss) -> None:
         super().__init__(auto_prefix=False)
         self.detector, self.loss = detector, loss
 
@@ -254,7 +254,7 @@ class TrainStep:
                 source.set_data(Tensor(weight))
 
 
-def use_precision(detector: Detector, precision: str) -> None:
+def use_precision(detector: Network, precision: str) -> None:
     """Make a detector's convolutions compute in ``float16`` or ``bfloat16``.
 
     Weights stay float32 and are cast where they are used; batch norm computes in float32

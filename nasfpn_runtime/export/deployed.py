@@ -8,7 +8,7 @@ import mindspore
 from mindspore import Tensor, nn, ops
 
 from nasfpn_runtime.boxes import CLIPS, BoxCode, Boxes
-from nasfpn_runtime.cells.detector import Detector
+from nasfpn_runtime.cells.network import Network
 
 
 class Deployed(nn.Cell):
@@ -24,7 +24,7 @@ class Deployed(nn.Cell):
         half: the network's weights and arithmetic become float16.
     """
 
-    def __init__(self, net: Detector, anchors: Boxes, code: BoxCode, *, half: bool) -> None:
+    def __init__(self, net: Network, anchors: Boxes, code: BoxCode, *, half: bool) -> None:
         super().__init__()
         self.net = net
         if half:

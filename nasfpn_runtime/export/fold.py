@@ -10,9 +10,9 @@ from mindspore import Parameter, Tensor, nn
 from numpy.typing import NDArray
 
 from nasfpn_runtime.boxes import ORDERS, BoxCode
-from nasfpn_runtime.cells.detector import Detector
 from nasfpn_runtime.cells.head import Tower
 from nasfpn_runtime.cells.layers import Separable
+from nasfpn_runtime.cells.network import Network
 
 Array = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ class Affine(nn.Cell):
         return x * self.scale + self.shift
 
 
-def fold(net: Detector, background: bool, code: BoxCode) -> None:
+def fold(net: Network, background: bool, code: BoxCode) -> None:
     """Change a detector in place into one without batch norm that gives the same boxes.
 
     Each batch norm goes into the convolution before it. Where a convolution serves all

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nasfpn_runtime.boxes import BoxCode, Boxes
-from nasfpn_runtime.cells.detector import Detector
+from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.export.description import ENTRY, Description
 from nasfpn_runtime.export.modules import maps
 from nasfpn_runtime.export.onnx_boxes import heads
@@ -20,7 +20,7 @@ _FLOAT16 = 10  # TensorProto.FLOAT16
 
 def write_onnx(
     path: Path,
-    net: Detector,
+    net: Network,
     description: Description,
     cells: Sequence[Boxes],
     code: BoxCode,

@@ -11,7 +11,7 @@ import mindspore
 import numpy as np
 
 from nasfpn_runtime import checkpoint
-from nasfpn_runtime.cells.detector import Detector as Network
+from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.checkpoint import Origin
 from nasfpn_runtime.data.image import Pixels, fit_size
 from nasfpn_runtime.engines.base import Engine, require

@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Parameter, nn
 from numpy.typing import NDArray
 
-from nasfpn_runtime.cells.detector import Detector
+from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.cells.pyramid import Pyramid
 from nasfpn_runtime.cells.resnet import ResNet
 from nasfpn_runtime.checkpoint import assign
@@ -128,7 +128,7 @@ def _parameters(net: nn.Cell) -> dict[str, Parameter]:
 
 
 def _finest(net: nn.Cell) -> int:
-    return int(net.backbone.levels[0]) if isinstance(net, Detector) else 3
+    return int(net.backbone.levels[0]) if isinstance(net, Network) else 3
 
 
 def _value(arrays: Arrays, names: list[str], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import searched_archs
 from nasfpn_runtime import build_detector, checkpoint
-from nasfpn_runtime.cells.detector import Detector
+from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.config import load_recipe
 from nasfpn_runtime.errors import RecipeError
 from search_space import Genome, MergingCell
@@ -49,7 +49,7 @@ def values(net: nn.Cell) -> Arrays:
 class Entries(nn.Cell):
     """The outputs of every stack, as a network that can be compiled."""
 
-    def __init__(self, net: Detector) -> None:
+    def __init__(self, net: Network) -> None:
         super().__init__(auto_prefix=False)
         self.net = net
 
@@ -60,7 +60,7 @@ class Entries(nn.Cell):
 class Losses(nn.Cell):
     """The squares of one entry's outputs, or of all."""
 
-    def __init__(self, net: Detector, entries: tuple[int, ...]) -> None:
+    def __init__(self, net: Network, entries: tuple[int, ...]) -> None:
         super().__init__(auto_prefix=False)
         self.net, self.entries = net, entries
 

@@ -28,7 +28,7 @@ from nasfpn_runtime.train import train
 
 SCRIPT = Path(__file__).with_name("ten_steps.py")
 TINY = ["model.width=4", "model.channels=8", "model.stacks=1", "training.batch=4"]
-TINY += ["training.epochs=4", "training.evaluate_every=2"]
+TINY += ["training.epochs=4", "training.evaluate_every=2", "training.save_every=1"]
 LIMIT = 300  # seconds, of what takes 30
 
 

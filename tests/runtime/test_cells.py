@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 import searched_archs
 from nasfpn_runtime.anchors import anchor_grid
-from nasfpn_runtime.cells.detector import Detector
 from nasfpn_runtime.cells.head import RetinaHead
 from nasfpn_runtime.cells.layers import norm
 from nasfpn_runtime.cells.merge import Attention, MergingCell, Sum, Weighted
+from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.cells.pyramid import Pyramid
 from nasfpn_runtime.cells.resample import resample
 from nasfpn_runtime.cells.resnet import ResNet
@@ -178,7 +178,7 @@ def test_a_compiled_detector_is_the_one_that_runs_op_by_op(
     outputs = []
     for mode in ("pynative", "graph"):
         request.getfixturevalue(mode)
-        net = Detector(searched_archs.load(name), shape, PRESETS[dialect])
+        net = Network(searched_archs.load(name), shape, PRESETS[dialect])
         fill(net)
         net.set_train(False)
         outputs.append([output.asnumpy() for output in net(tensor(picture))])

@@ -13,9 +13,9 @@ import pytest
 from mindspore import Tensor, nn
 
 import searched_archs
-from nasfpn_runtime.cells.detector import Detector
 from nasfpn_runtime.cells.merge import Attention, MergingCell, Sum, Weighted
 from nasfpn_runtime.cells.mobilenet import InvertedResidual
+from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.cells.resample import Upsample
 from nasfpn_runtime.cells.resnet import Block
 from nasfpn_runtime.semantics import TF
@@ -39,7 +39,7 @@ class Trace:
 
     MERGE = -1  # among the maps that a tensor stands for: it is none of them
 
-    def __init__(self, net: Detector) -> None:
+    def __init__(self, net: Network) -> None:
         head = net.head
         towers = (head.classes, head.boxes) if head.shared else (*head.classes, *head.boxes)
         self.results = {id(getattr(t.predict, "pointwise", t.predict)) for t in towers}
@@ -98,7 +98,7 @@ class Trace:
 
 
 @contextmanager
-def tracing(net: Detector) -> Iterator[Trace]:
+def tracing(net: Network) -> Iterator[Trace]:
     """Record a forward pass of the detector in the block."""
     trace = Trace(net)
 
@@ -142,7 +142,7 @@ def tracing(net: Detector) -> Iterator[Trace]:
 
 def check(genome: Genome, shape: DetectorShape) -> None:
     """Build and run a detector; compare its costs, and every map with the predicted one."""
-    net = Detector(genome, shape, replace(TF, layers=shape.layers))
+    net = Network(genome, shape, replace(TF, layers=shape.layers))
     net.set_train(False)
     picture = Tensor(np.zeros((1, 3, *shape.image), np.float32))
     with tracing(net) as trace:

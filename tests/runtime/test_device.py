@@ -58,7 +58,7 @@ def run(script: str, **variables: str) -> dict[str, Any]:
 def test_mindspore_may_be_imported_first() -> None:
     found = run("""
 import mindspore
-import nasfpn_runtime.cells.detector
+import nasfpn_runtime.cells.network
 report(value=convolve(), isa=isa())
 """)
     assert found["value"] == 27  # 3 channels of 3x3 ones
@@ -95,7 +95,7 @@ report(before=before, caught=[[w.category.__name__, str(w.message)] for w in cau
 def test_the_users_own_setting_stays() -> None:
     script = """
 import mindspore
-import nasfpn_runtime.cells.detector
+import nasfpn_runtime.cells.network
 report(value=convolve(), isa=isa())
 """
     found = run(script, **{ISA_VARIABLE: "SSE41"})
@@ -128,11 +128,12 @@ def test_an_unknown_device_is_named() -> None:
 
 
 def test_what_mindspore_says_is_cut_to_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> None:
-        raise RuntimeError(f"\nno driver for {name}\n-----\nC++ call stack\n")
+    def refuse(name: str, number: int) -> None:
+        raise RuntimeError(f"\nno driver for {name} {number}\n-----\nC++ call stack\n")
 
     monkeypatch.setattr(mindspore, "set_device", refuse)
-    message = "^device Ascend cannot be used here: no driver for Ascend$"
+    monkeypatch.setenv("DEVICE_ID", "3")  # msrun's, of the fourth process of a server
+    message = "^device Ascend cannot be used here: no driver for Ascend 3$"
     with pytest.raises(DeviceError, match=message):
         set_device("Ascend")
 

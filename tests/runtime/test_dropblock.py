@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 import searched_archs
-from nasfpn_runtime.cells.detector import Detector
 from nasfpn_runtime.cells.dropblock import DropBlock, mix, noise
+from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.cells.pyramid import Pyramid
 from nasfpn_runtime.semantics import TF
 from search_space import DetectorShape, Genome, MergingCell
@@ -235,8 +235,8 @@ def test_a_mask_is_of_its_key_and_layer() -> None:
 @pytest.mark.usefixtures("pynative")
 def test_every_cell_of_a_detector_has_numbers_of_its_own() -> None:
     shape = DetectorShape("resnet10", 1, 4, 7, 0, None, 1, 1, (128, 128))
-    net = Detector(searched_archs.load("nasfpn"), shape, TF, drop_block=3)
-    plain = Detector(searched_archs.load("nasfpn"), shape, TF)
+    net = Network(searched_archs.load("nasfpn"), shape, TF, drop_block=3)
+    plain = Network(searched_archs.load("nasfpn"), shape, TF)
     assert [p.name for p in net.get_parameters()] == [p.name for p in plain.get_parameters()]
     offsets = sorted(
         cell.offset for _, cell in net.cells_and_names() if isinstance(cell, DropBlock)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 import searched_archs
-from nasfpn_runtime.cells.detector import Detector
+from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.init import initialise
 from nasfpn_runtime.semantics import PRESETS, TF, Semantics
 from search_space import DetectorShape, Genome, MergingCell
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("pynative")
 def weights(
     name: str, shape: DetectorShape, seed: int, semantics: Semantics = TF
 ) -> dict[str, NDArray[np.float32]]:
-    net = Detector(searched_archs.load(name), shape, semantics)
+    net = Network(searched_archs.load(name), shape, semantics)
     initialise(net, seed, semantics.init)
     return {p.name: p.asnumpy() for p in net.get_parameters()}
 
@@ -113,7 +113,7 @@ def test_a_net_starts_out_sure_of_background() -> None:
     from mindspore import Tensor
 
     genome = Genome((MergingCell(3, "sum", (0, 1)), MergingCell(4, "sum", (0, 1))), (3, 4))
-    net = Detector(genome, replace(SHAPE, image=(64, 64)), TF)
+    net = Network(genome, replace(SHAPE, image=(64, 64)), TF)
     initialise(net, 0)
     net.set_train(False)
     picture = np.random.default_rng(0).standard_normal((1, 3, 64, 64)).astype(np.float32)

@@ -13,7 +13,7 @@ from search_space.genome import Genome
 from search_space.shape import BACKBONE_LEVELS, RESNETS, DetectorShape
 
 
-class Detector(nn.Cell):
+class Network(nn.Cell):
     """Images (N, 3, H, W) float32 to (class logits (N, A, classes), box deltas (N, A, 4)).
 
     Sides are multiples of the coarsest level's stride. Logits are before the sigmoid;
