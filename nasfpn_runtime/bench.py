@@ -94,9 +94,10 @@ def random_batch(side: int, pictures: int = 8) -> Any:
     labels = np.full((pictures, count), -1, np.int32)
     labels[:, ::50] = 1
     deltas = np.where(labels[..., None] >= 0, 0.3, 0.0) * np.ones(4)
-    images = rng.standard_normal((pictures, 3, side, side))
+    images = rng.integers(0, 256, (pictures, 3, side, side), dtype=np.uint8)
     return Inputs(
-        Tensor(images.astype(np.float32)),
+        Tensor(images),
+        Tensor(np.full((pictures, 2), side, np.int32)),
         Tensor(labels),
         Tensor(deltas.astype(np.float32)),
         normaliser=Tensor(float((labels >= 0).sum() + 1), mindspore.float32),

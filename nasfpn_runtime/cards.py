@@ -13,7 +13,7 @@ from nasfpn_runtime.errors import DeviceError
 
 Array = NDArray[np.float32]
 
-COUNTS = ("MS_WORKER_NUM", "RANK_SIZE")  # of processes: msrun's, and with a rank table
+COUNTS = ("RANK_SIZE", "MS_WORKER_NUM")  # of processes: with a rank table, and msrun's
 
 
 @dataclass(frozen=True)

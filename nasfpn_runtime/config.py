@@ -10,7 +10,7 @@ import contextlib
 import difflib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ __all__ = [
     "from_dict",
     "load_recipe",
     "names",
+    "nearest",
 ]
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -172,7 +173,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         path = RECIPES / f"{name}.yaml"
     elif path.suffix not in (".yaml", ".yml"):
         raise RecipeError(
-            f"no recipe {str(name)!r}{_nearest(str(name), names())}; shipped: "
+            f"no recipe {str(name)!r}{nearest(str(name), names())}; shipped: "
             f"{', '.join(names())}; or give a .yaml file"
         )
     try:
@@ -222,12 +223,18 @@ def build(cls: Any, content: object, path: str, place: str) -> Any:
     for key, value in content.items():
         here = f"{path}.{key}" if path else str(key)
         if key not in known:
-            raise RecipeError(f"unknown key {here}{_nearest(str(key), known)} (at {place})")
+            raise RecipeError(f"unknown key {here}{nearest(str(key), known)} (at {place})")
         values[key] = _convert(hints[key], value, here, place)
     try:
         return cls(**values)
     except RecipeError as error:
         raise RecipeError(f"{path}: {error} (at {place})") from None
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the one it may stand for, if any."""
+    close = difflib.get_close_matches(name, known, 1)
+    return f", did you mean {close[0]}?" if close else ""
 
 
 def _convert(kind: Any, value: object, path: str, place: str) -> Any:
@@ -250,11 +257,6 @@ def _convert(kind: Any, value: object, path: str, place: str) -> Any:
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise RecipeError(f"{path} is of type {kind.__name__}, got {value!r} (at {place})")
     return value
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f", did you mean {close[0]}?" if close else ""
 
 
 def _plain(value: Any) -> Any:

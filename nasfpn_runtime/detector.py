@@ -17,7 +17,6 @@ from nasfpn_runtime.anchors import anchor_levels
 from nasfpn_runtime.data.image import (
     Pixels,
     Placement,
-    fit,
     fit_size,
     normalise,
     read_image,
@@ -96,9 +95,7 @@ class Detector:
 
     def fit(self, picture: Pixels) -> tuple[Pixels, Placement]:
         """Return a picture scaled for the network, see ``image.fit``."""
-        data = self.description.data
-        size = self.description.size
-        return fit(picture, size, data.fit, data.interpolation, round_up=data.round_up)
+        return self.description.data.fitted(picture, self.description.size)
 
     def find(
         self,

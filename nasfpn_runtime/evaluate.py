@@ -28,6 +28,8 @@ from search_space.genome import Genome
 
 BATCH = 8
 
+_Batch = tuple[tuple[int, int], list[int]]  # (height, width) of the input, pictures
+
 
 def score(
     net: Network,
@@ -96,8 +98,7 @@ def detect(
         for frame in dict.fromkeys(frame for frame, _ in steps)
     }
     first = int(recipe.model.resolved_semantics().background)
-    hidden = None if progress else True  # None: unless standard error is no terminal
-    for frame, batch in tqdm(steps, desc="evaluate", unit="batch", disable=hidden, leave=False):
+    for frame, batch in _bar(steps, progress):
         fitted = [pictures[index] for index in batch]
         logits, deltas = _forward(net, frame, [picture for picture, _ in fitted], most)
         logits = logits[:, :, first:]
@@ -127,7 +128,7 @@ def _forward(
 
 def _batches(
     pictures: Pictures, chosen: Iterable[int], coarsest_stride: int, most: int
-) -> Iterator[tuple[tuple[int, int], list[int]]]:
+) -> Iterator[_Batch]:
     """Yield (height, width) of the input and up to ``most`` pictures padded to it."""
     frames: dict[tuple[int, int], list[int]] = {}
     for index in chosen:
@@ -135,6 +136,12 @@ def _batches(
     for frame, indices in frames.items():
         for start in range(0, len(indices), most):
             yield frame, indices[start : start + most]
+
+
+def _bar(steps: list[_Batch], progress: bool) -> Iterable[_Batch]:
+    hidden = None if progress else True  # None: unless standard error is no terminal
+    bar: Iterable[_Batch] = tqdm(steps, desc="evaluate", unit="batch", disable=hidden, leave=False)
+    return bar
 
 
 def score_checkpoint(
@@ -198,10 +205,9 @@ def _score_file(
     pictures = Pictures(select(truth, chosen), about.size, about.data)
     samples = pictures.split.samples
     steps = list(_batches(pictures, range(len(samples)), about.stride, BATCH))
-    hidden = None if progress else True
 
     def found() -> Iterator[tuple[int, Detections]]:
-        for _, batch in tqdm(steps, desc="evaluate", unit="batch", disable=hidden, leave=False):
+        for _, batch in _bar(steps, progress):
             fitted = [pictures[index] for index in batch]
             results = detector.find(fitted, rule=rule, columns=columns)
             yield from zip((samples[index].image_id for index in batch), results, strict=True)

@@ -22,13 +22,14 @@ class Inputs(NamedTuple):
     """A card's inputs of one forward and backward pass.
 
     Attributes:
-        images: (N, 3, H, W) float32.
+        images, sizes: (N, 3, H, W) uint8, (N, 2) int32, see ``Normalise``.
         labels, deltas: (N, A) int32, (N, A, 4) float32, see ``DetectionLoss``.
         normaliser: of the whole update, float32 scalar.
         keep, key: of DropBlock, float32 and int32 scalars, see ``Network.outputs``.
     """
 
     images: Tensor
+    sizes: Tensor
     labels: Tensor
     deltas: Tensor
     normaliser: Tensor
@@ -63,20 +64,22 @@ def make_inputs(
     keep = 1.0 - (1.0 - least) * step / steps
     first = (step * cards.count + cards.rank) * training.accumulate
     size = len(batch.labels) // training.accumulate
+    parts = [slice(start, start + size) for start in range(0, size * training.accumulate, size)]
     return [
         Inputs(
-            as_tensor(batch.images[start : start + size]),
-            as_tensor(batch.labels[start : start + size]),
-            as_tensor(batch.deltas[start : start + size]),
+            as_tensor(batch.images[part]),
+            as_tensor(batch.sizes[part]),
+            as_tensor(batch.labels[part]),
+            as_tensor(batch.deltas[part]),
             Tensor(normaliser(count, kind), mindspore.float32),
             Tensor(keep, mindspore.float32),
             # One key for each part of the run; other seeds begin elsewhere.
-            Tensor((seed * 0x9E3779B1 + first + part) % _KEYS, mindspore.int32),
+            Tensor((seed * 0x9E3779B1 + first + number) % _KEYS, mindspore.int32),
         )
-        for part, start in enumerate(range(0, size * training.accumulate, size))
+        for number, part in enumerate(parts)
     ]
 
 
 def as_tensor(array: NDArray[np.generic]) -> Tensor:
-    """Return a numpy array as a tensor, float32 or int32 as it is."""
+    """Return a numpy array as a tensor of the same type."""
     return Tensor.from_numpy(np.ascontiguousarray(array))

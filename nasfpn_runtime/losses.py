@@ -27,18 +27,16 @@ class DetectionLoss(nn.Cell):
 
     def __init__(self, classes: int, settings: Loss) -> None:
         super().__init__()
-        self.indices = Tensor(np.arange(classes), mindspore.int32).reshape(1, 1, classes)
+        self.focal = FocalLoss(classes, settings.alpha, settings.gamma)
         self.settings = settings
 
     def construct(
         self, logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor, normaliser: Tensor
     ) -> Tensor:
         settings = self.settings
-        # Class 0, if it is a target, stands where labels are -1; ignored ones are not counted.
-        classes = ops.maximum(labels, 0) if settings.background else labels
-        target = (classes.expand_dims(2) == self.indices).astype(mindspore.float32)
-        counted = (labels > -2).astype(mindspore.float32).expand_dims(2)
-        focal = focal_loss(logits, target, settings.alpha, settings.gamma) * counted
+        # Class 0, if it is a target, stands where labels are -1.
+        none = (labels == -1).astype(mindspore.int32)
+        focal = self.focal(logits, labels + none if settings.background else labels)
         if settings.skip_zeros:
             present = (targets != 0.0).astype(mindspore.float32)
         else:
@@ -48,7 +46,37 @@ class DetectionLoss(nn.Cell):
             box = ops.abs(error) * present
         else:
             box = huber_loss(error, settings.huber_delta) * present
-        return focal.sum() / normaliser + settings.box_weight * box.sum() / (4.0 * normaliser)
+        return focal / normaliser + settings.box_weight * box.sum() / (4.0 * normaliser)
+
+
+class FocalLoss(nn.Cell):
+    """Logits (N, A, K) and classes (N, A) int32 to the sum of :func:`focal_loss`.
+
+    A class is an index among the K logits, -1 for none, -2 where the anchor does not count.
+    The gradient is written out because a derived one keeps what every step of the formula gives,
+    each as large as the logits.
+    """
+
+    def __init__(self, classes: int, alpha: float, gamma: float) -> None:
+        super().__init__()
+        self.indices = Tensor(np.arange(classes), mindspore.int32).reshape(1, 1, classes)
+        self.alpha, self.gamma = alpha, gamma
+
+    def construct(self, logits: Tensor, classes: Tensor) -> Tensor:
+        target, counted = self._targets(classes)
+        return (focal_loss(logits, target, self.alpha, self.gamma) * counted).sum()
+
+    def bprop(
+        self, logits: Tensor, classes: Tensor, out: Tensor, dout: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the gradients; MindSpore calls it, see ``nn.Cell.bprop``."""
+        target, counted = self._targets(classes)
+        slope = focal_slope(logits, target, self.alpha, self.gamma)
+        return slope * counted * dout, ops.zeros_like(classes)
+
+    def _targets(self, classes: Tensor) -> tuple[Tensor, Tensor]:
+        target = (classes.expand_dims(2) == self.indices).astype(mindspore.float32)
+        return target, (classes > -2).astype(mindspore.float32).expand_dims(2)
 
 
 def positives(labels: NDArray[np.int32], kind: str) -> int:
@@ -83,11 +111,23 @@ def focal_loss(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> Te
     return weight * ops.exp(-gamma * down) * cross_entropy
 
 
+def focal_slope(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> Tensor:
+    """Return the derivative of :func:`focal_loss` by every logit.
+
+    With the terms there, ``d p_t / d(s x) = p_t (1 - p_t)``, so that it is
+    ``-s weight (1 - p_t)^gamma (gamma p_t (-log p_t) + 1 - p_t)``.
+    """
+    sign = 2.0 * target - 1.0
+    signed = logits * sign
+    down = softplus(signed)
+    weight = target * (2.0 * alpha - 1.0) + (1.0 - alpha)
+    slope = gamma * ops.sigmoid(signed) * (down - signed) + ops.sigmoid(-signed)
+    return -sign * weight * ops.exp(-gamma * down) * slope
+
+
 def softplus(x: Tensor) -> Tensor:
     """Return log(1 + exp(x)) without overflow."""
-    size = ops.abs(x)
-    # (x + |x|) / 2 and not relu, whose gradient at 0 is 0 where that of softplus is 1/2.
-    return 0.5 * (x + size) + ops.log(1.0 + ops.exp(-size))
+    return ops.maximum(x, 0.0) + ops.log(1.0 + ops.exp(-ops.abs(x)))
 
 
 def huber_loss(error: Tensor, delta: float) -> Tensor:

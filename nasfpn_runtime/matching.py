@@ -100,32 +100,30 @@ class Matcher:
         if crowd is not None and len(crowd):
             covered = intersection(self.anchors, crowd).max(axis=1)
             found[covered >= self._half_areas] = IGNORED
-        for claim in sorted(claims, key=_STRENGTH[self.rule.contested]):
-            owner[claim.anchor] = claim.box
-        positive = near[reaches(overlap, np.float32(self.rule.positive))]
-        positive = np.append(positive, [claim.anchor for claim in claims]).astype(np.intp)
-        matched = owner[positive]
-        found[positive] = labels[matched]
-        deltas[positive] = encode(boxes[matched], self.anchors[positive], self.code)
+        positive = reaches(overlap, np.float32(self.rule.positive))
+        # The strongest claim is written last.
+        claims.sort(key=_STRENGTH[self.rule.contested])
+        anchors = np.append(near[positive], [claim.anchor for claim in claims]).astype(np.intp)
+        matched = np.append(owner[positive], [claim.box for claim in claims]).astype(np.intp)
+        found[anchors] = labels[matched]
+        deltas[anchors] = encode(boxes[matched], self.anchors[anchors], self.code)
         return found, deltas
 
     def _near(
         self, boxes: Boxes
     ) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.intp], list[_Claim]]:
-        """Return anchors with their best IoU, (k,) both, every anchor's box, and the claims.
+        """Return anchors, each with its best IoU and the box of that, (k,) all, and the claims.
 
-        The anchors are those with an IoU that reaches a threshold; some are there twice. Of
-        the others the box says nothing. Claims are in the order of the boxes.
+        The anchors are those with an IoU that reaches a threshold. Claims are in the order of
+        the boxes.
         """
         of, blocks, overlaps = self._looks(boxes)
         pair, place = np.nonzero(overlaps >= np.float32(self._least_threshold))
-        anchors, overlap = blocks[pair] * BLOCK + place, overlaps[pair, place]
-        # Written in this order the highest stays, and among equals that of the first box.
-        order = np.lexsort((-of[pair], overlap))
-        best = np.zeros(self._table.shape[0] * BLOCK, dtype=np.float32)
-        owner = np.zeros(len(best), dtype=np.intp)
-        best[anchors[order]], owner[anchors[order]] = overlap[order], of[pair[order]]
-        return anchors, best[anchors], owner, self._claims(of, blocks, overlaps)
+        anchors, overlap, owner = blocks[pair] * BLOCK + place, overlaps[pair, place], of[pair]
+        # The last of an anchor has the highest IoU, and among equals the first box.
+        order = np.lexsort((-owner, overlap, anchors))
+        last = order[np.append(np.diff(anchors[order]), 1)[: len(order)] > 0]
+        return anchors[last], overlap[last], owner[last], self._claims(of, blocks, overlaps)
 
     def _claims(
         self, of: NDArray[np.intp], blocks: NDArray[np.intp], overlaps: NDArray[np.float32]

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
@@ -28,7 +27,7 @@ class Watch:
             terminal.
         log_every: steps between two lines of ``train.log``.
         tensorboard: write events for TensorBoard into ``tensorboard``.
-        workers: threads that prepare batches ahead; 0 for none.
+        workers: what prepares batches ahead: 0 nothing, 1 a thread, more as many processes.
     """
 
     progress: bool = True
@@ -49,13 +48,8 @@ class RunLog:
     """
 
     def __init__(self, out: Path, steps: int, epochs: int, watch: Watch, *, writes: bool) -> None:
-        self.out, self.steps, self.epochs, self.watch, self.writes = (
-            out,
-            steps,
-            epochs,
-            watch,
-            writes,
-        )
+        self.out, self.steps, self.epochs = out, steps, epochs
+        self.watch, self.writes = watch, writes
         self.metrics = out / "metrics.jsonl"
         self.text = out / "train.log"
         self.first = 0
@@ -89,19 +83,15 @@ class RunLog:
         self.started = self.lapped = time.monotonic()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.bar.close()
         if self._events is not None:
             self._events.close()
 
     def end_step(self, step: int, loss: float, lr: float) -> None:
         """Note a step, counted from 1."""
-        self.bar.set_postfix(epoch=(step - 1) // self.steps + 1, loss=f"{loss:.3f}", refresh=False)
+        epoch, before = divmod(step - 1, self.steps)
+        self.bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", refresh=False)
         self.bar.update()
         if step % self.watch.log_every:
             return
@@ -110,9 +100,8 @@ class RunLog:
         each = (now - self.started) / (step - self.first)
         left = tqdm.format_interval(each * (self.steps * self.epochs - step))
         self._say(
-            f"epoch: {(step - 1) // self.steps + 1} step: {(step - 1) % self.steps + 1}, loss is "
-            f"{loss:.6g}, lr: {lr:.6g}, per step time: {(now - self.lapped) / laps * 1e3:.0f} ms, "
-            f"eta: {left}"
+            f"epoch: {epoch + 1} step: {before + 1}, loss is {loss:.6g}, lr: {lr:.6g}, "
+            f"per step time: {(now - self.lapped) / laps * 1e3:.0f} ms, eta: {left}"
         )
         self.lapped = now
         if self._events is not None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nasfpn_runtime.data.augment import Augment
-from nasfpn_runtime.data.image import FIT_MODES, INTERPOLATIONS
+from nasfpn_runtime.data.image import FIT_MODES, INTERPOLATIONS, Pixels, Placement, fit
 from nasfpn_runtime.errors import RecipeError
 
 CONTESTED = ("higher", "first", "last")
@@ -86,6 +86,10 @@ class Data:
         check_one_of(self, "fit", FIT_MODES)
         check_one_of(self, "interpolation", INTERPOLATIONS)
         check_one_of(self, "pad", PAD_MODES)
+
+    def fitted(self, picture: Pixels, size: tuple[int, int]) -> tuple[Pixels, Placement]:
+        """Return a picture scaled to fit in (height, width), see ``image.fit``."""
+        return fit(picture, size, self.fit, self.interpolation, round_up=self.round_up)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import NamedTuple
 
 import mindspore
@@ -13,6 +14,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
 from nasfpn_runtime.cards import ALONE, Cards
 from nasfpn_runtime.cells.dropblock import DropBlock
 from nasfpn_runtime.cells.network import Network
+from nasfpn_runtime.cells.normalise import Normalise
 from nasfpn_runtime.checkpoint import AVERAGE
 from nasfpn_runtime.config import Training
 from nasfpn_runtime.losses import DetectionLoss
@@ -32,11 +34,12 @@ class DetectorWithLoss(nn.Cell):
 
     def __init__(self, detector: Network, loss: DetectionLoss) -> None:
         super().__init__(auto_prefix=False)
-        self.detector, self.loss = detector, loss
+        self.normalise, self.detector, self.loss = Normalise(), detector, loss
 
     def construct(
         self,
         images: Tensor,
+        sizes: Tensor,
         labels: Tensor,
         deltas: Tensor,
         normaliser: Tensor,
@@ -44,7 +47,7 @@ class DetectorWithLoss(nn.Cell):
         key: Tensor,
     ) -> Tensor:
         total = Tensor(0.0, mindspore.float32)
-        outputs = self.detector.outputs(images, keep, key)
+        outputs = self.detector.outputs(self.normalise(images, sizes), keep, key)
         for logits, offsets in outputs:
             total = total + self.loss(
                 logits.astype(mindspore.float32),
@@ -207,21 +210,26 @@ class TrainStep:
     ) -> None:
         self.cards = cards
         self.update = Update(network, training, rates, cards)
-        backward = Backward(network, self.update.weights)
-        self.state = Whole(backward, self.update)
+        self.backward = Backward(network, self.update.weights)
+        self.state = Whole(self.backward, self.update)
         self.state.set_train()
-        self.accumulate = Accumulate(backward, self.update)
-        self.finish = Finish(self.update, self.accumulate.sums)
 
     def __call__(self, *parts: Sequence[Tensor]) -> Outcome:
         """Update the weights once, by the ``Inputs`` of a batch in one or more parts."""
         if len(parts) == 1:
             loss, finite = self.state(*parts[0])
         else:
-            loss = sum(self.accumulate(*part) for part in parts)
-            finite = self.finish()
+            accumulate, finish = self._in_parts
+            loss = sum(accumulate(*part) for part in parts)
+            finite = finish()
         (total,) = self.cards.sum([float(loss.asnumpy())])
         return Outcome(total, bool(finite.asnumpy()))
+
+    @cached_property
+    def _in_parts(self) -> tuple[Accumulate, Finish]:
+        """The cells for batches of several parts, whose sums take the memory of all weights."""
+        accumulate = Accumulate(self.backward, self.update)
+        return accumulate, Finish(self.update, accumulate.sums)
 
     @property
     def scale(self) -> float:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from nasfpn_runtime import checkpoint, device
 from nasfpn_runtime.cards import Cards, join
+from nasfpn_runtime.cells.convolution import spare_memory
 from nasfpn_runtime.checkpoint import Origin
 from nasfpn_runtime.config import Recipe
 from nasfpn_runtime.data.coco import CocoSplit, check_same_categories, fault_report, load_split
@@ -89,7 +90,8 @@ def train(
             split into as many shares.
         CheckpointError: ``out`` holds a run of another recipe, genome, data or seed, or
             ``init`` does not fit.
-        DeviceError: the device, or the other processes, cannot be reached.
+        DeviceError: the device, or the other processes, cannot be reached, or one that prepares
+            pictures died.
         DivergedError: the loss is no longer a number; ``out/diverged`` has the batch.
     """
     watch = watch or Watch()
@@ -103,12 +105,12 @@ def train(
         watch = replace(watch, progress=False, tensorboard=False)
     if watch.progress:
         _report_faults(splits)
-    run = _Run(recipe, genome, splits, out, seed, cards, watch)
+    run = _Run(recipe, genome, splits, out, seed, cards, watch, target)
     started = run.begin(init)
     if watch.progress and started is not None:
         tqdm.write(started.report(), file=sys.stderr)
     training = recipe.training
-    with run.log:
+    with run.log, run.loader:
         for epoch in range(run.origin.epoch, training.epochs):
             run.train_epoch(epoch)
             if _due(epoch, training.evaluate_every, training.epochs):
@@ -133,6 +135,7 @@ class _Run:
         seed: int,
         cards: Cards,
         watch: Watch,
+        target: str,
     ) -> None:
         self.recipe, self.genome, self.out = recipe, genome, out
         self.cards, self.watch = cards, watch
@@ -161,6 +164,8 @@ class _Run:
         )
         freeze(self.net.backbone, training.freeze_stages)
         use_precision(self.net, training.precision)
+        if target == "CPU" and training.precision == "float32":
+            spare_memory(self.net, self.val.size)
         self.loss = DetectionLoss(len(categories) + semantics.background, recipe.loss)
         self.rates = learning_rates(training, len(self.loader))
         self.log = RunLog(out, len(self.loader), training.epochs, watch, writes=cards.first)
@@ -204,7 +209,7 @@ class _Run:
         (self.out / "faults.txt").write_text(
             "".join(
                 f"{split.annotation_file}: {fault.kind}: {fault.where}: {fault.action}\n"
-                for split in (self.loader.pictures.split, self.val.split)
+                for split in (self.loader.split, self.val.split)
                 for fault in split.faults
             )
         )

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tools.options import ENGINES
+
 HELP = "score a checkpoint or exported file on a split of a data set"
-ENGINES = ("mindspore", "mindspore_lite", "onnxruntime", "openvino")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+ENGINES = ("mindspore", "mindspore_lite", "onnxruntime", "openvino")
+
 
 def add_overrides(parser: argparse.ArgumentParser, example: str = "training.epochs=10") -> None:
     """Add ``--set A.B=C``, as often as wanted, into ``overrides``."""

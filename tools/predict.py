@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.errors import UserError
+from tools.options import ENGINES
 
 if TYPE_CHECKING:
     from nasfpn_runtime.detector import Detector
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 HELP = "find things in pictures and videos; draw them and write COCO results"
 OUT = Path("predictions")
-ENGINES = ("mindspore", "onnxruntime", "openvino", "mindspore_lite")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -41,6 +41,34 @@ def norm(channels: int, epsilon: float, momentum: float) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=epsilon, momentum=momentum)
 
 
+class BackboneConv(nn.Cell):
+    """Convolution, batch norm, activation: (N, Cin, H, W) to (N, Cout, H/s, W/s).
+
+    Args:
+        activation: none if None.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        semantics: Semantics,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        activation: nn.Cell | None = None,
+    ) -> None:
+        super().__init__()
+        padding = semantics.backbone_padding
+        self.conv = conv(in_channels, out_channels, kernel, stride, padding=padding, groups=groups)
+        self.bn = norm(out_channels, semantics.backbone_epsilon, semantics.norm_momentum)
+        self.relu = activation or nn.Identity()
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.relu(self.bn(self.conv(x)))
+
+
 class Separable(nn.Cell):
     """Each channel by its own 3x3, then 1x1 over channels: (N, Cin, H, W) to (N, Cout, H, W).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn
 
-from nasfpn_runtime.cells.layers import conv, norm
+from nasfpn_runtime.cells.layers import BackboneConv
 from nasfpn_runtime.semantics import Semantics
 from search_space.shape import (
     BACKBONE_LEVELS,
@@ -12,30 +12,6 @@ from search_space.shape import (
     MOBILENETV2_LAST,
     mobilenet_channels,
 )
-
-
-class ConvNorm6(nn.Cell):
-    """Convolution, batch norm and, where asked, ReLU6: (N, Cin, H, W) to (N, Cout, H/s, W/s)."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int,
-        semantics: Semantics,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        relu: bool = True,
-    ) -> None:
-        super().__init__()
-        padding = semantics.backbone_padding
-        self.conv = conv(in_channels, out_channels, kernel, stride, padding=padding, groups=groups)
-        self.bn = norm(out_channels, semantics.backbone_epsilon, semantics.norm_momentum)
-        self.relu = nn.ReLU6() if relu else nn.Identity()
-
-    def construct(self, x: Tensor) -> Tensor:
-        return self.relu(self.bn(self.conv(x)))
 
 
 class InvertedResidual(nn.Cell):
@@ -50,11 +26,11 @@ class InvertedResidual(nn.Cell):
         super().__init__()
         width = in_channels * expansion
         layers = [
-            ConvNorm6(width, width, 3, semantics, stride=stride, groups=width),
-            ConvNorm6(width, out_channels, 1, semantics, relu=False),
+            _relu6(width, width, 3, semantics, stride=stride, groups=width),
+            BackboneConv(width, out_channels, 1, semantics),
         ]
         if expansion > 1:
-            layers.insert(0, ConvNorm6(in_channels, width, 1, semantics))
+            layers.insert(0, _relu6(in_channels, width, 1, semantics))
         self.body = nn.SequentialCell(*layers)
         self.residual = stride == 1 and in_channels == out_channels
 
@@ -73,7 +49,7 @@ class MobileNetV2(nn.Cell):
     def __init__(self, width: int, levels: tuple[int, ...], semantics: Semantics) -> None:
         super().__init__()
         self.levels = levels
-        self.stem = ConvNorm6(3, width, 3, semantics, stride=2)
+        self.stem = _relu6(3, width, 3, semantics, stride=2)
         self.channels: dict[int, int] = {}
         groups = []
         channels = width
@@ -87,7 +63,7 @@ class MobileNetV2(nn.Cell):
                     channels = out
             if level == BACKBONE_LEVELS[-1]:
                 out = mobilenet_channels(MOBILENETV2_LAST, width)
-                blocks.append(ConvNorm6(channels, out, 1, semantics))
+                blocks.append(_relu6(channels, out, 1, semantics))
                 channels = out
             groups.append(nn.SequentialCell(*blocks))
             if level in levels:
@@ -102,3 +78,23 @@ class MobileNetV2(nn.Cell):
             if i + 1 in self.levels:
                 result = (*result, x)
         return result
+
+
+def _relu6(
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    semantics: Semantics,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+) -> BackboneConv:
+    return BackboneConv(
+        in_channels,
+        out_channels,
+        kernel,
+        semantics,
+        stride=stride,
+        groups=groups,
+        activation=nn.ReLU6(),
+    )

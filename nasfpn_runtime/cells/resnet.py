@@ -4,32 +4,9 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn
 
-from nasfpn_runtime.cells.layers import conv, norm
+from nasfpn_runtime.cells.layers import BackboneConv
 from nasfpn_runtime.semantics import Semantics
 from search_space.shape import RESNETS
-
-
-class ConvNorm(nn.Cell):
-    """Convolution, batch norm and, where asked, ReLU: (N, Cin, H, W) to (N, Cout, H/s, W/s)."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int,
-        semantics: Semantics,
-        *,
-        stride: int = 1,
-        relu: bool = False,
-    ) -> None:
-        super().__init__()
-        padding = semantics.backbone_padding
-        self.conv = conv(in_channels, out_channels, kernel, stride, padding=padding)
-        self.bn = norm(out_channels, semantics.backbone_epsilon, semantics.norm_momentum)
-        self.relu = nn.ReLU() if relu else nn.Identity()
-
-    def construct(self, x: Tensor) -> Tensor:
-        return self.relu(self.bn(self.conv(x)))
 
 
 class Block(nn.Cell):
@@ -58,10 +35,13 @@ class Block(nn.Cell):
             else [(in_channels, width, 3, stride, True), (width, width, 3, 1, False)]
         )
         self.body = nn.SequentialCell(
-            *[ConvNorm(i, o, k, semantics, stride=s, relu=r) for i, o, k, s, r in shapes]
+            *[
+                BackboneConv(i, o, k, semantics, stride=s, activation=nn.ReLU() if r else None)
+                for i, o, k, s, r in shapes
+            ]
         )
         self.shortcut = (
-            ConvNorm(in_channels, out_channels, 1, semantics, stride=stride)
+            BackboneConv(in_channels, out_channels, 1, semantics, stride=stride)
             if project
             else nn.Identity()
         )
@@ -87,7 +67,7 @@ class ResNet(nn.Cell):
         super().__init__()
         kind = RESNETS[name]
         self.levels = levels
-        self.stem = ConvNorm(3, width, 7, semantics, stride=2, relu=True)
+        self.stem = BackboneConv(3, width, 7, semantics, stride=2, activation=nn.ReLU())
         self.pool = _stem_pool(semantics)
         self.channels: dict[int, int] = {}
         groups = []

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from nasfpn_runtime.boxes import Boxes, clip_boxes
-from nasfpn_runtime.data.crops import JITTERS, Labels, iou_crop, jitter_stored
+from nasfpn_runtime.boxes import Boxes
+from nasfpn_runtime.data.crops import JITTERS, Labels, cropped, iou_crop, jitter_stored
 from nasfpn_runtime.data.image import Pixels, resize
 from nasfpn_runtime.data.image import fit as fit_picture
 from nasfpn_runtime.errors import RecipeError
@@ -191,8 +191,7 @@ def scale_jitter(
     )
     crop = scaled[top : top + size[0], left : left + size[1]]
     gain = np.array([scaled.shape[1] / width, scaled.shape[0] / height] * 2, dtype=np.float32)
-    moved = boxes * gain - np.array([left, top] * 2, dtype=np.float32)
-    moved = clip_boxes(moved, (crop.shape[0], crop.shape[1]))
+    moved = cropped(boxes * gain, top, left, crop)
     kept = (moved[:, 2:] - moved[:, :2] >= 1).all(axis=1)
     return crop, moved[kept], labels[kept]
 

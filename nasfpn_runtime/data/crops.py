@@ -80,7 +80,7 @@ def jitter_stored(
         for share, side, most in zip(offset, scaled.shape, size, strict=False)
     )
     crop = scaled[top : top + size[0], left : left + size[1]]
-    moved = _clip(placement.forward(boxes), top, left, crop)
+    moved = cropped(placement.forward(boxes), top, left, crop)
     kept = (moved[:, 2:] > moved[:, :2]).all(axis=1)
     return crop, moved[kept], labels[kept]
 
@@ -113,7 +113,7 @@ def iou_crop(
         return image, boxes, labels
     left, top, right, bottom = crops[choice[0]].astype(int).tolist()
     crop = image[top:bottom, left:right]
-    moved = _clip(boxes, top, left, crop)
+    moved = cropped(boxes, top, left, crop)
     kept = inside[choice[0]] | ((labels < 0) & (moved[:, 2:] > moved[:, :2]).all(axis=1))
     return crop, moved[kept], labels[kept]
 
@@ -149,6 +149,7 @@ def _admissible(crops: Boxes, boxes: Boxes, least: float) -> NDArray[np.bool_]:
     return passes
 
 
-def _clip(boxes: Boxes, top: int, left: int, crop: Pixels) -> Boxes:
+def cropped(boxes: Boxes, top: int, left: int, crop: Pixels) -> Boxes:
+    """Return boxes of a picture in, and clipped to, a crop of it that begins at (top, left)."""
     moved = boxes - np.array([left, top, left, top], dtype=np.float32)
     return clip_boxes(moved, (crop.shape[0], crop.shape[1]))

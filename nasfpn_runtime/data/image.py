@@ -18,6 +18,9 @@ Pixels = NDArray[np.uint8]
 # ImageNet, RGB in 0..1: what published backbones were trained with.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+# A normalised channel is a grey level times its gain less its offset.
+GAIN = tuple(1 / (255 * std) for std in STD)
+OFFSET = tuple(mean / std for mean, std in zip(MEAN, STD, strict=True))
 
 FIT_MODES = ("letterbox", "squash")
 INTERPOLATIONS = ("antialias", "bilinear")
@@ -202,14 +205,12 @@ def normalise(
     height, width = image.shape[:2]
     if height > size[0] or width > size[1]:
         raise ValueError(f"a picture fits in {size}, got {(height, width)}")
-    gain = 1 / (255 * np.array(STD))
-    offset = np.array(MEAN) / np.array(STD)
     result = np.empty((3, *size), dtype=np.float32) if out is None else out
     result[:, height:], result[:, :height, width:] = 0, 0
     for channel, plane in enumerate(result):
         inside = plane[:height, :width]
-        np.multiply(image[:, :, channel], np.float32(gain[channel]), out=inside)
-        inside -= np.float32(offset[channel])
+        np.multiply(image[:, :, channel], np.float32(GAIN[channel]), out=inside)
+        inside -= np.float32(OFFSET[channel])
     return result
 
 

@@ -1,29 +1,30 @@
-"""Batches of a split, a function of (seed, epoch) alone, however many threads prepare them."""
+"""Batches of a split, a function of (seed, epoch) alone, however many workers prepare them."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nasfpn_runtime.config import Recipe
-from nasfpn_runtime.data.augment import Part
-from nasfpn_runtime.data.buffers import Buffers
+from nasfpn_runtime.data.buffers import Arrays, Buffers, Layout
 from nasfpn_runtime.data.coco import CocoSplit
-from nasfpn_runtime.data.image import normalise
 from nasfpn_runtime.data.pictures import CACHE_BYTES, Pictures
-from nasfpn_runtime.errors import RecipeError
-from nasfpn_runtime.matching import Matcher
+from nasfpn_runtime.data.workers import Workers
+from nasfpn_runtime.errors import DeviceError, RecipeError
 
 __all__ = ["CACHE_BYTES", "Batch", "Pictures", "TrainLoader"]
 
 AHEAD = 2  # batches being prepared while one is trained on
-REPLACEMENTS = 1000  # tries to find a picture that keeps a box (mmengine's max_refetch)
+# The caller works on one, and a loop still names it when it asks for the next.
+LENT = 2
+
+_Waiting = tuple[Arrays, list[Future[list[int]]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,24 +32,15 @@ class Batch:
     """Inputs of a training step.
 
     Attributes:
-        images: (N, 3, H, W) float32.
-        labels: (N, A) int32, class from 0, -1 background, -2 ignored.
-        deltas: (N, A, 4) float32, zero unless positive.
+        images, sizes, labels, deltas: see ``buffers.Arrays``.
         pictures: (N,) image ids, as in the annotation file.
     """
 
-    images: NDArray[np.float32]
+    images: NDArray[np.uint8]
+    sizes: NDArray[np.int32]
     labels: NDArray[np.int32]
     deltas: NDArray[np.float32]
     pictures: tuple[int, ...]
-
-
-class _Draft(NamedTuple):
-    """The arrays of a batch, filled picture by picture."""
-
-    images: NDArray[np.float32]
-    labels: NDArray[np.int32]
-    deltas: NDArray[np.float32]
 
 
 class TrainLoader:
@@ -59,12 +51,11 @@ class TrainLoader:
     gives one batch that repeats pictures.
 
     Args:
-        workers: threads that prepare pictures; 0 prepares them when they are asked for. The
-            batches are the same. Most of the work is done outside of the interpreter's lock, so
-            that threads are as fast as processes, and share the pictures in memory.
+        workers: what prepares pictures: 0 nothing else, 1 a thread, more as many processes; see
+            ``workers.Workers``. The batches are the same.
         shard: (rank, count): batches are every card's ``count``-th part of the recipe's, cut
             in order.
-        cache_bytes: see :class:`Pictures`.
+        cache_bytes: see :class:`Pictures`; processes share it out.
 
     Raises:
         RecipeError: a batch is not divided evenly over the cards.
@@ -82,68 +73,87 @@ class TrainLoader:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.rank, self.cards = shard
-        if recipe.training.batch % self.cards:
+        self.batch, self.seed = recipe.training.batch, seed
+        if self.batch % self.cards:
             raise RecipeError(
                 f"training.batch is a multiple of the number of cards, got "
-                f"{recipe.training.batch} and {self.cards} cards"
+                f"{self.batch} and {self.cards} cards"
             )
-        self.pictures = Pictures(split, recipe.image_size(levels), recipe.data, cache_bytes)
-        self.recipe, self.seed, self.batch = recipe, seed, recipe.training.batch
-        self.workers = workers
-        normalised = recipe.matching.normalised
-        self.anchors = recipe.anchor_boxes(levels, normalised=normalised)
-        self.matcher = Matcher(self.anchors, recipe.matching, recipe.box_code)
-        height, width = self.pictures.size if normalised else (1, 1)
-        self.unit = np.array([width, height] * 2, dtype=np.float32)  # of anchors, in pixels
-        self.first_label = int(recipe.model.resolved_semantics().background)
-        share, anchors = self.batch // self.cards, len(self.anchors)
-        self._buffers = (
-            Buffers((share, 3, *self.pictures.size), np.float32),
-            Buffers((share, anchors), np.int32),
-            Buffers((share, anchors, 4), np.float32),
-        )
+        self.split, self.count = split, workers
         self.indices = np.array([i for i, s in enumerate(split.samples) if len(s.boxes)])
+        self._layout = Layout(
+            self.batch // self.cards,
+            recipe.image_size(levels),
+            len(recipe.anchor_boxes(levels)),
+        )
+        self._arguments = (split, recipe, tuple(levels), seed, cache_bytes // max(1, workers))
+        self._ahead = AHEAD if workers else 0
+        self._workers: Workers | None = None
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         return max(1, len(self.indices) // self.batch)
 
     def epoch(self, epoch: int) -> Generator[Batch, None, None]:
-        """Yield the batches of an epoch, counted from 0.
+        """Yield the batches of an epoch, counted from 0; one epoch at a time.
 
-        With ``workers`` at most ``AHEAD`` more batches than the last one yielded are in
-        memory. An error of a thread is raised where its batch would be; closing the iterator
-        ends the threads.
+        At most ``AHEAD`` more batches than the last one yielded are prepared. An error is
+        raised where its batch would be.
+
+        Raises:
+            DataError: a picture cannot be read.
+            DeviceError: a process that prepares pictures died.
         """
-        if not self.workers:
-            for indices in self._order(epoch):
-                draft = self._draft()
-                ids = [self._fill(draft, i, index, epoch) for i, index in enumerate(indices)]
-                yield Batch(*draft, tuple(ids))
-            return
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="pictures")
+        workers, buffers = self._started()
+        waiting: deque[_Waiting] = deque()
         try:
-            yield from self._prefetched(pool, epoch)
+            for indices in self._order(epoch):
+                block, arrays = buffers.take()
+                waiting.append((arrays, workers.fill(block, indices, epoch)))
+                del arrays  # whose memory is free when the caller drops them
+                if len(waiting) > self._ahead:
+                    yield self._finished(waiting, buffers)
+            while waiting:
+                yield self._finished(waiting, buffers)
+        except BrokenProcessPool as error:
+            raise DeviceError(
+                "the processes that prepare pictures live, got one that died, for want of memory "
+                "or by a signal: fewer --workers need less, and a run goes on from its last "
+                "checkpoint"
+            ) from error
         finally:
-            pool.shutdown(cancel_futures=True)
+            for _, filled in waiting:
+                for future in filled:
+                    future.cancel()
+                wait(filled)  # nobody writes to memory that is given out again
 
-    def _prefetched(self, pool: ThreadPoolExecutor, epoch: int) -> Iterator[Batch]:
-        waiting: deque[tuple[_Draft, list[Future[int]]]] = deque()
-        for indices in self._order(epoch):
-            draft = self._draft()
-            waiting.append(
-                (
-                    draft,
-                    [
-                        pool.submit(self._fill, draft, i, index, epoch)
-                        for i, index in enumerate(indices)
-                    ],
-                )
-            )
-            if len(waiting) > AHEAD:
-                yield _finished(*waiting.popleft())
-        while waiting:
-            yield _finished(*waiting.popleft())
+    def close(self) -> None:
+        """End the workers; a later epoch starts them anew."""
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
+
+    def __enter__(self) -> TrainLoader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _started(self) -> tuple[Workers, Buffers]:
+        if self._workers is None:
+            blocks = self._ahead + 1 + LENT
+            self._workers = Workers(self.count, blocks, self._layout, *self._arguments)
+            self._buffers = Buffers(self._workers.blocks, self._layout)
+        return self._workers, self._buffers
+
+    def _finished(self, waiting: deque[_Waiting], buffers: Buffers) -> Batch:
+        """Take the first batch of those that wait, when it is done."""
+        arrays, filled = waiting[0]
+        ids = tuple(number for future in filled for number in future.result())
+        waiting.popleft()
+        if len(waiting) + len(buffers) <= self._ahead:  # the caller keeps earlier batches
+            arrays = arrays.copies()
+        return Batch(*arrays, ids)
 
     def _order(self, epoch: int) -> Iterator[list[int]]:
         """Yield the places of the pictures in each of this card's batches."""
@@ -152,57 +162,3 @@ class TrainLoader:
         for batch in range(len(self)):
             start = batch * self.batch + self.rank * share
             yield np.take(order, range(start, start + share), mode="wrap").tolist()
-
-    def _draft(self) -> _Draft:
-        return _Draft(*(buffers.take() for buffers in self._buffers))
-
-    def _fill(self, draft: _Draft, place: int, index: int, epoch: int) -> int:
-        """Write picture ``index``, or what replaces it, to a place of a batch; return its id."""
-        index, (image, boxes, labels) = self._varied(index, epoch)
-        boxes, crowd = boxes / self.unit, labels < 0
-        # Classes begin after the background's; what is no class is below 0.
-        self.matcher(
-            boxes[~crowd],
-            labels[~crowd] + self.first_label,
-            boxes[crowd],
-            out=(draft.labels[place], draft.deltas[place]),
-        )
-        normalise(image, self.pictures.size, out=draft.images[place])
-        return self.pictures.split.samples[index].image_id
-
-    def _varied(self, index: int, epoch: int) -> tuple[int, Part]:
-        """Return a picture of the input's size with its changes, and which one it is."""
-        # Two streams, so that what happens to stored pictures does not move the other draws.
-        stored = np.random.default_rng((self.seed, epoch, index, 1))
-        fitted = np.random.default_rng((self.seed, epoch, index))
-        augment = self.recipe.data.augment
-        for _ in range(REPLACEMENTS if augment.replaces else 1):
-            part = self._arranged(index, stored)
-            if (part[2] >= 0).any() or not augment.replaces:
-                break
-            index = int(stored.choice(self.indices))
-        return index, augment.apply(*part, fitted, self.pictures.size)
-
-    def _arranged(self, index: int, rng: np.random.Generator) -> Part:
-        """Return a picture fitted to the input's size, its boxes and regions, and labels."""
-        sample, data = self.pictures.split.samples[index], self.recipe.data
-        # Crowd regions go through the same changes as boxes, marked by a label of their own.
-        boxes = np.concatenate([sample.boxes, sample.crowd])
-        labels = np.concatenate([sample.labels, np.full(len(sample.crowd), -1, np.int32)])
-        if not data.augment.on_stored:
-            image, placement = self.pictures[index]
-            return image, placement.forward(boxes), labels
-        return data.augment.arrange(
-            self.pictures.stored(index),
-            boxes,
-            labels,
-            rng,
-            self.pictures.size,
-            fit=data.fit,
-            interpolation=data.interpolation,
-            round_up=data.round_up,
-        )
-
-
-def _finished(draft: _Draft, filled: Sequence[Future[int]]) -> Batch:
-    return Batch(*draft, tuple(future.result() for future in filled))

@@ -6,7 +6,7 @@ import threading
 from typing import TypeVar
 
 from nasfpn_runtime.data.coco import CocoSplit
-from nasfpn_runtime.data.image import Pixels, Placement, fit, fit_size, place, read_image
+from nasfpn_runtime.data.image import Pixels, Placement, fit_size, place, read_image
 from nasfpn_runtime.data.mindrecord import source
 from nasfpn_runtime.sections import Data
 
@@ -42,10 +42,7 @@ class Pictures:
         """
         if index in self._fitted:
             return self._fitted[index]
-        data = self.data
-        pair = fit(
-            self._read(index), self.size, data.fit, data.interpolation, round_up=data.round_up
-        )
+        pair = self.data.fitted(self._read(index), self.size)
         self._keep(self._fitted, index, pair, pair[0].nbytes)
         return pair
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.data.image import Pixels, fit, normalise
+from nasfpn_runtime.data.image import Pixels, normalise
 from nasfpn_runtime.detector import Detector
 from nasfpn_runtime.engines.base import Engine
 from nasfpn_runtime.engines.registry import open_model
@@ -91,13 +91,7 @@ def inputs(
     pictures: Sequence[Pixels], about: Description, frame: tuple[int, int]
 ) -> NDArray[np.float32]:
     """Return pictures as an input (N, 3, H, W) of (height, width)."""
-    data = about.data
-    return np.stack(
-        [
-            normalise(fit(p, frame, data.fit, data.interpolation, round_up=data.round_up)[0], frame)
-            for p in pictures
-        ]
-    )
+    return np.stack([normalise(about.data.fitted(p, frame)[0], frame) for p in pictures])
 
 
 def _difference(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from nasfpn_runtime.config import Recipe, from_dict, load_recipe
+from nasfpn_runtime.config import Recipe, from_dict, load_recipe, nearest
 from nasfpn_runtime.errors import RecipeError
 from nasfpn_runtime.importers.zoo_keys import COPIED, DERIVED, FIXED, MOVED, NOTHING, RECIPE
 
@@ -179,9 +178,7 @@ EXPECTED: dict[str, Callable[[Values], object]] = {
 
 def _put(values: dict[str, Any], key: object, value: object, place: str) -> None:
     if key not in values:
-        close = difflib.get_close_matches(str(key), values, 1)
-        nearest = f", did you mean {close[0]}?" if close else ""
-        raise RecipeError(f"unknown key {key}{nearest} (at {place})")
+        raise RecipeError(f"unknown key {key}{nearest(str(key), values)} (at {place})")
     values[str(key)] = _typed(str(key), value, KEYS[str(key)][0], place)
 
 

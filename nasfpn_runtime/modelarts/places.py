@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from nasfpn_runtime.cards import COUNTS
 from nasfpn_runtime.errors import DeviceError
 
 # Of a process that trains: msrun, and starts from a rank table (model zoo
 # src/model_utils/local_adapter.py, scripts/run_distribute_train.sh).
 RANK = ("RANK_ID",)
-RANKS = ("RANK_SIZE", "MS_WORKER_NUM")
 
 # Of a server: support.huaweicloud.com, "Managing Environment Variables of a Training Container".
 SERVERS = ("MA_NUM_HOSTS",)  # says that this is ModelArts
@@ -52,7 +52,7 @@ def place(environ: Mapping[str, str] = os.environ) -> Place:
     rank, servers = _number(environ, RANK), _number(environ, SERVERS) or 1
     server = _number(environ, SERVER) or 0 if SERVERS[0] in environ else 0
     for name, value, count in (
-        (RANK[0], rank or 0, _number(environ, RANKS) or 1),
+        (RANK[0], rank or 0, _number(environ, COUNTS) or 1),
         (SERVER[0], server, servers),
     ):
         if value >= count:

@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 
 from nasfpn_runtime.errors import DataError
 
-# What zipfile raises on contents it cannot read.
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+# What zipfile raises on contents it cannot read: RuntimeError on an encrypted member, and its
+# subclass NotImplementedError on an unknown compression.
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 _BESIDE = "__MACOSX"  # attributes that macOS packs beside the files
 
 

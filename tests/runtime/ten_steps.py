@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from mindspore import nn
 
-import searched_archs
 from nasfpn_runtime.cards import join
 from nasfpn_runtime.config import load_recipe
 from nasfpn_runtime.data.coco import load_split
@@ -22,6 +21,7 @@ from nasfpn_runtime.inputs import make_inputs
 from nasfpn_runtime.losses import DetectionLoss
 from nasfpn_runtime.networks import build_detector
 from nasfpn_runtime.step import DetectorWithLoss, TrainStep
+from search_space import load_genome
 
 SETTINGS = ["model.width=4", "model.channels=8", "model.stacks=1", "training.batch=4"]
 STEPS = 10
@@ -31,7 +31,7 @@ set_device("CPU")
 cards = join()
 
 recipe = load_recipe("shapes", [*SETTINGS, f"training.accumulate={parts}"])
-genome = searched_archs.load("nasfpn")
+genome = load_genome(Path(__file__).parents[1] / "assets" / "two_levels.json")
 split = load_split(data, "train")
 loader = TrainLoader(split, recipe, genome.levels, 0, shard=(cards.rank, cards.count))
 net = build_detector(recipe, genome, len(split.categories))

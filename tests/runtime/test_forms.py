@@ -161,7 +161,7 @@ def batches(split: CocoSplit) -> list[NDArray[Any]]:
     )
     loader = TrainLoader(split, recipe, (3, 4), seed=7)
     found = [batch for epoch in range(2) for batch in loader.epoch(epoch)]
-    return [array for b in found for array in (b.images, b.labels, b.deltas)]
+    return [array for b in found for array in (b.images, b.sizes, b.labels, b.deltas)]
 
 
 @pytest.mark.parametrize(

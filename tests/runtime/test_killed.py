@@ -17,6 +17,7 @@ from nasfpn_runtime import checkpoint
 from nasfpn_runtime.data.shapes import write_shapes
 
 KILLS, CHAINS = 20, 2
+GENOME = Path(__file__).parents[1] / "assets" / "two_levels.json"
 PHASES = ("step", "save", "score")
 SETTINGS = ["model.width=4", "model.channels=8", "model.stacks=1"]
 SETTINGS += ["training.batch=2", "training.epochs=6", "training.evaluate_every=2"]
@@ -63,7 +64,7 @@ sys.exit(main(sys.argv[4:]))
 
 def arguments(data: Path, out: Path) -> list[str]:
     overrides = [part for setting in SETTINGS for part in ("--set", setting)]
-    names = ["--arch", "fpn", "--recipe", "shapes", "--data", str(data), "--out", str(out)]
+    names = ["--arch", str(GENOME), "--recipe", "shapes", "--data", str(data), "--out", str(out)]
     return ["train", *names, "--log-every", "1", *overrides]
 
 

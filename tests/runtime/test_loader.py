@@ -20,10 +20,7 @@ from nasfpn_runtime.data.augment import Augment, horizontal_flip, scale_jitter, 
 from nasfpn_runtime.data.coco import CocoSplit, load_split
 from nasfpn_runtime.data.image import (
     INTERPOLATIONS,
-    MEAN,
-    STD,
     Pixels,
-    normalise,
     read_image,
     resize,
 )
@@ -72,8 +69,7 @@ def make(
 
 def places(batch: Batch) -> list[int]:
     """Return which pictures a batch has, by their grey value."""
-    grey = (batch.images[:, 0, 0, 0] * STD[0] + MEAN[0]) * 255
-    return [round(float(value)) for value in grey]
+    return [int(value) for value in batch.images[:, 0, 0, 0]]
 
 
 def order(loader: TrainLoader, epoch: int) -> list[int]:
@@ -105,9 +101,8 @@ def test_seed_and_epoch_decide_everything(split: CocoSplit) -> None:
     used = make(split, varied, seed=1)
     list(used.epoch(0))  # what was read before does not matter
     for a, b in zip(first, used.epoch(3), strict=True):
-        np.testing.assert_array_equal(a.images, b.images)
-        np.testing.assert_array_equal(a.labels, b.labels)
-        np.testing.assert_array_equal(a.deltas, b.deltas)
+        for name in ("images", "sizes", "labels", "deltas"):
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     orders = {
         (seed, epoch): tuple(order(make(split, seed=seed), epoch))
         for seed in range(3)
@@ -125,7 +120,8 @@ def test_a_batch_names_its_pictures(split: CocoSplit) -> None:
 def test_what_published_figures_were_drawn_with_stays(split: CocoSplit) -> None:
     """Recipes of this project have flips and the scaling of fitted pictures."""
     augment = Augment(0.5, 0.5, (0.8, 1.2))
-    used = make(split, Data(SIZE, "squash", augment=augment), seed=4)
+    data = Data(SIZE, "squash", augment=augment)
+    used, fitted = make(split, data, seed=4), Pictures(split, SIZE, data)
     order = np.random.default_rng((4, 2)).permutation([i for i in range(14) if i not in (3, 7, 8)])
     assert [n - 100 for batch in used.epoch(2) for n in batch.pictures] == order[:8].tolist()
     flipped = 0
@@ -133,7 +129,7 @@ def test_what_published_figures_were_drawn_with_stays(split: CocoSplit) -> None:
     for slot, place in enumerate(order[:4].tolist()):
         rng = np.random.default_rng((4, 2, place))
         (right, down), (factor, top, left) = rng.random(2), rng.random(3)
-        image, placement = used.pictures[place]
+        image, placement = fitted[place]
         boxes = placement.forward(split.samples[place].boxes)
         for flip, share in ((horizontal_flip, right), (vertical_flip, down)):
             if share < 0.5:
@@ -143,7 +139,11 @@ def test_what_published_figures_were_drawn_with_stays(split: CocoSplit) -> None:
             image, boxes, split.samples[place].labels, SIZE, 0.8 + 0.4 * factor, (top, left)
         )
         found, _ = match(ANCHORS, boxes, labels + 1, MATCHING)
-        np.testing.assert_array_equal(batch.images[slot], normalise(image, SIZE))
+        height, width = batch.sizes[slot].tolist()
+        assert (height, width) == image.shape[:2]
+        expected = np.zeros((3, *SIZE), np.uint8)
+        expected[:, :height, :width] = image.transpose(2, 0, 1)
+        np.testing.assert_array_equal(batch.images[slot], expected)
         np.testing.assert_array_equal(batch.labels[slot], found)
     assert 0 < flipped < 8
 
@@ -154,6 +154,15 @@ def test_a_pictures_changes_depend_on_the_epoch(split: CocoSplit) -> None:
     # Both have all pictures: sorted, they would agree if the changes did.
     assert not np.array_equal(np.sort(a.images[:, 0, 0, 0]), np.sort(b.images[:, 0, 0, 0]))
     np.testing.assert_array_equal(a.labels, b.labels)  # one box for all; colour moves none
+
+
+def test_a_picture_lies_at_the_top_left(split: CocoSplit) -> None:
+    (batch,) = make(split, Data(SIZE, augment=Augment()), batch=11).epoch(0)
+    # 32 x 24 letterboxed to 64 x 64 is 64 wide and 48 high.
+    assert (batch.sizes == [48, 64]).all()
+    for image, place in zip(batch.images, places(batch), strict=True):
+        assert set(image[:, :48].ravel().tolist()) == {place}
+        assert not image[:, 48:].any()
 
 
 @pytest.mark.parametrize("batch", [11, 12, 25])
@@ -176,7 +185,8 @@ def test_targets_are_those_of_the_fitted_boxes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(batch.labels[0], expected)
     np.testing.assert_allclose(batch.deltas[0], deltas, atol=1e-5)
     assert {BACKGROUND, IGNORED, 1, 2} == set(batch.labels[0].tolist())
-    assert (batch.images.shape, batch.images.dtype) == ((1, 3, *SIZE), np.dtype(np.float32))
+    assert (batch.images.shape, batch.images.dtype) == ((1, 3, *SIZE), np.dtype(np.uint8))
+    assert (batch.sizes.tolist(), batch.sizes.dtype) == ([list(SIZE)], np.dtype(np.int32))
     assert (batch.labels.dtype, batch.deltas.dtype) == (np.dtype(np.int32), np.dtype(np.float32))
 
 

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from nasfpn_runtime.config import load_recipe
 from nasfpn_runtime.losses import (
     DetectionLoss,
+    FocalLoss,
     focal_loss,
+    focal_slope,
     huber_loss,
     normaliser,
     positives,
@@ -53,7 +55,7 @@ def test_focal_loss_is_the_textbook_formula(target: int, alpha: float, gamma: fl
     goal = tensor(np.full_like(x, target))
     value, slope, factor = textbook(x.astype(np.float64), target, alpha, gamma)
     ours = focal_loss(tensor(x), goal, alpha, gamma).asnumpy()
-    found = mindspore.grad(lambda v: focal_loss(v, goal, alpha, gamma).sum())(tensor(x)).asnumpy()
+    found = focal_slope(tensor(x), goal, alpha, gamma).asnumpy()
     # MindSpore's exp on CPU is good to 31 EPS, and softplus(x) to EPS * |x| before it is
     # subtracted or exponentiated.
     rounding = 32 * EPS * (1 + np.abs(x))
@@ -68,8 +70,29 @@ def test_focal_loss_is_the_textbook_formula(target: int, alpha: float, gamma: fl
 def test_a_logit_of_exactly_zero_learns(target: int) -> None:
     # gamma 0, alpha 1/2: half of p - target, with p = 1/2.
     goal = tensor([target])
-    slope = mindspore.grad(lambda v: focal_loss(v, goal, 0.5, 0.0).sum())(tensor([0.0]))
+    slope = focal_slope(tensor([0.0]), goal, 0.5, 0.0)
     assert slope.asnumpy()[0] == (0.5 - target) / 2
+
+
+@pytest.mark.parametrize("mode", ["pynative", "graph"])
+def test_the_written_gradient_is_the_derived_one(mode: str, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(mode)
+    rng = np.random.default_rng(0)
+    logits = tensor(rng.normal(0, 3, (2, 30, 4)))
+    classes = rng.choice([-2, -1, 0, 1, 2, 3], (2, 30)).astype(np.int32)
+    one_hot, counted = tensor(classes[..., None] == np.arange(4)), tensor(classes > -2)
+
+    cell, labels = FocalLoss(4, 0.75, 1.5), Tensor(classes)
+
+    def formula(x: Tensor) -> Tensor:
+        return (focal_loss(x, one_hot, 0.75, 1.5) * counted.expand_dims(2)).sum() * 7.0
+
+    def written(x: Tensor) -> Tensor:
+        return cell(x, labels) * 7.0
+
+    found = mindspore.grad(written)(logits).asnumpy()
+    np.testing.assert_allclose(found, mindspore.grad(formula)(logits).asnumpy(), atol=1e-5)
+    assert (np.abs(found).max(axis=2) > 0).tolist() == (classes > -2).tolist()
 
 
 @pytest.mark.usefixtures("pynative")

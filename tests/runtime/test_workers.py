@@ -1,9 +1,14 @@
-"""Batches prepared by threads, and batches that are shared out to several cards."""
+"""Batches prepared by threads and processes, and batches shared out to several cards."""
 
 from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,14 +21,14 @@ import pytest
 from PIL import Image
 
 from nasfpn_runtime.config import Recipe
-from nasfpn_runtime.data import loader, pictures
+from nasfpn_runtime.data import loader, pictures, prepare
 from nasfpn_runtime.data.augment import Augment
-from nasfpn_runtime.data.buffers import Buffers
+from nasfpn_runtime.data.buffers import Buffers, Layout
 from nasfpn_runtime.data.coco import CocoSplit, load_split
 from nasfpn_runtime.data.image import Pixels, read_image
 from nasfpn_runtime.data.loader import Batch, TrainLoader
 from nasfpn_runtime.data.pack import pack
-from nasfpn_runtime.errors import DataError, RecipeError
+from nasfpn_runtime.errors import DataError, DeviceError, RecipeError
 from nasfpn_runtime.sections import Anchors, Data, Training
 
 SIZE, LEVELS, COUNT = (64, 64), (3, 4), 26
@@ -34,8 +39,11 @@ VARIED = [
 ]
 
 
-def write(folder: Path, boxes: list[list[float]]) -> CocoSplit:
-    """Write noise of 40 x 30 with these boxes each; ids count from 100."""
+def write(folder: Path, boxes: list[list[float]], first: int = 1) -> CocoSplit:
+    """Write noise of 40 x 30 with these boxes each; ids count from 100.
+
+    The first picture is scaled by ``first``.
+    """
     (folder / "annotations").mkdir(parents=True)
     (folder / "train2017").mkdir()
     images: list[dict[str, Any]] = []
@@ -44,14 +52,31 @@ def write(folder: Path, boxes: list[list[float]]) -> CocoSplit:
     for number in range(COUNT):
         name = f"{number}.png"
         noise = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
-        Image.fromarray(noise).save(folder / "train2017" / name)
-        images.append({"id": 100 + number, "file_name": name, "width": 40, "height": 30})
+        width, height = (side * (1 if number else first) for side in (40, 30))
+        picture = Image.fromarray(noise).resize((width, height), Image.Resampling.NEAREST)
+        picture.save(folder / "train2017" / name)
+        images.append({"id": 100 + number, "file_name": name, "width": width, "height": height})
         for box in boxes:
             place = {"id": len(annotations), "image_id": 100 + number, "category_id": 1}
             annotations.append({**place, "bbox": box, "area": box[2] * box[3], "iscrowd": 0})
     data = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "a"}]}
     (folder / "annotations" / "instances_train2017.json").write_text(json.dumps(data))
     return load_split(folder)
+
+
+# Prints the processes of a loader, and waits.
+WAITING = """
+import multiprocessing, sys, time
+from pathlib import Path
+from nasfpn_runtime.config import load_recipe
+from nasfpn_runtime.data.coco import load_split
+from nasfpn_runtime.data.loader import TrainLoader
+split, levels = load_split(Path(sys.argv[1])), (3, 4, 5, 6, 7)
+used = TrainLoader(split, load_recipe("shapes"), levels, 0, workers=2)
+next(used.epoch(0))
+print(*(process.pid for process in multiprocessing.active_children()), flush=True)
+time.sleep(600)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +86,15 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> CocoSplit:
 
 
 @pytest.fixture(autouse=True)
-def _no_threads_left() -> Iterator[None]:
+def _nothing_left() -> Iterator[None]:
     yield
     assert not working()
 
 
 def working() -> list[str]:
-    return [t.name for t in threading.enumerate() if t.name.startswith("pictures")]
+    """Return the names of threads and processes that prepare pictures."""
+    threads = [t.name for t in threading.enumerate() if t.name.startswith("pictures")]
+    return threads + [process.name for process in multiprocessing.active_children()]
 
 
 def make(
@@ -86,7 +113,7 @@ def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
     assert len(found) == len(expected)
     for a, b in zip(found, expected, strict=True):
         assert a.pictures == b.pictures
-        for name in ("images", "labels", "deltas"):
+        for name in ("images", "sizes", "labels", "deltas"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
@@ -94,32 +121,33 @@ def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
 def test_batches_are_the_same_whatever_prepares_them(split: CocoSplit, augment: Augment) -> None:
     expected = [list(make(split, augment).epoch(epoch)) for epoch in range(2)]
     assert expected[0][0].pictures != expected[1][0].pictures
-    for workers in (1, 2, 5):
-        used = make(split, augment, workers=workers)
-        for epoch in (1, 0, 1):  # the third time from memory
-            assert_equal(list(used.epoch(epoch)), expected[epoch])
+    for workers in (0, 1, 3):
+        with make(split, augment, workers=workers) as used:
+            for epoch in (1, 0, 1):  # the third time from memory
+                # All are kept: none is written to when its memory would be needed again.
+                assert_equal(list(used.epoch(epoch)), expected[epoch])
 
 
-def test_mindrecord_can_be_read_by_threads(split: CocoSplit, tmp_path: Path) -> None:
+def test_mindrecord_can_be_read_by_all_workers(split: CocoSplit, tmp_path: Path) -> None:
     pack({"train": split}, tmp_path / "rec", shards=2)
     expected = list(make(split).epoch(0))
-    for workers in (0, 3):
-        loader = make(load_split(tmp_path / "rec"), workers=workers, cache_bytes=0)
-        assert_equal(list(loader.epoch(0)), expected)
+    for workers in (0, 1, 2):
+        stored = load_split(tmp_path / "rec")
+        with make(stored, workers=workers, cache_bytes=0) as used:
+            assert_equal(list(used.epoch(0)), expected)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_shards_are_the_parts_of_a_batch_in_order(split: CocoSplit, count: int) -> None:
     whole = list(make(split, batch=8).epoch(1))
-    shards = [
-        list(make(split, batch=8, shard=(rank, count), workers=rank % 2).epoch(1))
-        for rank in range(count)
-    ]
+    shards = []
+    for rank in range(count):
+        with make(split, batch=8, shard=(rank, count), workers=rank % 2) as used:
+            shards.append(list(used.epoch(1)))
+    names = ("images", "sizes", "labels", "deltas")
     joined = [
         Batch(
-            np.concatenate([part.images for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-            np.concatenate([part.deltas for part in parts]),
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in names),
             sum((part.pictures for part in parts), ()),
         )
         for parts in zip(*shards, strict=True)
@@ -138,46 +166,112 @@ def test_a_batch_that_cannot_be_shared_evenly_is_refused(split: CocoSplit) -> No
 def test_few_batches_are_prepared_ahead(split: CocoSplit, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     monkeypatch.setattr(pictures, "read_image", lambda path: read.append(path) or read_image(path))
-    batches = make(split, batch=2, workers=1, cache_bytes=0).epoch(0)
-    for number in (1, 2):
-        next(batches)
-        time.sleep(0.3)  # for a thread that would go on; too short a time cannot fail the test
-        assert len(read) <= 2 * (number + loader.AHEAD)
-    batches.close()  # type: ignore[attr-defined]
+    with make(split, batch=2, workers=1, cache_bytes=0) as used:
+        batches = used.epoch(0)
+        for number in (1, 2):
+            next(batches)
+            time.sleep(0.3)  # for a thread that would go on; too short cannot fail the test
+            assert len(read) <= 2 * (number + loader.AHEAD)
+        batches.close()
 
 
-def test_an_error_of_a_thread_arrives_as_it_is(tmp_path: Path) -> None:
+def test_an_error_of_a_worker_arrives_as_it_is(tmp_path: Path) -> None:
     split = write(tmp_path / "coco", [[4, 3, 20, 12]])
     broken = split.samples[5].path
     assert isinstance(broken, Path)
-    broken.write_bytes(broken.read_bytes()[:60])
-    for workers in (0, 2):
-        with pytest.raises(DataError, match=r"5\.png"):
-            list(make(split, batch=13, workers=workers).epoch(0))
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:60])
+    for workers in (0, 1, 2):
+        with make(split, batch=13, workers=workers) as used:
+            with pytest.raises(DataError, match=r"5\.png"):
+                list(used.epoch(0))
+            broken.write_bytes(whole)  # the workers are still there
+            assert len(list(used.epoch(0))) == 2
+            broken.write_bytes(whole[:60])
         assert not working()
 
 
-@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
-def test_leaving_early_ends_the_threads(
-    split: CocoSplit, error: type[BaseException] | None
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_epoch_that_is_left_early_can_be_followed_by_another(
+    split: CocoSplit, workers: int
+) -> None:
+    expected = list(make(split).epoch(1))
+    with make(split, workers=workers) as used:
+        for _ in range(3):
+            for _ in used.epoch(0):
+                break
+            gc.collect()
+            assert_equal(list(used.epoch(1)), expected)
+
+
+def test_nothing_is_written_for_an_epoch_after_it_was_left(tmp_path: Path) -> None:
+    # A picture of 4000 x 3000 is still being read then.
+    split = write(tmp_path / "coco", [[4, 3, 20, 12]], first=100)
+    for epoch in range(100):
+        order = np.random.default_rng((3, epoch)).permutation(COUNT)
+        if order.tolist().index(0) // 4 == 1:  # in the second batch
+            break
+    with make(split, workers=2, cache_bytes=0) as used:
+        list(used.epoch(0))  # both processes are there
+        assert used._workers is not None
+        for _ in used.epoch(epoch):
+            time.sleep(0.02)  # for one to begin with it; other times cannot fail the test
+            break
+        gc.collect()
+        left = [bytes(block) for block in used._workers.blocks]
+        time.sleep(0.5)
+        assert [bytes(block) for block in used._workers.blocks] == left
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_leaving_ends_the_workers(
+    split: CocoSplit, error: type[BaseException], workers: int
 ) -> None:
     def train() -> None:
-        for _ in make(split, workers=2).epoch(0):
-            assert working()
-            if error is None:
-                break
-            raise error
+        with make(split, workers=workers) as used:
+            for _ in used.epoch(0):
+                assert working()
+                raise error
 
-    if error is None:
+    with pytest.raises(error):
         train()
-    else:
-        with pytest.raises(error):
-            train()
-    gc.collect()  # the traceback that pytest looked at held the iterator
     assert not working()
 
 
-def test_ctrl_c_while_waiting_ends_the_threads(
+def test_a_process_that_dies_ends_the_epoch_with_a_clear_error(split: CocoSplit) -> None:
+    with make(split, workers=2) as used:
+        next(used.epoch(0))
+        victim = multiprocessing.active_children()[0]
+        os.kill(victim.pid or 0, signal.SIGKILL)
+        for epoch in (0, 1):
+            with pytest.raises(DeviceError, match="--workers"):
+                list(used.epoch(epoch))
+
+
+def test_processes_leave_an_interrupt_to_the_one_that_started_them(split: CocoSplit) -> None:
+    with make(split, workers=2) as used:
+        expected = list(used.epoch(0))
+        for process in multiprocessing.active_children():
+            os.kill(process.pid or 0, signal.SIGINT)
+        assert_equal(list(used.epoch(0)), expected)
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    write(tmp_path / "coco", [[4, 3, 20, 12]])
+    command = [sys.executable, "-c", WAITING, str(tmp_path / "coco")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(pids) == 2
+        parent.kill()
+    limit = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}/cmdline").exists() for pid in pids):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+
+
+def test_ctrl_c_while_waiting_ends_the_thread(
     split: CocoSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The main thread is interrupted while it waits for a picture, as by the terminal."""
@@ -192,14 +286,13 @@ def test_ctrl_c_while_waiting_ends_the_threads(
         return read_image(path)
 
     monkeypatch.setattr(pictures, "read_image", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        list(make(split, workers=2, cache_bytes=0).epoch(0))
-    gc.collect()
-    # Where the interrupt comes while a thread is being started nobody waits for that one.
+    used = make(split, workers=1, cache_bytes=0)
+    with pytest.raises(KeyboardInterrupt), used:
+        list(used.epoch(0))
+    # Where the interrupt comes while the thread is being started nobody waits for it.
     for thread in threading.enumerate():
         if thread.name in working():
             thread.join(10)
-    assert not working()
 
 
 def test_a_picture_that_lost_its_boxes_is_replaced_in_mmdetection(tmp_path: Path) -> None:
@@ -222,25 +315,30 @@ def test_a_picture_that_lost_its_boxes_is_replaced_in_mmdetection(tmp_path: Path
 def test_data_that_always_lose_their_boxes_end(
     split: CocoSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "REPLACEMENTS", 3)
-    used = make(split, Augment(scale=(1, 1), jitter="mmdet"))
-    none = replace(split.samples[0], boxes=np.zeros((0, 4), np.float32), labels=np.zeros(0, int))
-    used.pictures.split = replace(split, samples=(none,) * COUNT)
+    monkeypatch.setattr(prepare, "REPLACEMENTS", 3)
+    outside = np.array([[90, 90, 99, 99]], np.float32)  # of every crop
+    samples = tuple(replace(s, boxes=outside, labels=s.labels[:1]) for s in split.samples)
+    used = make(replace(split, samples=samples), Augment(scale=(1, 1), jitter="mmdet"))
     assert not any((batch.labels >= 0).any() for batch in used.epoch(0))
 
 
 def test_memory_is_used_again_when_nobody_looks_at_it() -> None:
-    buffers = Buffers((2, 3), np.float32)
-    first = buffers.take()
-    assert (first.shape, first.dtype) == ((2, 3), np.dtype(np.float32))
-    first[:] = 7
-    part = first[1:, :2]
-    del first
-    second = buffers.take()
-    second[:] = 1
-    assert part.tolist() == [[7, 7]]  # still looked at
-    address = part.base.__array_interface__["data"][0]
+    layout = Layout(2, (4, 8), 3)
+    buffers = Buffers([bytearray(layout.bytes) for _ in range(2)], layout)
+    first, arrays = buffers.take()
+    shapes = [(2, 3, 4, 8), (2, 2), (2, 3), (2, 3, 4)]
+    assert [array.shape for array in arrays] == shapes
+    assert [array.dtype.name for array in arrays] == ["uint8", "int32", "int32", "float32"]
+    for number, array in enumerate(arrays):
+        array[:] = number
+    assert [set(array.ravel().tolist()) for array in arrays] == [{0}, {1}, {2}, {3}]  # apart
+    part = arrays.deltas[1:, :2]
+    del arrays, array
+    second, others = buffers.take()
+    assert (second != first, len(buffers)) == (True, 0)
+    others.deltas[:] = 7
+    assert set(part.ravel().tolist()) == {3}  # still looked at
+    with pytest.raises(IndexError):
+        buffers.take()
     del part
-    third = buffers.take()
-    assert third.__array_interface__["data"][0] == address
-    assert second.tolist() == [[1] * 3] * 2
+    assert buffers.take()[0] == first
