@@ -104,11 +104,8 @@ def focal_loss(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> Te
     ``-log p_t = softplus(-s x)`` and ``(1 - p_t)^gamma = exp(-gamma softplus(s x))``:
     no logarithm of a rounded probability.
     """
-    signed = logits * (2.0 * target - 1.0)
-    down = softplus(signed)  # -log(1 - p_t)
-    cross_entropy = down - signed  # softplus(-x) = softplus(x) - x
-    weight = target * (2.0 * alpha - 1.0) + (1.0 - alpha)
-    return weight * ops.exp(-gamma * down) * cross_entropy
+    _, cross_entropy, factor = _focal_terms(logits, target, alpha, gamma)
+    return factor * cross_entropy
 
 
 def focal_slope(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> Tensor:
@@ -117,12 +114,20 @@ def focal_slope(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> T
     With the terms there, ``d p_t / d(s x) = p_t (1 - p_t)``, so that it is
     ``-s weight (1 - p_t)^gamma (gamma p_t (-log p_t) + 1 - p_t)``.
     """
-    sign = 2.0 * target - 1.0
-    signed = logits * sign
-    down = softplus(signed)
+    signed, cross_entropy, factor = _focal_terms(logits, target, alpha, gamma)
+    slope = gamma * ops.sigmoid(signed) * cross_entropy + ops.sigmoid(-signed)
+    return (1.0 - 2.0 * target) * factor * slope
+
+
+def _focal_terms(
+    logits: Tensor, target: Tensor, alpha: float, gamma: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``s x``, ``-log p_t`` and ``weight (1 - p_t)^gamma`` of every logit."""
+    signed = logits * (2.0 * target - 1.0)
+    down = softplus(signed)  # -log(1 - p_t)
     weight = target * (2.0 * alpha - 1.0) + (1.0 - alpha)
-    slope = gamma * ops.sigmoid(signed) * (down - signed) + ops.sigmoid(-signed)
-    return -sign * weight * ops.exp(-gamma * down) * slope
+    # softplus(-x) = softplus(x) - x
+    return signed, down - signed, weight * ops.exp(-gamma * down)
 
 
 def softplus(x: Tensor) -> Tensor:

@@ -42,11 +42,7 @@ def norm(channels: int, epsilon: float, momentum: float) -> nn.BatchNorm2d:
 
 
 class BackboneConv(nn.Cell):
-    """Convolution, batch norm, activation: (N, Cin, H, W) to (N, Cout, H/s, W/s).
-
-    Args:
-        activation: none if None.
-    """
+    """Convolution, batch norm, activation: (N, Cin, H, W) to (N, Cout, H/s, W/s)."""
 
     def __init__(
         self,
@@ -57,13 +53,13 @@ class BackboneConv(nn.Cell):
         *,
         stride: int = 1,
         groups: int = 1,
-        activation: nn.Cell | None = None,
+        activation: type[nn.Cell] = nn.Identity,
     ) -> None:
         super().__init__()
         padding = semantics.backbone_padding
         self.conv = conv(in_channels, out_channels, kernel, stride, padding=padding, groups=groups)
         self.bn = norm(out_channels, semantics.backbone_epsilon, semantics.norm_momentum)
-        self.relu = activation or nn.Identity()
+        self.relu = activation()
 
     def construct(self, x: Tensor) -> Tensor:
         return self.relu(self.bn(self.conv(x)))

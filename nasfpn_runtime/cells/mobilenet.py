@@ -26,11 +26,13 @@ class InvertedResidual(nn.Cell):
         super().__init__()
         width = in_channels * expansion
         layers = [
-            _relu6(width, width, 3, semantics, stride=stride, groups=width),
+            BackboneConv(
+                width, width, 3, semantics, stride=stride, groups=width, activation=nn.ReLU6
+            ),
             BackboneConv(width, out_channels, 1, semantics),
         ]
         if expansion > 1:
-            layers.insert(0, _relu6(in_channels, width, 1, semantics))
+            layers.insert(0, BackboneConv(in_channels, width, 1, semantics, activation=nn.ReLU6))
         self.body = nn.SequentialCell(*layers)
         self.residual = stride == 1 and in_channels == out_channels
 
@@ -49,7 +51,7 @@ class MobileNetV2(nn.Cell):
     def __init__(self, width: int, levels: tuple[int, ...], semantics: Semantics) -> None:
         super().__init__()
         self.levels = levels
-        self.stem = _relu6(3, width, 3, semantics, stride=2)
+        self.stem = BackboneConv(3, width, 3, semantics, stride=2, activation=nn.ReLU6)
         self.channels: dict[int, int] = {}
         groups = []
         channels = width
@@ -63,7 +65,7 @@ class MobileNetV2(nn.Cell):
                     channels = out
             if level == BACKBONE_LEVELS[-1]:
                 out = mobilenet_channels(MOBILENETV2_LAST, width)
-                blocks.append(_relu6(channels, out, 1, semantics))
+                blocks.append(BackboneConv(channels, out, 1, semantics, activation=nn.ReLU6))
                 channels = out
             groups.append(nn.SequentialCell(*blocks))
             if level in levels:
@@ -78,23 +80,3 @@ class MobileNetV2(nn.Cell):
             if i + 1 in self.levels:
                 result = (*result, x)
         return result
-
-
-def _relu6(
-    in_channels: int,
-    out_channels: int,
-    kernel: int,
-    semantics: Semantics,
-    *,
-    stride: int = 1,
-    groups: int = 1,
-) -> BackboneConv:
-    return BackboneConv(
-        in_channels,
-        out_channels,
-        kernel,
-        semantics,
-        stride=stride,
-        groups=groups,
-        activation=nn.ReLU6(),
-    )

@@ -24,21 +24,18 @@ class Block(nn.Cell):
     ) -> None:
         super().__init__()
         out_channels = width * 4 if bottleneck else width
-        # (in, out, kernel, stride, relu)
+        # (in, out, kernel, stride, activation)
         shapes = (
             [
-                (in_channels, width, 1, 1, True),
-                (width, width, 3, stride, True),
-                (width, out_channels, 1, 1, False),
+                (in_channels, width, 1, 1, nn.ReLU),
+                (width, width, 3, stride, nn.ReLU),
+                (width, out_channels, 1, 1, nn.Identity),
             ]
             if bottleneck
-            else [(in_channels, width, 3, stride, True), (width, width, 3, 1, False)]
+            else [(in_channels, width, 3, stride, nn.ReLU), (width, width, 3, 1, nn.Identity)]
         )
         self.body = nn.SequentialCell(
-            *[
-                BackboneConv(i, o, k, semantics, stride=s, activation=nn.ReLU() if r else None)
-                for i, o, k, s, r in shapes
-            ]
+            *[BackboneConv(i, o, k, semantics, stride=s, activation=a) for i, o, k, s, a in shapes]
         )
         self.shortcut = (
             BackboneConv(in_channels, out_channels, 1, semantics, stride=stride)
@@ -67,7 +64,7 @@ class ResNet(nn.Cell):
         super().__init__()
         kind = RESNETS[name]
         self.levels = levels
-        self.stem = BackboneConv(3, width, 7, semantics, stride=2, activation=nn.ReLU())
+        self.stem = BackboneConv(3, width, 7, semantics, stride=2, activation=nn.ReLU)
         self.pool = _stem_pool(semantics)
         self.channels: dict[int, int] = {}
         groups = []

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nasfpn_runtime.data import cocojson, mindrecord, text, voc, yolo
 from nasfpn_runtime.data.samples import Fault, Sample, Truth
 from nasfpn_runtime.errors import DataError
@@ -46,6 +49,11 @@ class CocoSplit:
     annotation_file: Path
     faults: tuple[Fault, ...]
     truth: Truth
+
+    @property
+    def with_boxes(self) -> NDArray[np.intp]:
+        """Places of the samples that have boxes."""
+        return np.array([i for i, s in enumerate(self.samples) if len(s.boxes)], np.intp)
 
 
 def load_split(folder: Path, split: str = "train", form: str | None = None) -> CocoSplit:

@@ -80,7 +80,7 @@ class TrainLoader:
                 f"{self.batch} and {self.cards} cards"
             )
         self.split, self.count = split, workers
-        self.indices = np.array([i for i, s in enumerate(split.samples) if len(s.boxes)])
+        self.indices = split.with_boxes
         self._layout = Layout(
             self.batch // self.cards,
             recipe.image_size(levels),

@@ -29,12 +29,12 @@ class Preparer:
         self.pictures = Pictures(split, recipe.image_size(levels), recipe.data, cache_bytes)
         self.recipe, self.seed = recipe, seed
         normalised = recipe.matching.normalised
-        self.anchors = recipe.anchor_boxes(levels, normalised=normalised)
-        self.matcher = Matcher(self.anchors, recipe.matching, recipe.box_code)
+        anchors = recipe.anchor_boxes(levels, normalised=normalised)
+        self.matcher = Matcher(anchors, recipe.matching, recipe.box_code)
         height, width = self.pictures.size if normalised else (1, 1)
         self.unit = np.array([width, height] * 2, dtype=np.float32)  # of anchors, in pixels
         self.first_label = int(recipe.model.resolved_semantics().background)
-        self.indices = np.array([i for i, s in enumerate(split.samples) if len(s.boxes)])
+        self.indices = split.with_boxes
 
     def fill(self, arrays: Arrays, place: int, index: int, epoch: int) -> int:
         """Write picture ``index``, or what replaces it, to a place of a batch; return its id.
