@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--freeze-stages", type=int, metavar="N", help="sets training.freeze_stages")
     add("--cache", type=Path, default=CACHE, metavar="DIR", help=f"copies of obs:// ({CACHE})")
     add_overrides(parser)
-    add("--workers", type=int, default=1, metavar="N", help="read pictures: 1 thread, or processes")
+    add("--workers", type=int, default=1, metavar="N", help="1: a thread reads; 2+: processes (1)")
     add("--log-every", type=int, default=20, metavar="STEPS", help="lines of train.log (20)")
     add("--tensorboard", action="store_true", help="write events, too")
     cards = parser.add_argument_group("several cards")

@@ -89,7 +89,7 @@ def _filler(blocks: Sequence[Any], layout: Layout, arguments: tuple[Any, ...]) -
 def _start(*arguments: Any) -> None:
     """Begin a process."""
     global _fill
-    # OpenCV's, in MindSpore: there is a process for each core already.
+    # MindSpore's: there is a process for each core already.
     os.environ["OMP_NUM_THREADS"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the caller acts
     threading.Thread(target=_end_with_parent, daemon=True).start()

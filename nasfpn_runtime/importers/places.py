@@ -53,14 +53,13 @@ class Place:
 def find_places(names: Iterable[str], finest: int) -> dict[str, Place]:
     """Return the places of the parameters of one network.
 
+    Those that no source knows have none: depthwise-separable cells, MobileNetV2.
+
     Args:
         names: as in a whole detector: ``backbone.``, ``pyramid.``, ``head.``.
         finest: level of the pyramid's first map.
-
-    Raises:
-        ValueError: a name fits no pattern of :data:`PLACES`.
     """
-    places = {name: _parse(name) for name in names}
+    places = {name: place for name in names if (place := _parse(name))}
     keys = sorted({_creation(p) for p in places.values() if _backbone(p)})
     nth = {key: f"_{number}" if number else "" for number, key in enumerate(keys)}
     bodies = len({_creation(p) for p in places.values() if p.kind.startswith("body")})
@@ -80,7 +79,7 @@ def find_places(names: Iterable[str], finest: int) -> dict[str, Place]:
     return places
 
 
-def _parse(name: str) -> Place:
+def _parse(name: str) -> Place | None:
     stem, _, leaf = name.rpartition(".")
     for kind, template in PLACES.items():
         if match := re.fullmatch(_pattern(template), stem):
@@ -88,7 +87,7 @@ def _parse(name: str) -> Place:
             part = found.pop("part", None)
             fields: Fields = {k: v if k in WORDS else int(v) for k, v in found.items()}
             return Place(f"{kind}.{part}" if part else kind, leaf, fields)
-    raise ValueError(f"a detector has no parameter {name!r}")
+    return None
 
 
 def _pattern(template: str) -> str:

@@ -62,13 +62,14 @@ def load_state(net: nn.Cell, arrays: Arrays, source: str, *, partial: bool = Fal
     given = {_plain(name, table): name for name in arrays}
     parameters = _parameters(net)
     places = find_places(parameters, _finest(net))
+    spelt = {name: table.names(places[name]) if name in places else () for name in parameters}
     mapped: dict[str, str] = {}
     values: dict[str, NDArray[np.float32]] = {}
     missing: list[str] = []
     doubles = [name for name in arrays if given[_plain(name, table)] != name]
     faults = [f"{name} is there with and without a wrapper's prefix" for name in doubles]
     for name, parameter in parameters.items():
-        found = [given[spelt] for spelt in table.names(places[name]) if spelt in given]
+        found = [given[theirs] for theirs in spelt[name] if theirs in given]
         if found:
             mapped |= dict.fromkeys(found, name)
             try:
@@ -87,8 +88,8 @@ def load_state(net: nn.Cell, arrays: Arrays, source: str, *, partial: bool = Fal
     modules = {_module(name) for name in mapped}
     faults += [f"no place for {name}" for name in unexpected if _module(name) in modules]
     if faults or (missing and not partial) or not mapped:
-        spelt_missing = [_spelt(table.names(places[name]), name) for name in missing]
-        raise CheckpointError(_complaint(source, places, arrays, spelt_missing, faults))
+        lacking = [_spelt(spelt[name], name) for name in missing]
+        raise CheckpointError(_complaint(source, places, arrays, lacking, faults))
     assign({name: parameters[name] for name in values}, values)
     return Loaded(
         mapped, tuple(missing), unexpected, tuple(n for n in left.values() if n in ignored)

@@ -45,7 +45,7 @@ def written(path: Path, source: str, recipe: str, categories: int) -> dict[str, 
 
 
 def run(*arguments: object) -> int:
-    return main(["import", *map(str, arguments), *OVERRIDES])
+    return main(["import", *OVERRIDES, *map(str, arguments)])
 
 
 def test_the_command_s_sources_are_the_importer_s() -> None:
@@ -102,6 +102,15 @@ def test_a_backbone_makes_a_checkpoint_of_the_backbone_alone(tmp_path: Path) -> 
     np.testing.assert_array_equal(loaded["backbone.stem.conv.weight"], arrays["conv1.weight"])
 
 
+def test_a_backbone_fits_below_cells_that_no_source_has(tmp_path: Path) -> None:
+    written(tmp_path / "a.npz", "torchvision", "shapes", 3)
+    out = tmp_path / "model.ckpt"
+    arguments = [tmp_path / "a.npz", "--source", "torchvision", "-o", out, "--recipe", "shapes"]
+    assert run(*arguments, "--set", "model.separable=true") == 0
+    _, origin = checkpoint.load(out)
+    assert origin.recipe.model.separable
+
+
 def test_mistakes_are_told_with_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +138,8 @@ def test_mistakes_are_told_with_exit_code_2(
         "backbone": ([good, "--source", "mindcv", *out], "--recipe"),
         "other genome": ([good, *mmdet, "--arch", "fpn"], "genome nasfpn"),
         "suffix": ([good, "--source", "mmdet", "-o", tmp_path / "o.pth"], ".ckpt"),
+        "no place": ([good, *mmdet, "--set", "model.separable=true"], "this source never has"),
+        "other backbone": ([good, *mmdet, "--set", "model.backbone=mobilenetv2"], "never has"),
         "categories": ([good, *mmdet, "--categories", tmp_path / "twice.txt"], "twice.txt"),
     }
     for name, (arguments, hint) in mistakes.items():
