@@ -17,7 +17,7 @@ from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.config import Recipe
 from nasfpn_runtime.data.image import Pixels
 from nasfpn_runtime.data.shapes import draw_picture
-from nasfpn_runtime.engines.mindspore import Checkpoint
+from nasfpn_runtime.engines.mindspore import open_checkpoint
 from nasfpn_runtime.engines.registry import ENGINES
 from nasfpn_runtime.export.compare import Difference, compare
 from nasfpn_runtime.export.run import Request, export
@@ -64,7 +64,7 @@ def parity(
             continue
         source = folder / f"{name}.ckpt"
         write_random(source, recipe, genome)
-        reference = Checkpoint(source)
+        reference = open_checkpoint(source)[0]
         for size in sizes:
             for form, precision in FILES:
                 wanted = Request(form, precision, size=size)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.boxes import TF_CODE, BoxCode, Boxes, clip_boxes, decode, iou
+from nasfpn_runtime.boxes import Boxes, clip_boxes, iou
 from nasfpn_runtime.data.image import Placement
 from nasfpn_runtime.sections import Detection
 
@@ -40,14 +40,12 @@ class Detections:
         return len(self.scores)
 
 
-def detections(
+def choose(
     scores: NDArray[np.float32],
-    deltas: NDArray[np.float32],
-    anchors: Boxes,
+    boxes: Boxes,
     levels: NDArray[np.intp],
     placement: Placement,
     rule: Detection,
-    code: BoxCode = TF_CODE,
 ) -> Detections:
     """Return the detections of one picture, in stored pixels: per-class suppression.
 
@@ -63,24 +61,10 @@ def detections(
 
     Args:
         scores: (A, K) after the sigmoid.
-        deltas: (A, 4) offsets as in ``decode``.
-        anchors: (A, 4) xyxy px of the network's input.
+        boxes: (A, 4) xyxy px of the network's input.
         levels: (A,) the anchors' levels.
         placement: where the picture lies in the input.
     """
-    candidates = _candidates(scores, levels, rule)
-    boxes = decode(deltas[candidates.anchors], anchors[candidates.anchors], code)
-    return _kept(boxes, candidates, placement, rule)
-
-
-def choose(
-    scores: NDArray[np.float32],
-    boxes: Boxes,
-    levels: NDArray[np.intp],
-    placement: Placement,
-    rule: Detection,
-) -> Detections:
-    """:func:`detections` of boxes that are decoded already, (A, 4) xyxy px of the input."""
     candidates = _candidates(scores, levels, rule)
     return _kept(boxes[candidates.anchors], candidates, placement, rule)
 

@@ -267,7 +267,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Detection:
-    """See ``postprocess.detections``.
+    """See ``postprocess.choose``.
 
     Attributes:
         score: what a candidate's score is above.

@@ -22,8 +22,11 @@ from nasfpn_runtime.checkpoint import Origin
 from nasfpn_runtime.config import Recipe
 from nasfpn_runtime.data.coco import CocoSplit, check_same_categories, fault_report, load_split
 from nasfpn_runtime.data.loader import Batch, Pictures, TrainLoader
+from nasfpn_runtime.detector import Detector
+from nasfpn_runtime.engines.mindspore import Trained
 from nasfpn_runtime.errors import CheckpointError, DivergedError, RecipeError
 from nasfpn_runtime.evaluate import score
+from nasfpn_runtime.export.description import describe
 from nasfpn_runtime.finetune import Init, Started, freeze, start_from
 from nasfpn_runtime.init import initialise
 from nasfpn_runtime.inputs import check_shares, make_inputs
@@ -267,13 +270,10 @@ class _Run:
     def evaluate(self) -> None:
         """Score the validation split; keep the weights if they are the best so far."""
         with self.step.averaged():
+            trained = Trained(self.net, self.recipe, self.genome)
+            about = describe(self.recipe, self.genome, self.origin.categories)
             self.metrics = score(
-                self.net,
-                self.recipe,
-                self.genome,
-                self.val,
-                cards=self.cards,
-                progress=self.watch.progress,
+                Detector(trained, about), self.val, cards=self.cards, progress=self.watch.progress
             )
             self.record |= self.metrics
             if self.origin.best_ap is None or self.metrics["AP"] > self.origin.best_ap:

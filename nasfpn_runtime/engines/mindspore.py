@@ -12,18 +12,50 @@ from numpy.typing import NDArray
 
 from nasfpn_runtime import checkpoint
 from nasfpn_runtime.boxes import decode
+from nasfpn_runtime.cells.network import Network
+from nasfpn_runtime.config import Recipe
 from nasfpn_runtime.engines.base import refused
 from nasfpn_runtime.export.description import Description, describe
+from nasfpn_runtime.inputs import as_tensor
 from nasfpn_runtime.networks import build_detector
 from nasfpn_runtime.postprocess import sigmoid
+from search_space.genome import Genome
 
 BATCH = 8
 
 
-class Checkpoint:
-    """A checkpoint's network as it was trained; see ``base.Engine``.
+class Trained:
+    """A network of ours as it is trained; see ``base.Engine``.
 
-    Each shape of input is compiled once: of one picture, and of up to ``BATCH``.
+    Each shape of input is compiled once: of one picture, and of a batch, which is never larger
+    than one that is trained on, as that needs more memory for each.
+    """
+
+    def __init__(self, net: Network, recipe: Recipe, genome: Genome) -> None:
+        self.net, self.recipe, self.levels = net, recipe, genome.levels
+        self.net.set_train(False)
+        self.first = int(recipe.model.resolved_semantics().background)
+        self.batch = min(BATCH, recipe.training.batch // recipe.training.accumulate)
+
+    def run(self, *inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+        """See ``base.Engine``."""
+        (images,) = inputs
+        size = 1 if len(images) == 1 else self.batch
+        parts = [self._part(images[i : i + size], size) for i in range(0, len(images), size)]
+        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+    def _part(self, images: NDArray[np.float32], size: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        count, _, height, width = images.shape
+        empty = np.zeros((size - count, 3, height, width), np.float32)
+        outputs = self.net(as_tensor(np.concatenate([images, empty]) if len(empty) else images))
+        logits, deltas = (output.asnumpy()[:count] for output in outputs)
+        anchors = self.recipe.anchor_boxes(self.levels, (height, width))
+        boxes = np.stack([decode(d, anchors, self.recipe.box_code) for d in deltas])
+        return boxes, sigmoid(logits[:, :, self.first :])
+
+
+def open_checkpoint(path: Path, stacks: int | None = None) -> tuple[Trained, Description]:
+    """Return a checkpoint's network, and what it says about itself.
 
     Args:
         stacks: of the pyramid, cut after so many; None for all.
@@ -32,35 +64,11 @@ class Checkpoint:
         CheckpointError: it is not a whole checkpoint.
         RecipeError: it has fewer stacks.
     """
-
-    def __init__(self, path: Path, stacks: int | None = None) -> None:
-        arrays, origin = checkpoint.load_weights(path)
-        self.recipe, self.levels = origin.recipe, origin.genome.levels
-        self.net = build_detector(
-            origin.recipe, origin.genome, len(origin.categories), stacks=stacks
-        )
-        checkpoint.restore(self.net, arrays, path)
-        self.net.set_train(False)
-        self.first = int(origin.recipe.model.resolved_semantics().background)
-        self.description: Description = describe(origin.recipe, origin.genome, origin.categories)
-
-    def run(self, *inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
-        """See ``base.Engine``."""
-        (images,) = inputs
-        frame = (images.shape[2], images.shape[3])
-        anchors = self.recipe.anchor_boxes(self.levels, frame)
-        parts = [self._part(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
-        logits, deltas = (np.concatenate(part) for part in zip(*parts, strict=True))
-        boxes = np.stack([decode(d, anchors, self.recipe.box_code) for d in deltas])
-        return boxes, sigmoid(logits[:, :, self.first :])
-
-    def _part(self, images: NDArray[np.float32]) -> tuple[NDArray[Any], NDArray[Any]]:
-        count = len(images)
-        if 1 < count < BATCH:
-            empty = np.zeros((BATCH - count, *images.shape[1:]), np.float32)
-            images = np.concatenate([images, empty])
-        logits, deltas = self.net(Tensor(np.ascontiguousarray(images)))
-        return logits.asnumpy()[:count], deltas.asnumpy()[:count]
+    arrays, origin = checkpoint.load_weights(path)
+    recipe, genome, names = origin.recipe, origin.genome, origin.categories
+    net = build_detector(recipe, genome, len(names), stacks=stacks)
+    checkpoint.restore(net, arrays, path)
+    return Trained(net, recipe, genome), describe(recipe, genome, names)
 
 
 class Mindir:

@@ -34,10 +34,9 @@ def open_model(
     """
     engine = engine_of(path, engine)
     if path.suffix == ".ckpt":
-        from nasfpn_runtime.engines.mindspore import Checkpoint
+        from nasfpn_runtime.engines.mindspore import open_checkpoint
 
-        loaded = Checkpoint(path, stacks)
-        return loaded, loaded.description
+        return open_checkpoint(path, stacks)
     if stacks is not None:
         raise EngineError(f"stacks are cut when a file is exported, got one already (at {path})")
     description = read_description(path)

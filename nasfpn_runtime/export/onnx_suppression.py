@@ -1,4 +1,4 @@
-"""``postprocess.detections`` as ONNX nodes, so that a file's outputs are detections."""
+"""``postprocess.choose`` as ONNX nodes, so that a file's outputs are detections."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.checkpoint import Origin
 from nasfpn_runtime.data.image import Pixels, fit_size
 from nasfpn_runtime.engines.base import Engine, require
-from nasfpn_runtime.engines.mindspore import Checkpoint
+from nasfpn_runtime.engines.mindspore import open_checkpoint
 from nasfpn_runtime.errors import CheckpointError, DeviceError, EngineError
 from nasfpn_runtime.export.compare import Difference, compare, compare_suppressed
 from nasfpn_runtime.export.deployed import Deployed
@@ -92,7 +92,7 @@ def export(
     description = _described(origin, wanted)
     out.parent.mkdir(parents=True, exist_ok=True)
     if wanted.form != "air":
-        reference = reference or Checkpoint(source, wanted.stacks)
+        reference = reference or open_checkpoint(source, wanted.stacks)[0]
     draft, plain = (out.with_name(f".{out.stem}.{part}{out.suffix}") for part in ("tmp", "plain"))
     try:
         _write(draft, net, origin, description)

@@ -85,7 +85,7 @@ def test_an_imported_file_detects_what_mmdetection_detects(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from nasfpn_runtime import build_detector, checkpoint, evaluate
+    from nasfpn_runtime import Detector, evaluate
     from tools.cli import main
 
     folder = os.environ.get("NASFPN_PARITY_DATA")
@@ -99,12 +99,8 @@ def test_an_imported_file_detects_what_mmdetection_detects(
     setting = f"detection.pre_nms={candidates}"
     assert main(["import", source, "--source", "mmdet", "-o", target, "--set", setting]) == 0
 
-    arrays, origin = checkpoint.load(Path(target))
-    net = build_detector(origin.recipe, origin.genome, len(origin.categories))
-    checkpoint.restore(net, arrays, Path(target))
-    net.set_train(False)
     monkeypatch.setattr(evaluate, "BATCH", 1)  # pictures of one size are few
-    found = dict(evaluate.detect(net, origin.recipe, origin.genome, pictures, progress=False))
+    found = dict(evaluate.detect(Detector.load(target), pictures, progress=False))
     assert len(found) == count
     for index, sample in enumerate(pictures.split.samples):
         image, placement = inputs(pictures, index)

@@ -18,7 +18,7 @@ from nasfpn_runtime import build_detector, checkpoint
 from nasfpn_runtime.bench_parity import parity, pictures, spread, write_random
 from nasfpn_runtime.boxes import decode
 from nasfpn_runtime.config import Recipe, load_recipe
-from nasfpn_runtime.engines.mindspore import Checkpoint
+from nasfpn_runtime.engines.mindspore import open_checkpoint
 from nasfpn_runtime.engines.registry import open_model, read_description
 from nasfpn_runtime.errors import CheckpointError, DeviceError, EngineError, RecipeError
 from nasfpn_runtime.export import run
@@ -119,7 +119,7 @@ def test_weights_of_a_merge_near_nothing_are_divided_as_trained(tmp_path: Path) 
 def test_openvino_computes_in_float32(source: Path) -> None:
     path = written(source, "onnx", dynamic=True)
     about = read_description(path)
-    found = compare(Checkpoint(source), path, about, pictures()[:1], "openvino")
+    found = compare(open_checkpoint(source)[0], path, about, pictures()[:1], "openvino")
     assert found.boxes < 0.01  # left to itself it computes in bfloat16: pixels
     assert found.scores < 1e-5
 
@@ -175,8 +175,8 @@ def test_a_file_cut_after_a_stack_is_the_checkpoint_cut_there(source: Path) -> N
     engine, about = open_model(path)
     images = inputs(pictures()[:1], about, about.size)
     boxes, _ = engine.run(images)
-    np.testing.assert_allclose(Checkpoint(source, 1).run(images)[0], boxes, atol=1e-3)
-    assert np.abs(Checkpoint(source).run(images)[0] - boxes).max() > 1
+    np.testing.assert_allclose(open_checkpoint(source, 1)[0].run(images)[0], boxes, atol=1e-3)
+    assert np.abs(open_checkpoint(source)[0].run(images)[0] - boxes).max() > 1
     with pytest.raises(RecipeError, match="1 to 2 stacks"):
         written(source, "onnx", stacks=3)
 

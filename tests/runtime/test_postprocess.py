@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from nasfpn_runtime import postprocess
 from nasfpn_runtime.anchors import anchor_grid
-from nasfpn_runtime.boxes import encode
+from nasfpn_runtime.boxes import decode, encode
 from nasfpn_runtime.data.image import Placement
-from nasfpn_runtime.postprocess import Detections, detections
+from nasfpn_runtime.postprocess import Detections, choose
 from nasfpn_runtime.sections import Detection
 
 Box = tuple[int, int, int, int]
@@ -95,7 +95,7 @@ def find(
 ) -> Detections:
     """Detect in a picture that was not scaled."""
     of = np.array(levels or [3] * len(anchors), dtype=np.intp)
-    return detections(scores, deltas, anchors, of, Placement(1, 1, *image), rule)
+    return choose(scores, decode(deltas, anchors), of, Placement(1, 1, *image), rule)
 
 
 @st.composite
@@ -154,14 +154,7 @@ def test_suppression_is_in_stored_pixels() -> None:
     scores = np.array([[0.9], [0.8]], np.float32)
     for inclusive, count in ((True, 1), (False, 2)):
         rule = Detection(iou=0.68, inclusive=inclusive)
-        found = detections(
-            scores,
-            np.zeros_like(anchors),
-            anchors,
-            np.array([3, 3]),
-            Placement(0.1, 0.1, 10, 10),
-            rule,
-        )
+        found = choose(scores, anchors, np.array([3, 3]), Placement(0.1, 0.1, 10, 10), rule)
         assert len(found) == count
         np.testing.assert_allclose(found.boxes[0], [0, 0, 10, 10], rtol=1e-6)
 
