@@ -16,7 +16,6 @@ RANK = ("RANK_ID",)
 # Of a server: support.huaweicloud.com, "Managing Environment Variables of a Training Container".
 SERVERS = ("MA_NUM_HOSTS",)  # says that this is ModelArts
 SERVER = ("VC_TASK_INDEX",)
-CARDS = ("MA_NUM_GPUS",)  # 0 on a server without
 HOSTS = "VC_WORKER_HOSTS"  # names of all servers, in order, with commas between
 
 
@@ -27,20 +26,13 @@ class Place:
     Attributes:
         rank: among the processes that train; None in what launches them, or alone.
         server, servers: this server among those of the job.
-        cards: of this server; None where nobody says it.
         master: name of server 0; None for a job of one server.
     """
 
     rank: int | None
     server: int
     servers: int
-    cards: int | None
     master: str | None
-
-    @property
-    def writer(self) -> bool:
-        """Whether this is the one process of its kind that writes the job's results."""
-        return self.server == 0 if self.rank is None else self.rank == 0
 
 
 def place(environ: Mapping[str, str] = os.environ) -> Place:
@@ -58,8 +50,7 @@ def place(environ: Mapping[str, str] = os.environ) -> Place:
         if value >= count:
             raise DeviceError(f"{name} is below the job's {count}, got {value}")
     first = environ.get(HOSTS, "").split(",")[0]
-    cards = _number(environ, CARDS) or None
-    return Place(rank, server, servers, cards, first if servers > 1 and first else None)
+    return Place(rank, server, servers, first if servers > 1 and first else None)
 
 
 def _number(environ: Mapping[str, str], names: tuple[str, ...]) -> int | None:

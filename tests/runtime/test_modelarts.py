@@ -592,47 +592,37 @@ def test_a_run_that_cannot_be_returned_is_kept_and_said(
 
 
 @pytest.mark.parametrize(
-    ("environ", "expected", "writer"),
+    ("environ", "expected"),
     [
-        ({}, Place(None, 0, 1, None, None), True),
+        ({}, Place(None, 0, 1, None)),
         # scripts/run_distribute_train.sh of the model zoo
-        ({"RANK_ID": "3", "RANK_SIZE": "8"}, Place(3, 0, 1, None, None), False),
+        ({"RANK_ID": "3", "RANK_SIZE": "8"}, Place(3, 0, 1, None)),
         # msrun
-        ({"RANK_ID": "0", "MS_WORKER_NUM": "2"}, Place(0, 0, 1, None, None), True),
-        # ModelArts: the second of two servers with eight cards each, and a process on it
+        ({"RANK_ID": "0", "MS_WORKER_NUM": "2"}, Place(0, 0, 1, None)),
+        # ModelArts: the second of two servers, and a process on it
         (
             {
                 "VC_TASK_INDEX": "1",
                 "MA_NUM_HOSTS": "2",
-                "MA_NUM_GPUS": "8",
                 "VC_WORKER_HOSTS": "job-worker-0.job,job-worker-1.job",
             },
-            Place(None, 1, 2, 8, "job-worker-0.job"),
-            False,
+            Place(None, 1, 2, "job-worker-0.job"),
         ),
         (
             {"RANK_ID": "8", "RANK_SIZE": "16", "VC_TASK_INDEX": "1", "MA_NUM_HOSTS": "2"},
-            Place(8, 1, 2, None, None),
-            False,
+            Place(8, 1, 2, None),
         ),
         # another cluster with Volcano, as whose part nobody wants to be taken
-        ({"VC_TASK_INDEX": "1", "VC_WORKER_NUM": "4"}, Place(None, 0, 1, None, None), True),
-        # ModelArts: one server without accelerators
+        ({"VC_TASK_INDEX": "1", "VC_WORKER_NUM": "4"}, Place(None, 0, 1, None)),
+        # ModelArts: one server
         (
-            {
-                "VC_TASK_INDEX": "0",
-                "MA_NUM_HOSTS": "1",
-                "MA_NUM_GPUS": "0",
-                "VC_WORKER_HOSTS": "job-worker-0.job",
-            },
-            Place(None, 0, 1, None, None),
-            True,
+            {"VC_TASK_INDEX": "0", "MA_NUM_HOSTS": "1", "VC_WORKER_HOSTS": "job-worker-0.job"},
+            Place(None, 0, 1, None),
         ),
     ],
 )
-def test_the_place_of_a_process(environ: dict[str, str], expected: Place, writer: bool) -> None:
+def test_the_place_of_a_process(environ: dict[str, str], expected: Place) -> None:
     assert place(environ) == expected
-    assert place(environ).writer is writer
 
 
 @pytest.mark.parametrize(
