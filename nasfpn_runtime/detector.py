@@ -18,11 +18,11 @@ from nasfpn_runtime.data.image import (
     Pixels,
     Placement,
     fit_size,
-    normalise,
+    normalise_all,
     read_image,
     to_pixels,
 )
-from nasfpn_runtime.engines.base import Engine
+from nasfpn_runtime.engines.base import BATCH, Engine
 from nasfpn_runtime.engines.registry import open_model
 from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.export.description import Description
@@ -30,7 +30,6 @@ from nasfpn_runtime.postprocess import Detections, choose
 from nasfpn_runtime.sections import Detection
 
 Picture = str | PathLike[str] | Image.Image | Pixels
-BATCH = 8
 
 
 class Detector:
@@ -134,8 +133,8 @@ class Detector:
         rule: Detection,
         columns: Sequence[int] | None,
     ) -> list[Detections]:
-        images = np.stack([normalise(picture, frame) for picture, _ in fitted])
-        places = [placement for _, placement in fitted]
+        pictures, places = zip(*fitted, strict=True)
+        images = normalise_all(pictures, frame)
         if self.description.suppressed:
             table = np.array([(p.scale_x, p.scale_y, p.height, p.width) for p in places])
             outputs = self._outputs(images, table.astype(np.float32))

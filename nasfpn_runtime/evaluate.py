@@ -12,7 +12,8 @@ from nasfpn_runtime import coco_eval
 from nasfpn_runtime.cards import ALONE, Cards
 from nasfpn_runtime.data.coco import CocoSplit, load_split
 from nasfpn_runtime.data.loader import Pictures
-from nasfpn_runtime.detector import BATCH, Detector
+from nasfpn_runtime.detector import Detector
+from nasfpn_runtime.engines.base import BATCH
 from nasfpn_runtime.errors import CheckpointError, EngineError
 from nasfpn_runtime.postprocess import Detections
 from nasfpn_runtime.protocols import PROTOCOLS, select

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -212,6 +213,14 @@ def normalise(
         np.multiply(image[:, :, channel], np.float32(GAIN[channel]), out=inside)
         inside -= np.float32(OFFSET[channel])
     return result
+
+
+def normalise_all(images: Sequence[Pixels], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return pictures as one (N, 3, height, width) input, each as by :func:`normalise`."""
+    inputs = np.empty((len(images), 3, *size), dtype=np.float32)
+    for image, out in zip(images, inputs, strict=True):
+        normalise(image, size, out)
+    return inputs
 
 
 def _half_up(value: float) -> int:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from nasfpn_runtime.errors import EngineError
 
+BATCH = 8  # pictures that are run together, where nothing asks for fewer
+
 # Where each package comes from.
 INSTALL = {
     "onnx": "pip install 'nasfpn[onnx]'",

@@ -14,14 +14,12 @@ from nasfpn_runtime import checkpoint
 from nasfpn_runtime.boxes import decode
 from nasfpn_runtime.cells.network import Network
 from nasfpn_runtime.config import Recipe
-from nasfpn_runtime.engines.base import refused
+from nasfpn_runtime.engines.base import BATCH, refused
 from nasfpn_runtime.export.description import Description, describe
 from nasfpn_runtime.inputs import as_tensor
 from nasfpn_runtime.networks import build_detector
 from nasfpn_runtime.postprocess import sigmoid
 from search_space.genome import Genome
-
-BATCH = 8
 
 
 class Trained:

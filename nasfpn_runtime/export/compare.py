@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.data.image import Pixels, normalise
+from nasfpn_runtime.data.image import Pixels, normalise_all
 from nasfpn_runtime.detector import Detector
 from nasfpn_runtime.engines.base import Engine
 from nasfpn_runtime.engines.registry import open_model
@@ -91,7 +91,7 @@ def inputs(
     pictures: Sequence[Pixels], about: Description, frame: tuple[int, int]
 ) -> NDArray[np.float32]:
     """Return pictures as an input (N, 3, H, W) of (height, width)."""
-    return np.stack([normalise(about.data.fitted(p, frame)[0], frame) for p in pictures])
+    return normalise_all([about.data.fitted(p, frame)[0] for p in pictures], frame)
 
 
 def _difference(

@@ -2,7 +2,8 @@
 
 TensorFlow runs in a process of its own, by the Python that the environment variable
 NASFPN_TF_PYTHON names (default: this one). NASFPN_TPU_SOURCE names the folder
-models/official/detection of a checkout of tensorflow/tpu.
+models/official/detection of a checkout of tensorflow/tpu, which is in no registry. A test is
+skipped where its code is not installed; `pytest` alone leaves the whole module out.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from PIL import Image
 from nasfpn_runtime.bench_parity import pictures, write_random
 from nasfpn_runtime.config import load_recipe
 from nasfpn_runtime.data.image import MEAN, STD, Pixels
-from nasfpn_runtime.detector import BATCH, Detector
+from nasfpn_runtime.detector import Detector
+from nasfpn_runtime.engines.base import BATCH
 from nasfpn_runtime.errors import DataError, EngineError
 from nasfpn_runtime.export.compare import same
 from nasfpn_runtime.export.description import Description, describe

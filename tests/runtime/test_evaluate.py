@@ -22,9 +22,10 @@ from nasfpn_runtime.data.loader import Pictures
 from nasfpn_runtime.data.shapes import CATEGORIES, write_shapes
 from nasfpn_runtime.detector import Detector
 from nasfpn_runtime.engines import mindspore
+from nasfpn_runtime.engines.base import BATCH
 from nasfpn_runtime.engines.mindspore import Trained
 from nasfpn_runtime.errors import CheckpointError
-from nasfpn_runtime.evaluate import BATCH, _batches, detect, score
+from nasfpn_runtime.evaluate import _batches, detect, score
 from nasfpn_runtime.export.description import describe
 from nasfpn_runtime.postprocess import sigmoid
 from nasfpn_runtime.sections import Detection

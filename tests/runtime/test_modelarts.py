@@ -389,6 +389,23 @@ def test_a_member_that_is_larger_than_it_declares_is_broken(tmp_path: Path) -> N
     assert (tmp_path / "out" / "zeros").stat().st_size <= 10
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    # Offsets in a member's local header; the central directory's has two more bytes before them.
+    [(6, 1, "encrypted"), (8, 99, "compression method is not supported")],
+)
+def test_a_member_that_cannot_be_unpacked_is_named(
+    tmp_path: Path, field: int, value: int, message: str
+) -> None:
+    archive = archive_of(tmp_path / "a.zip", {"a.txt": "1"})
+    content = bytearray(archive.read_bytes())
+    for mark, at in ((b"PK\3\4", field), (b"PK\1\2", field + 2)):
+        content[content.index(mark) + at] = value
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=f"an archive is a whole zip file, got .*{message}"):
+        unpack(archive, tmp_path / "out")
+
+
 def test_a_broken_archive_is_named_wherever_it_is_broken(tmp_path: Path) -> None:
     archive = archive_of(tmp_path / "a.zip", {f"{n}.txt": f"{n}" * 50 for n in range(3)})
     content = archive.read_bytes()
