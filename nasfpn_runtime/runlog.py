@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nasfpn_runtime.curves import draw_curves
-from nasfpn_runtime.errors import DeviceError
+from nasfpn_runtime.errors import CheckpointError, DeviceError
 
 PROGRESS = ("epoch", "step", "loss", "lr")  # of a line of metrics.jsonl; the rest is COCO's
 
@@ -61,14 +62,36 @@ class RunLog:
         self.text.write_text("")
 
     def go_on(self, epoch: int) -> dict[str, float]:
-        """Drop what is ahead of a checkpoint of that epoch; return its COCO figures."""
-        lines = self.metrics.read_text().splitlines()[:epoch]
+        """Drop what is ahead of a checkpoint of that epoch; return its COCO figures.
+
+        Other cards may read ``metrics.jsonl`` meanwhile, and a kill loses nothing of it.
+
+        Raises:
+            CheckpointError: ``metrics.jsonl`` does not have the lines of the epochs up to there.
+        """
+        lines = self._lines(epoch)
         if self.writes:
-            self.metrics.write_text("".join(f"{line}\n" for line in lines))
+            draft = self.metrics.with_name(f".{self.metrics.name}")
+            draft.write_text("".join(f"{line}\n" for line in lines))
+            draft.replace(self.metrics)
             self._say(f"going on after epoch {epoch}")
         self.first = epoch * self.steps
         record = json.loads(lines[-1])
         return {key: value for key, value in record.items() if key not in PROGRESS}
+
+    def _lines(self, epoch: int) -> list[str]:
+        lines = self.metrics.read_text().splitlines()[:epoch] if self.metrics.exists() else []
+        for number in range(1, epoch + 1):
+            try:
+                found = json.loads(lines[number - 1])["epoch"]
+            except (IndexError, KeyError, TypeError, json.JSONDecodeError):
+                found = None
+            if found != number:
+                raise CheckpointError(
+                    f"{self.metrics} has no line {number} of epoch {number}, which goes with the "
+                    f"checkpoint of epoch {epoch}: bring it back, or give another --out"
+                )
+        return lines
 
     def __enter__(self) -> RunLog:
         if self.watch.tensorboard:
@@ -114,6 +137,8 @@ class RunLog:
             return
         with self.metrics.open("a") as file:
             file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # the checkpoint that comes next goes on from this line
         if "AP" not in record:
             return
         self._say(f"epoch: {record['epoch']}, AP {record['AP']:.4f}, AP50 {record['AP50']:.4f}")

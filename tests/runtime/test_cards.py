@@ -93,6 +93,12 @@ def command(data: Path, out: Path) -> list[str]:
     return [sys.executable, "-m", "tools", *arguments]
 
 
+def succeed(arguments: list[str]) -> None:
+    """Run a command that ends well; what it said is the message if it does not."""
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=LIMIT)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
 def lines(out: Path) -> list[dict[str, Any]]:
     file = out / "metrics.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
@@ -115,7 +121,7 @@ def test_a_card_that_dies_ends_the_job_which_goes_on_to_the_end_of_an_unbroken_o
     data: Path, tmp_path: Path
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(command(data, whole), check=True, capture_output=True, timeout=LIMIT)
+    succeed(command(data, whole))
     with subprocess.Popen(command(data, broken), stderr=subprocess.PIPE, text=True) as process:
         limit = time.monotonic() + LIMIT
         while len(lines(broken)) < 2:
@@ -128,7 +134,7 @@ def test_a_card_that_dies_ends_the_job_which_goes_on_to_the_end_of_an_unbroken_o
     assert "a process of the job ended with code -9" in error
     assert "Traceback" not in error
     assert len(lines(broken)) < 4
-    subprocess.run(command(data, broken), check=True, capture_output=True, timeout=LIMIT)
+    succeed(command(data, broken))
     ends = [checkpoint.load(out / "checkpoints" / "last.ckpt")[0] for out in (whole, broken)]
     for name, expected in ends[0].items():
         np.testing.assert_array_equal(ends[1][name], expected, err_msg=name)
@@ -141,7 +147,7 @@ def test_a_card_that_dies_ends_the_job_which_goes_on_to_the_end_of_an_unbroken_o
     os.replace(checkpoint.previous(last), last)
     alone = command(data, fewer)
     alone[alone.index("--devices") + 1] = "1"
-    subprocess.run(alone, check=True, capture_output=True, timeout=LIMIT)
+    succeed(alone)
     assert [line["epoch"] for line in lines(fewer)] == [1, 2, 3, 4]
     assert lines(fewer)[:3] == lines(whole)[:3]
     # What the two found together is what one finds with the weights they ended with.

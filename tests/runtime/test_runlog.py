@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from nasfpn_runtime.errors import DeviceError
+from nasfpn_runtime.errors import CheckpointError, DeviceError
 from nasfpn_runtime.runlog import PROGRESS, RunLog, Watch
 
 QUIET = Watch(progress=False, log_every=2)
@@ -53,6 +55,55 @@ def test_going_on_drops_what_is_ahead_and_returns_the_figures_of_the_epoch(tmp_p
     run(again, range(2, 4))
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2, 3, 4]
+
+
+def test_going_on_leaves_the_lines_to_who_reads_them(tmp_path: Path) -> None:
+    run(RunLog(tmp_path, 3, 4, QUIET, writes=True), range(4))
+    metrics = tmp_path / "metrics.jsonl"
+    whole = metrics.read_text()
+    with metrics.open() as reader:  # another card, which opened the file a moment before
+        RunLog(tmp_path, 3, 4, QUIET, writes=True).go_on(2)
+        assert reader.read() == whole
+    assert metrics.read_text().splitlines() == whole.splitlines()[:2]
+    assert [path.name for path in tmp_path.glob("*metrics*")] == ["metrics.jsonl"]
+
+
+def test_a_full_disk_costs_no_line(tmp_path: Path) -> None:
+    run(RunLog(tmp_path, 3, 4, QUIET, writes=True), range(4))
+    whole = (tmp_path / "metrics.jsonl").read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            RunLog(tmp_path, 3, 4, QUIET, writes=True).go_on(2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "metrics.jsonl").read_text() == whole
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (lambda text: "", 1),
+        (lambda text: text.splitlines()[0], 2),
+        (lambda text: text[:-20], 3),
+        (lambda text: "1\n" + text, 1),
+        (lambda text: text.partition("\n")[2], 1),
+    ],
+    ids=["empty", "one of three", "cut", "no record", "without the first"],
+)
+def test_lines_that_are_missing_are_named(
+    tmp_path: Path, damage: Callable[[str], str], line: int
+) -> None:
+    run(RunLog(tmp_path, 3, 4, QUIET, writes=True), range(3))
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text(damage(metrics.read_text()))
+    again = RunLog(tmp_path, 3, 4, QUIET, writes=True)
+    with pytest.raises(CheckpointError, match=rf"metrics\.jsonl has no line {line} of epoch"):
+        again.go_on(3)
+    metrics.unlink()
+    with pytest.raises(CheckpointError, match=r"no line 1 of epoch 1"):
+        again.go_on(3)
 
 
 def test_curves_are_drawn_as_the_run_goes(tmp_path: Path) -> None:
