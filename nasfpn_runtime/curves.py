@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 INK = ("#0072b2", "#d55e00", "#555555")  # Okabe and Ito's blue and vermilion, and a grey
+STEPS = (1, 2, 5, 10)  # between ticks, times a power of ten
 
 
 def draw_curves(metrics: Path, picture: Path) -> None:
@@ -17,10 +19,14 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     epochs = [line["epoch"] for line in lines]
     figure = Figure(figsize=(6, 5), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
-    top.plot(epochs, [line["loss"] for line in lines], color=INK[0])
+    losses = [line["loss"] for line in lines]
+    top.plot(epochs, losses, color=INK[0])
     top.set(ylabel="training loss", yscale="log")
+    near = max(losses) <= 10 * min(losses)
+    ticks = MaxNLocator(5, steps=STEPS) if near else LogLocator(subs=(1, 2, 5))
+    top.yaxis.set_major_locator(ticks)
     top.yaxis.set_major_formatter("{x:g}")
-    top.yaxis.set_minor_formatter("{x:g}")
+    top.yaxis.set_minor_formatter("")
     for name, style in (("AP", "o-"), ("AP50", "s--")):
         middle.plot(
             [line["epoch"] for line in scored],
@@ -34,6 +40,7 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     middle.legend(frameon=False, loc="upper left")
     bottom.plot(epochs, [line["lr"] for line in lines], color=INK[2])
     bottom.set(ylabel="learning\nrate", xlabel="epoch")
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, steps=STEPS))
     for axes in (top, middle, bottom):
         axes.spines[["top", "right"]].set_visible(False)
     picture.parent.mkdir(parents=True, exist_ok=True)
