@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasfpn_runtime.errors import DeviceError
+from nasfpn_runtime.msrun import end_with_starter
 
 Array = NDArray[np.float32]
 
@@ -62,11 +63,14 @@ def several() -> bool:
 def join() -> Cards:
     """Return this process's place among those it was started with, connected to them.
 
+    From here on it ends with what started it.
+
     Raises:
         DeviceError: the others cannot be reached.
     """
     if not several():
         return ALONE
+    end_with_starter()
     from mindspore import communication
 
     try:

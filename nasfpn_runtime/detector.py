@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nasfpn_runtime import interrupts
 from nasfpn_runtime.anchors import anchor_levels
 from nasfpn_runtime.data.image import (
     Pixels,
@@ -109,6 +110,7 @@ class Detector:
             rule: instead of the description's; a file that suppresses knows no other.
             columns: classes to look for, which get the labels 0, 1, ...; None for all.
         """
+        interrupts.check()
         frames: dict[tuple[int, int], list[int]] = {}
         for index, (_, placement) in enumerate(fitted):
             frames.setdefault(self._frame(placement), []).append(index)

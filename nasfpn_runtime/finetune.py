@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from mindspore import Parameter, nn
@@ -42,7 +44,9 @@ class Started:
         return f"loaded          {_counts(self.loaded)}\ninitial values  {_counts(self.kept)}"
 
 
-def start_from(net: Network, genome: Genome, init: Init) -> Started:
+def start_from(
+    net: Network, genome: Genome, init: Init, categories: Sequence[str] | None = None
+) -> Started:
     """Set the parameters of a detector from a checkpoint of ours.
 
     A part (backbone, pyramid, head) that the file lacks altogether is left as it is; any
@@ -51,14 +55,18 @@ def start_from(net: Network, genome: Genome, init: Init) -> Started:
 
     Args:
         genome: of the detector.
+        categories: of the detector, by class number; None to compare their number alone.
 
     Raises:
-        CheckpointError: the file is not a whole checkpoint, or does not fit; nothing is set.
+        CheckpointError: the file is not a whole checkpoint, or does not fit; or it has a head
+            for other categories, or in another order, that is not dropped. Nothing is set.
     """
     arrays, origin = checkpoint.load_weights(init.path)
     parts = {name.split(".")[0] for name in arrays} & set(PARTS)
     if "pyramid" in parts and origin.genome != genome:
         raise CheckpointError(f"the genome is that of {init.path}, got another one")
+    if "head" in parts and categories is not None and not init.drop_head:
+        _check_categories(origin.categories, tuple(categories), init.path)
     shapes = {name: array.shape for name, array in arrays.items() if _part(name) in parts}
     parameters: dict[str, Parameter] = {p.name: p for p in net.get_parameters()}
     wanted = {name: tuple(p.shape) for name, p in parameters.items() if _part(name) in parts}
@@ -75,6 +83,23 @@ def start_from(net: Network, genome: Genome, init: Init) -> Started:
     loaded = tuple(name for name in wanted if name not in dropped)
     checkpoint.assign({name: parameters[name] for name in loaded}, arrays)
     return Started(loaded, tuple(name for name in parameters if name not in set(loaded)))
+
+
+def _check_categories(there: tuple[str, ...], here: tuple[str, ...], path: Path) -> None:
+    """Raise CheckpointError unless the names are the same in the same order."""
+    if there != here:
+        pairs = enumerate(zip_longest(there, here))
+        same = next(number for number, (a, b) in pairs if a != b)
+        raise CheckpointError(
+            f"the classes are, from number {same + 1} on, those of {path}, "
+            f"{_shortened(there[same:])}, got {_shortened(here[same:])}; --drop-head predicts "
+            "them anew"
+        )
+
+
+def _shortened(names: tuple[str, ...]) -> str:
+    listed = ", ".join(names[:SHOWN]) or "none"
+    return f"{listed}, ..." if len(names) > SHOWN else listed
 
 
 def freeze(backbone: ResNet, stages: int) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+import random
 import re
-import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from nasfpn_runtime.errors import DeviceError
+from nasfpn_runtime.msrun import STARTER
 
 PORT = 8118  # msrun's
+PORTS = range(20_000, 32_768)  # Linux gives higher ones to connections (ip_local_port_range)
+PERIOD = 0.2  # seconds between two looks at the logs
 ERROR = "nasfpn: error: "
 _NOISE = re.compile(r"\[(INFO|WARNING)\] ")  # of MindSpore's connections
 _ENDED = re.compile(r"Worker process \d+ exit with exception. Error code: (-?\d+)")
@@ -47,6 +52,8 @@ class Job:
             )
         if self.nnodes > 1 and self.master is None:
             raise DeviceError("several servers meet at one: give --master HOST[:PORT]")
+        if self.master is not None and not re.fullmatch(r"[^:]+(:\d+)?", self.master):
+            raise DeviceError(f"--master is HOST or HOST:PORT, got {self.master}")
         if self.rank_table is not None and not self.rank_table.is_file():
             raise DeviceError(f"--rank-table is a file, got {self.rank_table}")
 
@@ -59,30 +66,52 @@ class Job:
 def launch(arguments: Sequence[str], job: Job, logs: Path) -> None:
     """Run ``nasfpn`` with ``arguments`` on every card; the first one's output is shown.
 
-    Each process writes ``logs/worker_<rank>.log``. When one ends with an error msrun ends all
-    others, and itself once it has missed their signs of life, which takes half a minute.
+    Each process writes ``logs/worker_<rank>.log``. All end when one ends with an error, and
+    when this process ends, however it does.
 
     Raises:
         DeviceError: a process failed; the message has its reason where it gave one.
-        KeyboardInterrupt: as here, so there.
     """
     logs.mkdir(parents=True, exist_ok=True)
+    for log in logs.glob("*.log"):  # of an earlier job, maybe of more cards
+        log.unlink()
     command, environment = launch_command(["-m", "tools", *arguments], job, logs)
+    shown = _Lines(logs / "worker_0.log")
     with (logs / "msrun.log").open("wb") as own:
+        # In a session of its own: Ctrl-C is for this process, and ends the others by its end.
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=own, env=environment, text=True
+            command, stdout=own, stderr=own, env=environment, start_new_session=True
         )
         try:
-            for line in process.stdout or ():
-                if not _NOISE.match(line):
-                    print(line, end="", flush=True)
+            while process.poll() is None and _first_end(logs) is None:
+                shown.print_new()
+                time.sleep(PERIOD)
+        finally:
+            process.kill()
             code = process.wait()
-        except KeyboardInterrupt:
-            process.send_signal(signal.SIGINT)  # it ends the others
-            process.wait()
-            raise
+            shown.print_new()
     if code:
         raise DeviceError(f"{_reason(logs)} (logs of all: {logs})")
+
+
+class _Lines:
+    """The lines of a log that grows, but for MindSpore's about its connections."""
+
+    def __init__(self, log: Path) -> None:
+        self.log, self.place = log, 0
+
+    def print_new(self) -> None:
+        """Print the lines that ended since the last time."""
+        if not self.log.exists():
+            return
+        with self.log.open("rb") as file:
+            file.seek(self.place)
+            new = file.read()
+        ended = new[: new.rfind(b"\n") + 1]
+        self.place += len(ended)
+        for line in ended.decode(errors="replace").splitlines(keepends=True):
+            if not _NOISE.match(line):
+                print(line, end="", flush=True)
 
 
 def launch_command(
@@ -100,15 +129,16 @@ def launch_command(
         "master_port": port,
         "log_dir": logs,
         "join": True,
-        "tail_worker_log": 0,
+        "tail_worker_log": job.cards,  # no card's: `launch` shows the first one's to its end
     }
     if job.rank_table is not None:
         options["rank_table_file"] = job.rank_table
     settings = [f"--{name}={value}" for name, value in options.items()]
-    msrun = [sys.executable, "-m", "mindspore.parallel.cluster.run", *settings]
+    msrun = [sys.executable, "-m", "nasfpn_runtime.msrun", *settings]
     # msrun takes the first `python` there is; GLOG_v=3 leaves MindSpore's errors.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    return [*msrun, "python", *arguments], {"GLOG_v": "3"} | os.environ | {"PATH": path}
+    environment = {"GLOG_v": "3"} | os.environ | {"PATH": path, STARTER: str(os.getpid())}
+    return [*msrun, "python", *arguments], environment
 
 
 def _reason(logs: Path) -> str:
@@ -118,13 +148,20 @@ def _reason(logs: Path) -> str:
         told = [line for line in lines if line.startswith(ERROR)]
         if told:
             return told[-1].removeprefix(ERROR)
-    found = _ENDED.search((logs / "msrun.log").read_text(errors="replace"))
-    how = f"with code {found[1]}" if found else "without a word"
+    code = _first_end(logs)
+    how = f"with code {code}" if code else "without a word"
     return f"a process of the job ended {how}, so the others were ended"
 
 
+def _first_end(logs: Path) -> str | None:
+    """Return the code that the first process to fail ended with, if one did."""
+    found = _ENDED.search((logs / "msrun.log").read_text(errors="replace"))
+    return found[1] if found else None
+
+
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise DeviceError(f"the cards meet at a free port, got none in {PORTS}")

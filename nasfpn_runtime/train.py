@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nasfpn_runtime import checkpoint, device
+from nasfpn_runtime import checkpoint, device, interrupts
 from nasfpn_runtime.cards import Cards, join
 from nasfpn_runtime.cells.convolution import spare_memory
 from nasfpn_runtime.checkpoint import Origin
@@ -32,10 +31,10 @@ from nasfpn_runtime.init import initialise
 from nasfpn_runtime.inputs import check_shares, make_inputs
 from nasfpn_runtime.losses import DetectionLoss
 from nasfpn_runtime.networks import build_detector
+from nasfpn_runtime.runfolder import alone_in, check_same, write_settings
 from nasfpn_runtime.runlog import PROGRESS, RunLog, Watch
 from nasfpn_runtime.schedule import learning_rates
 from nasfpn_runtime.step import DetectorWithLoss, Outcome, TrainStep, use_precision
-from search_space.codec import save_genome
 from search_space.genome import Genome
 
 LEAST_SCALE = 1.0  # of losses in float16: gradients that overflow below it do so by themselves
@@ -92,7 +91,7 @@ def train(
         RecipeError: stages are frozen that would have random weights, or a batch cannot be
             split into as many shares.
         CheckpointError: ``out`` holds a run of another recipe, genome, data or seed, or
-            ``init`` does not fit.
+            another process trains in it, or ``init`` does not fit.
         DeviceError: the device, or the other processes, cannot be reached, or one that prepares
             pictures died.
         DivergedError: the loss is no longer a number; ``out/diverged`` has the batch.
@@ -109,18 +108,11 @@ def train(
     if watch.progress:
         _report_faults(splits)
     run = _Run(recipe, genome, splits, out, seed, cards, watch, target)
-    started = run.begin(init)
-    if watch.progress and started is not None:
-        tqdm.write(started.report(), file=sys.stderr)
-    training = recipe.training
-    with run.log, run.loader:
-        for epoch in range(run.origin.epoch, training.epochs):
-            run.train_epoch(epoch)
-            if _due(epoch, training.evaluate_every, training.epochs):
-                run.evaluate()
-            run.log.end_epoch(run.record)  # before the checkpoint: resuming drops what is ahead
-            if _due(epoch, training.save_every, training.epochs):
-                run.save()
+    with alone_in(out) if cards.first else nullcontext():
+        started = run.begin(init)
+        if watch.progress and started is not None:
+            tqdm.write(started.report(), file=sys.stderr)
+        run.go()
     best_ap = run.origin.best_ap
     assert best_ap is not None  # the last epoch is always evaluated
     return TrainResult(run.metrics, best_ap, run.last, run.best)
@@ -201,14 +193,13 @@ class _Run:
                 "set it to 0"
             )
         initialise(self.net, self.origin.seed, self.recipe.model.resolved_semantics().init)
-        return start_from(self.net, self.genome, init) if init else None
+        if init is None:
+            return None
+        return start_from(self.net, self.genome, init, self.origin.categories)
 
     def _write_settings(self) -> None:
         """Write what stays as it is during the run."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        config = yaml.safe_dump(self.recipe.to_dict(), sort_keys=False)
-        (self.out / "config.yaml").write_text(config)
-        save_genome(self.genome, self.out / "genome.json")
+        write_settings(self.out, self.recipe, self.genome)
         (self.out / "faults.txt").write_text(
             "".join(
                 f"{split.annotation_file}: {fault.kind}: {fault.where}: {fault.action}\n"
@@ -219,17 +210,27 @@ class _Run:
         self.log.start()
 
     def _resume(self, arrays: Mapping[str, NDArray[Any]], found: Origin) -> None:
-        for name in ("recipe", "genome", "categories", "seed"):
-            if getattr(found, name) != getattr(self.origin, name):
-                raise CheckpointError(
-                    f"{self.out} holds a run of another {name}: give the settings it was started "
-                    f"with (config.yaml, genome.json) to go on, or another --out"
-                )
+        check_same(self.out, found, self.origin)
         checkpoint.restore(self.step.state, arrays, self.last)
         self.origin = found
         self.metrics = self.log.go_on(found.epoch)
-        if self.cards.first and self.last.exists():
-            self._keep_copy()  # in case the run was killed between the two
+        if self.cards.first:
+            checkpoint.drop_broken(self.last)
+            if self.last.exists():
+                self._keep_copy()  # in case the run was killed between the two
+
+    def go(self) -> None:
+        """Train to the last epoch."""
+        training = self.recipe.training
+        with self.log, self.loader:
+            for epoch in range(self.origin.epoch, training.epochs):
+                self.train_epoch(epoch)
+                if _due(epoch, training.evaluate_every, training.epochs):
+                    self.evaluate()
+                # Before the checkpoint: resuming drops what is ahead.
+                self.log.end_epoch(self.record)
+                if _due(epoch, training.save_every, training.epochs):
+                    self.save()
 
     def train_epoch(self, epoch: int) -> None:
         """Run the steps of one epoch, counted from 0."""
@@ -238,6 +239,7 @@ class _Run:
         done = epoch * len(self.loader)
         with closing(self.loader.epoch(epoch)) as batches:
             for step, batch in enumerate(batches, start=done):
+                interrupts.check()
                 outcome = self._train_step(step, batch)
                 if outcome.finite:
                     losses.append(outcome.loss)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 
+from nasfpn_runtime.interrupts import remembered
 from tools import (
     archs,
     bench,
@@ -59,10 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(arguments, argparse.Namespace(argv=arguments))
-    # MindSpore's compiler answers Ctrl-C by sending its own process SIGTERM.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code: int = COMMANDS[args.command].run(args)
+        with remembered():
+            code: int = COMMANDS[args.command].run(args)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
@@ -78,5 +77,3 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"nasfpn: error: {error}", file=sys.stderr)
         return 2
-    finally:
-        signal.signal(signal.SIGTERM, before)

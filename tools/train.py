@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tools.errors import UserError
 from tools.genomes import load_named
-from tools.options import add_overrides
+from tools.options import add_overrides, seed
 
 if TYPE_CHECKING:
     from nasfpn_runtime.config import Recipe
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", required=True, metavar="DIR", help="data set; obs://... on ModelArts")
     add("--recipe", default=RECIPE, help=f"name or YAML file (default: {RECIPE})")
     add("--out", metavar="DIR", help="run folder, or obs://... (default: runs/<arch>-<recipe>)")
-    add("--seed", type=int, default=0, help="of weights and data order (default: 0)")
+    add("--seed", type=seed, default=0, help="of weights and data order (default: 0)")
     add("--device", default="CPU", help="CPU or Ascend (default: CPU)")
     add("--init", metavar="CKPT", help="start from the weights of a checkpoint of ours")
     add("--drop-head", action="store_true", help="with --init: other classes, predict them anew")
@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from nasfpn_runtime.cards import several
     from nasfpn_runtime.inputs import check_shares
     from nasfpn_runtime.launch import Job, launch
+    from nasfpn_runtime.runfolder import alone_in
 
     here = modelarts.place()
     job = Job(
@@ -82,6 +83,9 @@ def run(args: argparse.Namespace) -> int:
     with modelarts.job(args.data, out, args.init, writer=writer, cache=args.cache) as local:
         if job.cards > 1 and first:
             check_shares(recipe.training, job.cards)
+            if writer:  # said at once, rather than by the first card when all have started
+                with alone_in(local.out):
+                    pass
             launch(args.argv, job, local.out / "logs" / f"node{job.node_rank}")
             return 0
         return _train(args, recipe, genome, local)

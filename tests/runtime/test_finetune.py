@@ -91,6 +91,43 @@ def test_other_classes_need_the_head_dropped_and_only_they_are(
     assert len(started.report().splitlines()) == 2
 
 
+CLASSES = ("circle", "square", "triangle")
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "message"),
+    [
+        (CLASSES, ("RBC", "WBC", "Platelets"), "circle, square, triangle, got RBC, WBC, Platelets"),
+        (
+            CLASSES,
+            ("circle", "triangle", "square"),
+            "from number 2 on, .*square, triangle, got tri",
+        ),
+        (CLASSES, CLASSES[:2], "from number 3 on, .*triangle, got none;"),
+        (CLASSES[:2], CLASSES, "from number 3 on, .*none, got triangle;"),
+        (
+            tuple("abcdefgh"),
+            tuple("abcxefgy"),
+            r"from number 4 on, .*a\.ckpt, d, e, f, \.\.\., got x, e, f, \.\.\.; --drop-head",
+        ),
+    ],
+)
+def test_predictions_of_other_classes_or_another_order_are_not_taken(
+    tmp_path: Path, there: tuple[str, ...], here: tuple[str, ...], message: str
+) -> None:
+    path, net = tmp_path / "a.ckpt", detector(len(here))
+    source = detector(len(there), seed=1)
+    checkpoint.save(path, source, Origin(recipe(), GENOME, there, seed=0, epoch=3))
+    before = values(net)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        start_from(net, GENOME, Init(path), here)
+    assert "--drop-head predicts them anew" in str(caught.value)
+    for name, value in values(net).items():
+        np.testing.assert_array_equal(value, before[name])
+    start_from(net, GENOME, Init(path, drop_head=True), here)
+    assert not start_from(detector(len(there)), GENOME, Init(path), there).kept
+
+
 def test_a_box_head_of_other_anchors_is_dropped_with_the_classes(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.ckpt", detector(3, recipe("anchors.octaves=2")), 3)
     net = detector(3)
@@ -119,7 +156,7 @@ def test_another_genome_is_refused(tmp_path: Path) -> None:
 def test_a_backbone_alone_leaves_the_rest(tmp_path: Path) -> None:
     source, net = detector(3, seed=1), detector(7)
     path = saved(tmp_path / "a.ckpt", source.backbone, 0, searched_archs.load("fpn"))
-    started = start_from(net, GENOME, Init(path))
+    started = start_from(net, GENOME, Init(path), tuple("abcdefg"))
     assert set(started.loaded) == {n for n in values(net) if n.startswith("backbone.")}
     np.testing.assert_array_equal(
         net.backbone.stem.conv.weight.asnumpy(), source.backbone.stem.conv.weight.asnumpy()
@@ -208,6 +245,9 @@ def test_a_run_starts_from_a_checkpoint_freezes_and_goes_on_without_it(
     out = tmp_path / "run"
     with pytest.raises(RecipeError, match="freeze_stages"):
         train(both, GENOME, data, out, watch=QUIET)
+    other = Init(saved(tmp_path / "other.ckpt", detector(3), 3))
+    with pytest.raises(CheckpointError, match="c0, c1, c2, got circle, square, triangle"):
+        train(both, GENOME, data, out, init=other, watch=QUIET)
     train(both, GENOME, data, out, init=Init(path, drop_head=True), watch=QUIET)
     arrays, _ = checkpoint.load(out / "checkpoints" / "last.ckpt")
     for name, value in values(source).items():

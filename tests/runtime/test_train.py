@@ -27,6 +27,7 @@ from nasfpn_runtime.data.loader import TrainLoader
 from nasfpn_runtime.data.shapes import write_shapes
 from nasfpn_runtime.errors import CheckpointError, DataError, DivergedError, RecipeError
 from nasfpn_runtime.evaluate import score_checkpoint
+from nasfpn_runtime.runfolder import alone_in
 from nasfpn_runtime.runlog import PROGRESS, Watch
 from nasfpn_runtime.train import train
 
@@ -107,7 +108,8 @@ def test_faults_of_the_data_are_told_and_listed(data: Path, tmp_path: Path) -> N
 
 
 def test_ctrl_c_says_how_to_go_on_and_leaves_a_run_that_does(data: Path, tmp_path: Path) -> None:
-    with subprocess.Popen(command(data, tmp_path), stderr=subprocess.PIPE, text=True) as process:
+    endless = [*command(data, tmp_path), "--set", "training.epochs=500"]
+    with subprocess.Popen(endless, stderr=subprocess.PIPE, text=True) as process:
         wait_for_epochs(process, tmp_path, 2)  # a line is written before its checkpoint
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=300)
@@ -117,16 +119,32 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_a_run_that_does(data: Path, tmp_pat
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()
 
 
+# A run that is killed when it is to take a step after so many.
+KILLED = """
+import os, signal, sys
+from nasfpn_runtime.step import TrainStep
+left, step = int(sys.argv.pop(1)), TrainStep.__call__
+def deadly(self, *args, **options):
+    global left
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+    return step(self, *args, **options)
+TrainStep.__call__ = deadly
+from tools.cli import main
+main(sys.argv[1:])
+"""
+
+
 def test_a_killed_run_ends_with_the_weights_of_the_uninterrupted_one(
     whole: Path, data: Path, tmp_path: Path
 ) -> None:
-    for count in (2, 4):  # a run that goes on goes on again
-        with subprocess.Popen(
-            command(data, tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as process:
-            wait_for_epochs(process, tmp_path, count)
-            process.send_signal(signal.SIGKILL)
-    assert len(lines(tmp_path)) < 5
+    python, flag, _, *arguments = command(data, tmp_path)
+    for epochs in (2, 4):  # a run that goes on goes on again
+        # Two epochs of four steps, and a half of one that is lost.
+        killed = [python, flag, KILLED, "10", *arguments]
+        assert subprocess.run(killed, capture_output=True).returncode == -signal.SIGKILL
+        assert len(lines(tmp_path)) == epochs
     subprocess.run(command(data, tmp_path), check=True, capture_output=True)
     expected, found = weights(whole), weights(tmp_path)
     assert set(found) == set(expected)
@@ -224,7 +242,7 @@ def test_eval_gives_the_figures_of_the_training(whole: Path, data: Path) -> None
 @pytest.mark.parametrize(
     ("what", "arch", "seed", "override"),
     [
-        ("recipe", "nasfpn", 0, "training.lr=0.01"),
+        (r"recipe \(training.lr is \S+ there, 0.01 here\)", "nasfpn", 0, "training.lr=0.01"),
         ("genome", "panet", 0, "training.batch=2"),
         ("seed", "nasfpn", 1, "training.batch=2"),
     ],
@@ -241,6 +259,40 @@ def test_a_folder_of_another_run_is_refused(
             seed=seed,
             watch=QUIET,
         )
+
+
+@pytest.mark.parametrize("name", ["faults.txt", "config.yaml", "genome.json", "train.log"])
+def test_files_of_something_else_are_not_overwritten(data: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(CheckpointError, match=f"with {name} of something else"):
+        train(load_recipe("shapes", TINY), searched_archs.load("fpn"), data, tmp_path, watch=QUIET)
+    assert (tmp_path / name).read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} <= {name, ".lock"}
+
+
+def test_a_run_without_its_checkpoints_is_begun_anew_by_its_own_settings_only(
+    whole: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    for checkpoint_file in (out / "checkpoints").glob("last*.ckpt"):
+        checkpoint_file.unlink()
+    before = (out / "metrics.jsonl").read_bytes()
+    other = [*command(data, out), "--set", "training.lr=0.01"]
+    refused = subprocess.run(other, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "config.yaml of something else" in refused.stderr
+    assert (out / "metrics.jsonl").read_bytes() == before
+    subprocess.run(command(data, out), check=True, capture_output=True)
+    assert (out / "metrics.jsonl").read_bytes() == before
+
+
+def test_two_runs_in_one_folder_are_refused(data: Path, tmp_path: Path) -> None:
+    with alone_in(tmp_path):
+        refused = subprocess.run(command(data, tmp_path), capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert f"got {tmp_path}, in which another one does" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_a_truncated_or_foreign_checkpoint_is_refused(whole: Path, tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""Ctrl-C ends a command, also where Python or MindSpore drops the exception."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from nasfpn_runtime import interrupts
+from nasfpn_runtime.data.shapes import write_shapes
+from nasfpn_runtime.detector import Detector
+from nasfpn_runtime.runlog import RunLog
+from tools.cli import main
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+class Lost:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_lost_interrupt_ends_training_at_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shapes(tmp_path / "data", train=2, val=2, test=2, size=64)
+    steps = []
+
+    def end_step(log: RunLog, step: int, loss: float, lr: float) -> None:
+        steps.append(step)
+        if step == 2:
+            Lost()
+
+    monkeypatch.setattr(RunLog, "end_step", end_step)
+    arguments = ["train", "--arch", "fpn", "--recipe", "shapes", "--data", str(tmp_path / "data")]
+    arguments += ["--out", str(tmp_path / "out")]
+    for setting in ("model.width=4", "model.channels=8", "model.stacks=1", "training.epochs=4"):
+        arguments += ["--set", setting]
+    assert main([*arguments, "--set", "training.evaluate_every=0"]) == 130
+    assert steps == [1, 2]
+    assert "Stopped." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_either_signal_is_remembered_until_the_command_ends(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with interrupts.remembered():
+        interrupts.check()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+    interrupts.check()
+    assert signal.getsignal(number) == before
+
+
+def test_a_lost_interrupt_ends_detection_at_the_next_pictures() -> None:
+    with interrupts.remembered():
+        Lost()
+        with pytest.raises(KeyboardInterrupt):
+            Detector.find(cast("Detector", None), [])
