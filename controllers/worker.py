@@ -14,6 +14,7 @@ import contextlib
 import faulthandler
 import importlib
 import json
+import math
 import os
 import queue
 import selectors
@@ -27,6 +28,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
+
+LOOK = 1.0  # seconds between looks at a child that does not answer
+ENDING = 10.0  # seconds in which a child that closed its answers has to end
 
 
 @dataclass(frozen=True)
@@ -107,13 +111,12 @@ class ProxyWorker:
         child = self._child = self._child or _spawn()
         self._jobs += 1
         assert child.stdin is not None
-        assert child.stdout is not None
         log = os.path.abspath(job.log)
         line = json.dumps({"evaluate": job.evaluate, "arguments": job.arguments, "log": log})
-        # A child that died since is found out below, by the end of its answers.
+        # A child that died since is found out below.
         with contextlib.suppress(BrokenPipeError):
             os.write(child.stdin.fileno(), line.encode() + b"\n")
-        answer = _read_line(child.stdout.fileno(), timeout)
+        answer = _read_line(child, timeout)
         if answer is None:
             return {"error": f"no result within {timeout:g} s"}
         if not answer.endswith(b"\n"):
@@ -135,25 +138,35 @@ def _spawn() -> subprocess.Popen[bytes]:
     )
 
 
-def _read_line(descriptor: int, timeout: float | None) -> bytes | None:
-    """Return the next line, what there is of it if the stream ends, None if time runs out."""
-    deadline = None if timeout is None else time.monotonic() + timeout
+def _read_line(child: subprocess.Popen[bytes], timeout: float | None) -> bytes | None:
+    """Return its next line, what there is of it if it can write no more, None if time runs out."""
+    assert child.stdout is not None
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
     line = b""
     with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, selectors.EVENT_READ)
+        selector.register(child.stdout, selectors.EVENT_READ)
         while not line.endswith(b"\n"):
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not selector.select(left):
-                return None
-            part = os.read(descriptor, 65536)
-            if not part:
+            # The pipe alone does not tell: what the child forked may live and keep it open.
+            # Looked at before the pipe, in which is then all that the child has written.
+            ended = child.poll() is not None
+            left = deadline - time.monotonic()
+            if selector.select(0 if ended else max(0, min(left, LOOK))):
+                part = os.read(child.stdout.fileno(), 65536)
+                if not part:
+                    break
+                line += part
+            elif ended:
                 break
-            line += part
+            elif left <= 0:
+                return None
     return line
 
 
 def _last_words(child: subprocess.Popen[bytes]) -> str:
-    code = child.wait()
+    try:
+        code = child.wait(ENDING)
+    except subprocess.TimeoutExpired:
+        return "the worker process closed the pipe of its answers and did not end"
     if code >= 0:
         return f"the worker process ended with exit code {code}"
     hint = " (out of memory?)" if code == -signal.SIGKILL else ""

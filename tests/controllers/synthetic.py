@@ -46,12 +46,25 @@ def reward(genome: Genome) -> float:
 def evaluate(arguments: Mapping[str, Any]) -> dict[str, float]:
     """Score the genome by :func:`reward`.
 
-    After ``seconds`` of sleep if there are any; never in the trial numbered ``hang_in``.
+    After ``seconds`` of sleep if there are any; in the trial numbered ``meet_in`` after another
+    process has begun a trial; never in the one numbered ``hang_in``.
     """
-    if Path(arguments.get("out", "")).name == arguments.get("hang_in"):
+    out = Path(arguments.get("out", ""))
+    if out.name == arguments.get("hang_in"):
         return _hang(arguments)
+    if out.name == arguments.get("meet_in"):
+        _meet(out)
     time.sleep(arguments.get("seconds", 0))
     return {"AP": reward(from_json(arguments["genome"])), "process": os.getpid()}
+
+
+def _meet(out: Path) -> None:
+    """Wait for a later trial, which the process that waits for this one cannot begin."""
+    end = time.monotonic() + 300
+    while not any(int(other.name) > int(out.name) for other in out.parent.iterdir()):
+        if time.monotonic() > end:
+            raise TimeoutError("no other process has begun a trial")
+        time.sleep(0.01)
 
 
 def misbehave(arguments: Mapping[str, Any]) -> dict[str, float]:
@@ -66,6 +79,9 @@ def misbehave(arguments: Mapping[str, Any]) -> dict[str, float]:
         "text": _text,
         "memory": _memory,
         "orphan": _orphan,
+        "die": _die,
+        "leave": _leave,
+        "close": _close,
     }[arguments["how"]](arguments)
 
 
@@ -107,8 +123,25 @@ def _memory(arguments: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _orphan(arguments: Mapping[str, Any]) -> dict[str, float]:
-    """Leave a child of one's own behind, its id in a file, and hang."""
+    _leave(arguments)
+    return _hang(arguments)
+
+
+def _die(arguments: Mapping[str, Any]) -> dict[str, float]:
+    _leave(arguments)
+    return _kill(arguments)
+
+
+def _leave(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Leave a child of one's own behind, its id in a file; it has all that is open here."""
     if (child := os.fork()) == 0:
         time.sleep(600)
+        os._exit(0)
     Path(arguments["file"]).write_text(str(child))
+    return {"AP": 0.5}
+
+
+def _close(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Close what is open, as a daemon does, and hang."""
+    os.closerange(3, 256)
     return _hang(arguments)

@@ -169,7 +169,8 @@ def test_killed_and_resumed_is_the_search_never_interrupted(
 
 
 def test_two_processes_on_one_study_train_nothing_twice(tmp_path: Path) -> None:
-    processes = [start(tmp_path, "local-search", 40, seconds=0.02) for _ in range(2)]
+    together: dict[str, Any] = {"seconds": 0.02, "meet_in": "0"}
+    processes = [start(tmp_path, "local-search", 40, **together) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
     study = opened(tmp_path, "local-search")
     assert 39 <= len(trained(study)) <= 40

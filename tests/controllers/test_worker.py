@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from controllers.worker import Job, ProxyWorker
+from controllers import worker as module
+from controllers.worker import Job, Outcome, ProxyWorker
 
 
 @pytest.fixture
@@ -53,6 +56,16 @@ def alive(process: int) -> bool:
     return state != "Z"
 
 
+def evaluated(worker: ProxyWorker, job: Job) -> Outcome:
+    """Evaluate without a timeout; an evaluation that does not end fails here."""
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(worker.evaluate(job)), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert outcomes, "no outcome after a minute"
+    return outcomes[0]
+
+
 @pytest.mark.parametrize(
     ("how", "error"),
     [
@@ -78,9 +91,55 @@ def test_a_hanging_candidate_is_killed_with_its_children(
     worker: ProxyWorker, tmp_path: Path
 ) -> None:
     note = tmp_path / "child"
-    outcome = worker.evaluate(job(tmp_path, how="orphan", file=str(note)), timeout=3)
-    assert outcome.error == "no result within 3 s"
+    for timeout in (2, 20, 200):  # one of them is time enough to begin
+        outcome = worker.evaluate(job(tmp_path, how="orphan", file=str(note)), timeout)
+        assert outcome.error == f"no result within {timeout} s"
+        if note.exists() and note.read_text():
+            break
     wait_until(lambda: not alive(int(note.read_text())))
+    assert worker.evaluate(good(tmp_path), timeout=60).error is None
+
+
+def test_a_death_is_noticed_though_a_child_of_the_candidate_lives(
+    worker: ProxyWorker, tmp_path: Path
+) -> None:
+    """Breaks if only the end of the answers tells: the child keeps their pipe open."""
+    note = tmp_path / "child"
+    outcome = evaluated(worker, job(tmp_path, how="die", file=str(note)))
+    assert outcome.error == "the worker process was killed by SIGKILL (out of memory?)"
+    wait_until(lambda: not alive(int(note.read_text())))
+    assert worker.evaluate(good(tmp_path), timeout=60).error is None
+
+
+def test_an_answer_from_before_the_death_is_read(
+    worker: ProxyWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is killed with its answer in the pipe, which a child keeps open."""
+    read_line = module._read_line
+
+    def killed_first(child: subprocess.Popen[bytes], timeout: float | None) -> bytes | None:
+        assert select.select([child.stdout], [], [], 60)[0]
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        return read_line(child, timeout)
+
+    note = tmp_path / "child"
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_read_line", killed_first)
+        outcome = evaluated(worker, job(tmp_path, how="leave", file=str(note)))
+    assert outcome.metrics == {"AP": 0.5}
+    assert worker.evaluate(good(tmp_path), timeout=60).error is None
+    wait_until(lambda: not alive(int(note.read_text())))
+
+
+def test_a_candidate_that_closes_its_answers_and_lives_is_killed(
+    worker: ProxyWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ENDING", 0.1)
+    first = int(process_of(worker, tmp_path))
+    outcome = evaluated(worker, job(tmp_path, how="close"))
+    assert outcome.error == "the worker process closed the pipe of its answers and did not end"
+    wait_until(lambda: not alive(first))
     assert worker.evaluate(good(tmp_path), timeout=60).error is None
 
 
