@@ -7,11 +7,12 @@ when it does, however it ends.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.connection import wait
 from typing import Any
@@ -66,7 +67,8 @@ class Workers:
 
     def _submit(self, *part: Any) -> Future[list[int]]:
         if self._pool is not None:
-            return self._pool.submit(self._fill, *part)
+            with _interrupts_held_back():  # processes begin where there is work for them
+                return self._pool.submit(self._fill, *part)
         done: Future[list[int]] = Future()
         done.set_result(self._fill(*part))
         return done
@@ -86,12 +88,35 @@ def _filler(blocks: Sequence[Any], layout: Layout, arguments: tuple[Any, ...]) -
     return fill
 
 
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Raise an interrupt (SIGINT) at the end only, and never in a process that begins here.
+
+    A terminal interrupts all; the caller acts. What a process blocks its child blocks, from its
+    first moment on. Other threads of the caller, such as MindSpore's, still take the signal,
+    and Python would raise it in the main thread: where a process has half begun, nobody ends it.
+    """
+    held: list[int] = []
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    if main:
+        signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        if main:
+            signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
+
+
 def _start(*arguments: Any) -> None:
     """Begin a process."""
     global _fill
     # MindSpore's: there is a process for each core already.
     os.environ["OMP_NUM_THREADS"] = "1"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal interrupts all; the caller acts
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _fill = _filler(*arguments)
 

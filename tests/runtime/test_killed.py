@@ -29,12 +29,14 @@ DYING = """
 import os, signal, struct, sys, time
 phase, count, share = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 read, write = os.pipe()
+run = os.getpid()
 if os.fork() == 0:
     os.close(write)
     told = os.read(read, 8)
     if told:
         time.sleep(struct.unpack("d", told)[0])
-        os.kill(os.getppid(), signal.SIGKILL)
+        if os.getppid() == run:  # and has not come to its end, and another adopted this
+            os.kill(run, signal.SIGKILL)
     os._exit(0)
 
 from nasfpn_runtime import checkpoint, train

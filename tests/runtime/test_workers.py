@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,18 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> CocoSplit:
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
     yield
-    assert not working()
+    left = working()
+    for process in multiprocessing.active_children():
+        process.kill()  # Python waits for it at its end, and it for Python
+    assert not left
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """As in a terminal; a shell's background job ignores SIGINT, and its children with it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def working() -> list[str]:
@@ -249,12 +261,65 @@ def test_a_process_that_dies_ends_the_epoch_with_a_clear_error(split: CocoSplit)
                 list(used.epoch(epoch))
 
 
-def test_processes_leave_an_interrupt_to_the_one_that_started_them(split: CocoSplit) -> None:
+@pytest.mark.usefixtures("_interruptible")
+def test_processes_leave_an_interrupt_to_the_one_that_started_them(
+    split: CocoSplit, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A terminal interrupts all, from the moment on in which they begin to exist."""
+    expected, enough = list(make(split).epoch(0)), threading.Event()
+
+    def interrupt() -> None:
+        while not enough.wait(0.01):
+            for process in multiprocessing.active_children():
+                os.kill(process.pid or 0, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
     with make(split, workers=2) as used:
-        expected = list(used.epoch(0))
-        for process in multiprocessing.active_children():
-            os.kill(process.pid or 0, signal.SIGINT)
-        assert_equal(list(used.epoch(0)), expected)
+        thread.start()
+        try:
+            for _ in range(2):
+                assert_equal(list(used.epoch(0)), expected)
+        finally:
+            enough.set()
+            thread.join()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("_interruptible")
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_interrupt_while_processes_are_started_is_raised_and_leaves_none(
+    split: CocoSplit,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    number: int,
+    when: str,
+) -> None:
+    """Breaks if it is held back in one thread alone: then another one takes it."""
+    start, started, enough = SpawnProcess.start, 0, threading.Event()
+
+    def interrupted(process: SpawnProcess) -> None:
+        nonlocal started
+        started += 1
+        if (started, when) == (number, "before"):
+            os.kill(os.getpid(), signal.SIGINT)
+        start(process)
+        if (started, when) == (number, "after"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(SpawnProcess, "start", interrupted)
+    thread = threading.Thread(target=enough.wait)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt), make(split, workers=2) as used:
+            list(used.epoch(0))
+    finally:
+        enough.set()
+        thread.join()
+    assert started >= number
+    assert capfd.readouterr().err == ""
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_processes_end_with_the_one_that_started_them(tmp_path: Path) -> None:
