@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from nasfpn_runtime.config import Recipe, from_dict
 from nasfpn_runtime.errors import CheckpointError, RecipeError
+from nasfpn_runtime.files import link_or_copy
 from search_space.codec import from_json, to_json
 from search_space.genome import Genome
 from search_space.rules import GenomeError
@@ -99,10 +99,7 @@ def keep_copy(path: Path, name: str, most: int) -> None:
     """
     kept = path.with_name(name)
     kept.unlink(missing_ok=True)
-    try:
-        os.link(path, kept)  # the file itself is never written to again
-    except OSError:  # a file system without links
-        shutil.copy2(path, kept)
+    link_or_copy(path, kept)
     copies = [p for p in path.parent.glob("*.ckpt") if _COPY.fullmatch(p.name)]
     copies.sort(key=lambda p: int(p.stem.rpartition("_")[2]))
     for old in copies[:-most]:
@@ -129,6 +126,20 @@ def load_newest(path: Path) -> tuple[dict[str, NDArray[Any]], Origin] | None:
                 raise
             warnings.warn(f"{error}; going on from the one before", RuntimeWarning, stacklevel=2)
     return None
+
+
+def drop_broken(path: Path) -> None:
+    """Put the previous file in the place of a broken one, lest :func:`save` do the opposite.
+
+    For the one process that goes on with what :func:`load_newest` gave, when all have loaded;
+    ``path`` is read once more. Without both nothing happens.
+    """
+    if not path.exists() or not previous(path).exists():
+        return
+    try:
+        load(path)
+    except CheckpointError:
+        os.replace(previous(path), path)
 
 
 def load(path: Path) -> tuple[dict[str, NDArray[Any]], Origin]:

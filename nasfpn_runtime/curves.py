@@ -8,6 +8,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from nasfpn_runtime.files import whole
+
 INK = ("#0072b2", "#d55e00", "#555555")  # Okabe and Ito's blue and vermilion, and a grey
 STEPS = (1, 2, 5, 10)  # between ticks, times a power of ten
 
@@ -44,6 +46,5 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     for axes in (top, middle, bottom):
         axes.spines[["top", "right"]].set_visible(False)
     picture.parent.mkdir(parents=True, exist_ok=True)
-    temporary = picture.with_name(f".{picture.name}")
-    figure.savefig(temporary, format=picture.suffix[1:])
-    temporary.replace(picture)
+    with whole(picture) as draft:
+        figure.savefig(draft, format=picture.suffix[1:])

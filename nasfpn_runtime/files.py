@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,18 @@ def whole(path: Path) -> Iterator[Path]:
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make ``target``, which is not there, a link to a file that is never written to again.
+
+    Where the file system has no links it is a copy, which appears whole or not at all.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        with whole(target) as draft:
+            shutil.copy2(source, draft)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from nasfpn_runtime.curves import draw_curves
 from nasfpn_runtime.errors import CheckpointError, DeviceError
+from nasfpn_runtime.files import whole
 
 PROGRESS = ("epoch", "step", "loss", "lr")  # of a line of metrics.jsonl; the rest is COCO's
 
@@ -71,16 +72,16 @@ class RunLog:
         """
         lines = self._lines(epoch)
         if self.writes:
-            draft = self.metrics.with_name(f".{self.metrics.name}")
-            draft.write_text("".join(f"{line}\n" for line in lines))
-            draft.replace(self.metrics)
+            with whole(self.metrics) as draft:
+                draft.write_text("".join(f"{line}\n" for line in lines))
             self._say(f"going on after epoch {epoch}")
         self.first = epoch * self.steps
         record = json.loads(lines[-1])
         return {key: value for key, value in record.items() if key not in PROGRESS}
 
     def _lines(self, epoch: int) -> list[str]:
-        lines = self.metrics.read_text().splitlines()[:epoch] if self.metrics.exists() else []
+        there = self.metrics.exists()
+        lines = self.metrics.read_text(errors="replace").splitlines() if there else []
         for number in range(1, epoch + 1):
             try:
                 found = json.loads(lines[number - 1])["epoch"]
@@ -91,7 +92,7 @@ class RunLog:
                     f"{self.metrics} has no line {number} of epoch {number}, which goes with the "
                     f"checkpoint of epoch {epoch}: bring it back, or give another --out"
                 )
-        return lines
+        return lines[:epoch]
 
     def __enter__(self) -> RunLog:
         if self.watch.tensorboard:

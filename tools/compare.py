@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tools.errors import UserError
 from tools.genomes import load_named
+from tools.options import seed
 
 if TYPE_CHECKING:
     from nasfpn_runtime.config import Recipe
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--proxy", default="bccd-proxy", help="recipe of the searches (default: bccd-proxy)")
     add("--archs", nargs="*", default=["nasfpn", "fpn", "panet", "bifpn"], metavar="GENOME")
     add("--recipe", default="bccd-128", help="recipe of the retraining (default: bccd-128)")
-    add("--seeds", nargs="+", type=int, default=[0, 1, 2], help="(default: 0 1 2)")
+    add("--seeds", nargs="+", type=seed, default=[0, 1, 2], help="(default: 0 1 2)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from controllers.figures import compare_searches
     from nasfpn_runtime.config import load_recipe
     from nasfpn_runtime.data.coco import load_split
+    from nasfpn_runtime.files import whole
     from tools.search import run_search
 
     recipe = load_recipe(args.recipe)
@@ -59,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
     }
     categories = len(load_split(args.data, "train").categories)
     table = _table(genomes, scores, recipe, categories)
-    (out / "table.md").write_text(table)
+    with whole(out / "table.md") as draft:
+        draft.write_text(table)
     print(f"\n{table}\n{out / 'table.md'}")
     if searches:
         print(out / "searches.svg")
@@ -73,6 +76,7 @@ def _slug(name: str) -> str:
 def _score(genome: Genome, recipe: Recipe, data: Path, out: Path, seed: int) -> tuple[float, float]:
     """Return AP of the last epoch on val and test, from ``scores.json`` where that is done."""
     from nasfpn_runtime.evaluate import score_checkpoint
+    from nasfpn_runtime.files import whole
     from nasfpn_runtime.train import train
 
     folder = out / f"seed{seed}"
@@ -81,7 +85,8 @@ def _score(genome: Genome, recipe: Recipe, data: Path, out: Path, seed: int) -> 
         print(f"training {folder}", file=sys.stderr)
         result = train(recipe, genome, data, folder, seed=seed)
         test = score_checkpoint(result.last, data, "test")
-        file.write_text(json.dumps({"val": result.metrics["AP"], "test": test["AP"]}))
+        with whole(file) as draft:
+            draft.write_text(json.dumps({"val": result.metrics["AP"], "test": test["AP"]}))
     scores = json.loads(file.read_text())
     return scores["val"], scores["test"]
 

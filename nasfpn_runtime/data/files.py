@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nasfpn_runtime.data.image import stored_size
 from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.files import locked
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+_LOCK = ".lock"
 
 
 def read_lines(path: Path) -> list[str]:
@@ -57,7 +62,10 @@ def picture_size(path: Path) -> dict[str, int]:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder next to ``folder`` that becomes it at the end, and is removed on errors.
+    """Yield a folder that becomes ``folder`` at the end, and is removed on errors.
+
+    Meanwhile it is in a hidden one beside ``folder``. What a killed process left of such is
+    removed; what another one still writes stays, and the first to end makes the folder.
 
     Raises:
         DataError: the folder is there already.
@@ -65,24 +73,16 @@ def new_folder(folder: Path) -> Iterator[Path]:
     if folder.exists():
         raise DataError(f"a data set goes to a new folder, got {folder}, which exists")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for left in folder.parent.glob(f".{folder.name}.*.partial"):
-        if not _runs(left.name.split(".")[-2]):
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
+        with suppress(OSError), locked(left / _LOCK):  # held as long as its writer lives
             shutil.rmtree(left, ignore_errors=True)
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    draft.mkdir()
+    around = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
+    around.mkdir()
     try:
-        yield draft
-        os.rename(draft, folder)
+        with locked(around / _LOCK):
+            draft = around / folder.name
+            draft.mkdir()
+            yield draft
+            os.rename(draft, folder)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _runs(process: str) -> bool:
-    """True if a process of that number runs on this machine."""
-    try:
-        os.kill(int(process), 0)
-    except PermissionError:
-        return True
-    except (ValueError, OverflowError, OSError):
-        return False
-    return True
+        shutil.rmtree(around, ignore_errors=True)

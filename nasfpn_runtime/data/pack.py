@@ -47,7 +47,7 @@ def pack(
         if not re.fullmatch(r"\w[\w.-]*", name):
             raise DataError(f"a split has a plain name, got {name!r}")
     with new_folder(folder) as draft:
-        _check_room(splits, draft)
+        _check_room(splits, folder.parent)
         entries, faults = {}, {}
         for name, split in splits.items():
             entries[name], faults[name] = _write_split(draft, name, split, shards, progress)
@@ -76,18 +76,18 @@ def decoded(split: CocoSplit, name: str, progress: bool = True) -> Iterator[byte
             yield content
 
 
-def _check_room(splits: dict[str, CocoSplit], draft: Path) -> None:
-    """Raise DataError if the pictures do not fit on the disk.
+def _check_room(splits: dict[str, CocoSplit], folder: Path) -> None:
+    """Raise DataError if the pictures do not fit on the disk of a folder.
 
     MindSpore 2.10.0 ends the process with a segmentation fault where it cannot write a
     shard's header.
     """
     needed = sum(_bytes(sample) for split in splits.values() for sample in split.samples)
-    free = shutil.disk_usage(draft).free
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
             f"a disk has room for the pictures, got {free >> 20:,} MB free of the "
-            f"{needed >> 20:,} MB needed (at {draft.parent})"
+            f"{needed >> 20:,} MB needed (at {folder})"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nasfpn_runtime.errors import TransferError
+from nasfpn_runtime.files import locked
 from nasfpn_runtime.modelarts import obs
 from nasfpn_runtime.modelarts.unzip import unpack
 from nasfpn_runtime.modelarts.uploads import Uploads
@@ -73,18 +73,10 @@ def job(
 
 @contextmanager
 def _alone(cache: Path) -> Iterator[None]:
-    """Wait until no other process of this server is in here.
-
-    The lock is the process's, not the file's: it ends with the process, however that ends,
-    and unlike flock's is not held on by the processes that it forked.
-    """
+    """Wait until no other process of this server is in here."""
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / ".lock").open("w") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            _say("waiting for another process of this server, which copies")
-            fcntl.lockf(file, fcntl.LOCK_EX)
+    waiting = "waiting for another process of this server, which copies"
+    with locked(cache / ".lock", waiting=partial(_say, waiting)):
         yield
 
 

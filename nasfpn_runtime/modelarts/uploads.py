@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nasfpn_runtime.errors import TransferError
+from nasfpn_runtime.files import link_or_copy
 from nasfpn_runtime.modelarts import obs
 
 PERIOD = 5.0  # seconds between two looks for a new checkpoint
@@ -85,7 +85,7 @@ class Uploads(threading.Thread):
         """Put what is new into ``draft``; return the signatures of all files.
 
         Checkpoints first, so that the log, which is written before them, reaches at least as
-        far; linked, because they are large and nobody writes into them.
+        far; linked where that can be, because they are large and nobody writes into them.
         """
         here = {}
         for wanted in (True, False):
@@ -94,7 +94,7 @@ class Uploads(threading.Thread):
                     here[name] = _signature(path)
                     if self._there.get(name) != here[name]:
                         (draft / name).parent.mkdir(parents=True, exist_ok=True)
-                        (os.link if wanted else shutil.copyfile)(path, draft / name)
+                        (link_or_copy if wanted else shutil.copyfile)(path, draft / name)
         return here
 
     def _copy(self, file: Path, name: str, pause: obs.Pause) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.files import whole
 from nasfpn_runtime.importers.coco_names import by_id, by_order
 from nasfpn_runtime.postprocess import Detections
 from nasfpn_runtime.predict.draw import draw
@@ -50,7 +50,7 @@ class PictureFolder:
         target = self.folder / f"{frame.name}{'.jpg' if jpeg else '.png'}"
         target.parent.mkdir(parents=True, exist_ok=True)
         picture = draw(frame.pixels, found)
-        with _whole(target) as draft:
+        with whole(target) as draft:
             if jpeg:
                 picture.save(draft, "JPEG", quality=_QUALITY)
             else:
@@ -108,15 +108,5 @@ def results_file(path: Path) -> Iterator[TextIO]:
     if path.is_dir():
         raise DataError(f"results go to a file, got the folder {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _whole(path) as draft, draft.open("w") as stream:
+    with whole(path) as draft, draft.open("w") as stream:
         yield stream
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield draft
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

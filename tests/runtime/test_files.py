@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from nasfpn_runtime.files import locked, whole
+from nasfpn_runtime.files import link_or_copy, locked, whole
 
 HOLDER = """
 import os, sys, time
@@ -23,18 +26,50 @@ with locked(Path(sys.argv[1])):
 """
 
 
+@contextmanager
+def full_disk() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def test_a_file_appears_whole_or_stays_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text("old")
-    with pytest.raises(RuntimeError), whole(path) as draft:
-        draft.write_text("half")
-        assert path.read_text() == "old"
-        raise RuntimeError
+
+    def fail() -> None:
+        with whole(path) as draft:
+            draft.write_text("half")
+            assert path.read_text() == "old"
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert path.read_text() == "old"
     with whole(path) as draft:
         draft.write_text("new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_linked_within_a_file_system_and_copied_from_another(tmp_path: Path) -> None:
+    source = tmp_path / "a"
+    source.write_text("a")
+    link_or_copy(source, tmp_path / "b")
+    assert (tmp_path / "b").samefile(source)
+    other = Path("/proc/version")
+    link_or_copy(other, tmp_path / "c")
+    assert (tmp_path / "c").read_text() == other.read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+def test_half_a_copy_is_none(tmp_path: Path) -> None:
+    with full_disk(), pytest.raises(OSError, match="too large"):
+        link_or_copy(Path("/proc/version"), tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_is_one_process_s_and_ends_with_it_though_its_children_live(tmp_path: Path) -> None:

@@ -189,6 +189,59 @@ def test_a_killed_or_full_writer_leaves_nothing_that_looks_whole(shapes: Path) -
     assert len(load_split(out).samples) == 5
 
 
+WRITER = """
+import os, sys
+from pathlib import Path
+from nasfpn_runtime.data.files import new_folder
+with new_folder(Path(sys.argv[1])) as draft:
+    (draft / "a.txt").write_text(sys.argv[2])
+    print(os.getpid(), flush=True)
+    if sys.stdin.readline() == "die\\n":
+        os._exit(9)  # a container's first process does not take SIGKILL from itself
+"""
+CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork")
+
+
+@pytest.mark.parametrize("around", [(), CONTAINER], ids=["machine", "containers"])
+def test_drafts_of_dead_writers_go_and_those_of_the_living_stay(
+    tmp_path: Path, around: tuple[str, ...]
+) -> None:
+    """Breaks if a number is taken for a process: all writers in containers have number 1."""
+    if around and subprocess.run([*around, "true"], capture_output=True).returncode:
+        pytest.skip("this system lets nobody make a container")
+
+    def start(text: str) -> subprocess.Popen[str]:
+        writer = subprocess.Popen(
+            [*around, sys.executable, "-c", WRITER, tmp_path / "out", text],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert writer.stdout is not None
+        number = int(writer.stdout.readline())
+        assert number == 1 or not around
+        return writer
+
+    def end(writer: subprocess.Popen[str], line: str = "") -> int:
+        writer.communicate(line)
+        return writer.returncode
+
+    old = tmp_path / ".out.1.partial"  # as they were before there were locks
+    old.mkdir()
+    living = start("living")
+    (draft,) = tmp_path.iterdir()
+    assert draft != old
+    for _ in range(2):
+        assert end(start("dead"), "die\n") == 9
+        assert len(list(tmp_path.iterdir())) == 2
+    assert end(start("new")) == 0
+    assert sorted(tmp_path.iterdir()) == [draft, tmp_path / "out"]
+    assert end(living) != 0  # the folder is there meanwhile
+    assert list(tmp_path.rglob("*")) == [tmp_path / "out", tmp_path / "out" / "a.txt"]
+    assert (tmp_path / "out" / "a.txt").read_text() == "new"
+
+
 def test_a_picture_that_ends_early_is_left_out_and_reported(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     whole = encoded(tmp_path, "jpg", noise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 # What ModelArts' moxing does, on a folder; the log has a line per call.
 MOXING = """
-import os, pathlib, shutil, time
+import os, pathlib, shutil, time, uuid
 from types import SimpleNamespace
 
 HOME = pathlib.Path(__file__).parents[2]
@@ -40,18 +41,26 @@ def call(name, *paths):
         failures.write_text(str(left - 1))
         raise OSError("503 Service Unavailable\\nRequestId: 0")
 
+def put(src, dst):
+    target = here(dst)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if "://" not in dst:
+        shutil.copyfile(src, target)
+        return
+    # An object appears whole, and replaces another at once; a local file grows.
+    draft = HOME / f"draft-{uuid.uuid4()}"
+    shutil.copyfile(src, draft)
+    os.replace(draft, target)
+
 def copy(src, dst):
     call("copy", src, dst)
-    here(dst).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(here(src), here(dst))
+    put(here(src), dst)
 
 def copy_parallel(src, dst):
     call("copy_parallel", src, dst)
     for path in sorted(here(src).rglob("*")):
-        target = here(dst) / path.relative_to(here(src))
         if path.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+            put(path, f"{dst}/{path.relative_to(here(src))}")
             time.sleep(float(os.environ.get("SECONDS_A_FILE", 0)))
 
 def exists(path):
@@ -503,6 +512,18 @@ def test_what_is_returned_can_go_on_whatever_happens_meanwhile(
     assert len(seen) >= 10
     assert [(epoch, lines) for epoch, lines in seen if epoch > lines] == []
     assert epoch_at(cloud.bucket) == 40
+
+
+def test_a_disk_without_links_returns_a_run_all_the_same(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*paths: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")  # as FAT says
+
+    monkeypatch.setattr(os, "link", refuse)
+    with job("data", "obs://runs/a", cache=cloud.cache) as local:
+        save(local.out, 1)
+        wait_until(lambda: epoch_at(cloud.bucket) == 1)
 
 
 def test_only_the_writer_returns_the_run(cloud: Cloud) -> None:

@@ -6,12 +6,14 @@ import json
 import re
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from nasfpn_runtime.curves import draw_curves
 from nasfpn_runtime.errors import CheckpointError, DeviceError
 from nasfpn_runtime.runlog import PROGRESS, RunLog, Watch
 
@@ -68,17 +70,29 @@ def test_going_on_leaves_the_lines_to_who_reads_them(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("*metrics*")] == ["metrics.jsonl"]
 
 
-def test_a_full_disk_costs_no_line(tmp_path: Path) -> None:
-    run(RunLog(tmp_path, 3, 4, QUIET, writes=True), range(4))
-    whole = (tmp_path / "metrics.jsonl").read_text()
+@contextmanager
+def full_disk() -> Iterator[None]:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
     try:
-        with pytest.raises(OSError, match="too large"):
-            RunLog(tmp_path, 3, 4, QUIET, writes=True).go_on(2)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert (tmp_path / "metrics.jsonl").read_text() == whole
+
+
+def test_a_full_disk_costs_no_line_and_no_picture(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, 3, 4, QUIET, writes=True)
+    log.start()
+    run(log, range(4))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    picture = tmp_path / "figures" / "curves.svg"
+    with full_disk():
+        with pytest.raises(OSError, match="too large"):
+            RunLog(tmp_path, 3, 4, QUIET, writes=True).go_on(2)
+        with pytest.raises(OSError, match="too large"):
+            draw_curves(tmp_path / "metrics.jsonl", picture)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+    assert picture in before
 
 
 @pytest.mark.parametrize(
@@ -89,15 +103,16 @@ def test_a_full_disk_costs_no_line(tmp_path: Path) -> None:
         (lambda text: text[:-20], 3),
         (lambda text: "1\n" + text, 1),
         (lambda text: text.partition("\n")[2], 1),
+        (lambda text: text.replace("{", "\xff", 1), 1),
     ],
-    ids=["empty", "one of three", "cut", "no record", "without the first"],
+    ids=["empty", "one of three", "cut", "no record", "without the first", "no text"],
 )
 def test_lines_that_are_missing_are_named(
     tmp_path: Path, damage: Callable[[str], str], line: int
 ) -> None:
     run(RunLog(tmp_path, 3, 4, QUIET, writes=True), range(3))
     metrics = tmp_path / "metrics.jsonl"
-    metrics.write_text(damage(metrics.read_text()))
+    metrics.write_bytes(damage(metrics.read_text()).encode("latin-1"))
     again = RunLog(tmp_path, 3, 4, QUIET, writes=True)
     with pytest.raises(CheckpointError, match=rf"metrics\.jsonl has no line {line} of epoch"):
         again.go_on(3)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nasfpn_runtime import evaluate
 from nasfpn_runtime.data.shapes import write_shapes
+from nasfpn_runtime.evaluate import score_checkpoint
 from search_space import DetectorShape, detector_cost
 from searched_archs import load
 from tools.cli import main
@@ -41,3 +47,46 @@ def test_table_and_figure_from_one_command(
     assert main(argv) == 0
     assert (out / "table.md").read_text() == table
     assert not list(out.rglob("last.ckpt"))
+
+
+@contextmanager
+def limits_kept() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def fill_disk() -> None:
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+
+
+def test_a_disk_that_is_full_costs_what_was_being_written_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, recipe, out = tmp_path / "data", tmp_path / "tiny.yaml", tmp_path / "out"
+    write_shapes(data, train=2, val=1, test=1)
+    recipe.write_text(RECIPE)
+    argv = ["compare", "--data", str(data), "--out", str(out), "--recipe", str(recipe)]
+    argv += ["--controllers", "--archs", "fpn", "--seeds", "0"]
+
+    def score_and_fill(*args: Any) -> dict[str, float]:
+        found = score_checkpoint(*args)
+        fill_disk()
+        return found
+
+    with monkeypatch.context() as patch, limits_kept():
+        patch.setattr(evaluate, "score_checkpoint", score_and_fill)
+        assert main(argv) == 2
+    assert "File too large" in capsys.readouterr().err
+    assert not list(out.rglob("*scores.json*"))
+    assert main(argv) == 0
+    table = (out / "table.md").read_text()
+    assert table in capsys.readouterr().out
+    with limits_kept():
+        fill_disk()
+        assert main(argv) == 2
+    assert (out / "table.md").read_text() == table
+    assert len(list(out.glob("*table.md*"))) == 1
