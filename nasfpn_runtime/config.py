@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import (
+    MISSING,
+    Field,
+    asdict,
+    dataclass,
+    field,
+    fields,
+    is_dataclass,
+    replace,
+)
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +53,8 @@ __all__ = [
     "nearest",
 ]
 
+# What PyYAML raises: its own, and what its constructors leave through, as of !!int x.
+YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -165,8 +177,8 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         overrides: ``section.key=value``, the value in YAML.
 
     Raises:
-        RecipeError: no such recipe, not YAML, an unknown key, or a value of another type or
-            out of range; the message names the key.
+        RecipeError: no such recipe, not YAML, an unknown or a missing key, or a value of another
+            type or out of range; the message names the key and the file or override.
     """
     path = Path(name)
     if str(name) in names():
@@ -178,14 +190,23 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         )
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RecipeError(f"a recipe is a readable YAML file, got {error} (at {path})") from None
+    except (OSError, *YAML_ERRORS) as error:
+        raise RecipeError(
+            f"a recipe is a readable YAML file, got {one_line(error)} (at {path})"
+        ) from None
     if not isinstance(content, dict):
         raise RecipeError(f"a recipe is a mapping of sections, got {content!r} (at {path})")
-    content = {"name": path.stem, **content}
-    for override in overrides:
-        _override(content, override)
-    return from_dict(content, str(path))
+    steps = [{"name": path.stem, **content}]
+    for text in overrides:
+        steps.append(_overridden(steps[-1], text))
+    try:
+        recipe: Recipe = _build(Recipe, steps[-1], "")
+    except RecipeError as error:
+        places = (str(path), *map(place_of, overrides))
+        faults = zip(places, map(_fault, steps), strict=True)
+        place = next(place for place, fault in faults if fault == str(error))
+        raise RecipeError(f"{error} (at {place})") from None
+    return recipe
 
 
 def from_dict(content: Mapping[str, Any], place: str) -> Recipe:
@@ -194,41 +215,82 @@ def from_dict(content: Mapping[str, Any], place: str) -> Recipe:
     return recipe
 
 
-def _override(content: dict[str, Any], text: str) -> None:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"an override is section.key=value, got {text!r}")
-    *sections, leaf = key.strip().split(".")
-    for section in sections:
-        content = content.setdefault(section, {})
-        if not isinstance(content, dict):
-            raise RecipeError(f"{section} is not a section (at --set {text})")
-    try:
-        content[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"an override's value is YAML, got {error} (at --set {text})") from None
-
-
 def build(cls: Any, content: object, path: str, place: str) -> Any:
     """Build dataclass ``cls`` from a mapping, checking keys and types at every depth.
 
     Raises:
         RecipeError: the message has the key, after ``path``, and the place.
     """
+    try:
+        return _build(cls, content, path)
+    except RecipeError as error:
+        raise RecipeError(f"{error} (at {place})") from None
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's message without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def place_of(override: str) -> str:
+    """Return how a message names an override of the command line."""
+    return f"--set {' '.join(override.split())}"
+
+
+def _overridden(content: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return ``content`` with the value of ``section.key=value``."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"an override is section.key=value, got {text!r}")
+    *sections, leaf = key.strip().split(".")
+    changed = part = dict(content)
+    for section in sections:
+        inner = part.get(section, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"{section} is not a section (at {place_of(text)})")
+        part[section] = dict(inner)
+        part = part[section]
+    try:
+        part[leaf] = yaml.safe_load(value)
+    except YAML_ERRORS as error:
+        raise RecipeError(
+            f"an override's value is YAML, got {one_line(error)} (at {place_of(text)})"
+        ) from None
+    return changed
+
+
+def _fault(content: object) -> str:
+    """Return what is wrong with a recipe's content, nothing if it is right."""
+    try:
+        _build(Recipe, content, "")
+    except RecipeError as error:
+        return str(error)
+    return ""
+
+
+def _build(cls: Any, content: object, path: str) -> Any:
+    """:func:`build`, but the messages lack the place."""
     if not isinstance(content, Mapping):
-        raise RecipeError(f"{path or 'a recipe'} is a mapping, got {content!r} (at {place})")
+        raise RecipeError(f"{path or 'a recipe'} is a mapping, got {content!r}")
     hints = typing.get_type_hints(cls)
     known = [f.name for f in fields(cls)]
     values: dict[str, Any] = {}
     for key, value in content.items():
         here = f"{path}.{key}" if path else str(key)
         if key not in known:
-            raise RecipeError(f"unknown key {here}{nearest(str(key), known)} (at {place})")
-        values[key] = _convert(hints[key], value, here, place)
+            raise RecipeError(f"unknown key {here}{nearest(str(key), known)}")
+        values[key] = _convert(hints[key], value, here)
+    missing = [f.name for f in fields(cls) if f.name not in values and _required(f)]
+    if missing:
+        raise RecipeError(f"{path or 'a recipe'} needs {', '.join(missing)}, got {content!r}")
     try:
         return cls(**values)
     except RecipeError as error:
-        raise RecipeError(f"{path}: {error} (at {place})") from None
+        raise RecipeError(f"{path}: {error}") from None
+
+
+def _required(entry: Field[Any]) -> bool:
+    return entry.default is MISSING and entry.default_factory is MISSING
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -237,25 +299,27 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f", did you mean {close[0]}?" if close else ""
 
 
-def _convert(kind: Any, value: object, path: str, place: str) -> Any:
+def _convert(kind: Any, value: object, path: str) -> Any:
     """Return ``value`` as type ``kind``: plain, tuple, section or optional."""
     if is_dataclass(kind):
-        return build(kind, value, path, place)
+        return _build(kind, value, path)
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         options = [option for option in typing.get_args(kind) if option is not type(None)]
-        return None if value is None else _convert(options[0], value, path, place)
+        return None if value is None else _convert(options[0], value, path)
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)
         if not isinstance(value, (list, tuple)):
-            raise RecipeError(f"{path} is a list, got {value!r} (at {place})")
+            raise RecipeError(f"{path} is a list, got {value!r}")
         if inner[-1] is not Ellipsis and len(value) != len(inner):
-            raise RecipeError(f"{path} is a list of {len(inner)}, got {value!r} (at {place})")
-        return tuple(_convert(inner[0], v, f"{path}[{i}]", place) for i, v in enumerate(value))
+            raise RecipeError(f"{path} is a list of {len(inner)}, got {value!r}")
+        return tuple(_convert(inner[0], v, f"{path}[{i}]") for i, v in enumerate(value))
     if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        with contextlib.suppress(ValueError):  # PyYAML reads 1e-4 as text
-            return float(value)
+        with contextlib.suppress(ValueError, OverflowError):  # PyYAML reads 1e-4 as text
+            value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise RecipeError(f"{path} is of type {kind.__name__}, got {value!r} (at {place})")
+        raise RecipeError(f"{path} is of type {kind.__name__}, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(f"{path} is a finite number, got {value!r}")
     return value
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.errors import UserError
+from tools.options import seed
 
 if TYPE_CHECKING:
     from nasfpn_runtime.data.coco import CocoSplit, Fault
 
 HELP = "check a data set, look at it, draw one, or pack it for training"
+TRAINED = ("train", "val")  # splits that a training reads
 FORMS = ("coco", "voc", "yolo", "text")  # those that MindRecord is made from
 
 
@@ -47,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{split}", type=int, default=count, help=f"pictures (default: {count})"
         )
     synth.add_argument("--size", type=int, default=128, help="px of a side (default: 128)")
-    synth.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    synth.add_argument("--seed", type=seed, default=0, help="(default: 0)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,9 +72,10 @@ def _create(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from nasfpn_runtime.data.coco import Fault
+    from nasfpn_runtime.data.coco import Fault, check_same_categories
     from nasfpn_runtime.data.counts import count_table
     from nasfpn_runtime.data.pack import decoded
+    from nasfpn_runtime.errors import DataError
 
     splits = _load(args.dir, args)
     # Reading a folder looks at the headers; a picture that ends early shows here.
@@ -87,7 +90,17 @@ def _check(args: argparse.Namespace) -> int:
         )
         for name, split in splits.items()
     }
+    needed = [name for name in TRAINED if name not in splits]
+    if not needed:
+        try:
+            check_same_categories(*(splits[name] for name in TRAINED))
+        except DataError as error:
+            other = Fault("other categories than train", str(error), "stops training")
+            faults["val"] += (other,)
     print(count_table(splits))
+    if not args.splits:
+        missing = f"; training needs {' and '.join(needed)} too" if needed else ""
+        print(f"\nsplits: {', '.join(splits)}{missing}")
     return 1 if _report(faults) else 0
 
 

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     devices = args.devices
     if devices is None:
         devices = DISTRIBUTED if values["distribute"] else 1
-    content = import_values(values, devices, str(args.src)).to_dict()
+    content = import_values(values, devices, str(args.src), args.overrides).to_dict()
     del content["name"]  # that of the file
     content["description"] = f"From the model zoo's {args.src.name}, on {devices} devices."
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.errors import UserError
+from tools.options import seed
 
 if TYPE_CHECKING:
     from search_space.genome import Genome
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, default=Path("runs/quickstart"), metavar="DIR", help="run folder")
     add("--controller", default="evolution", help="of the search (default: evolution)")
     add("--trials", type=int, default=12, help="genomes to search over (default: 12)")
-    add("--seed", type=int, default=0)
+    add("--seed", type=seed, default=0)
 
 
 def run(args: argparse.Namespace) -> int:

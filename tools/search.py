@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools.errors import UserError
-from tools.options import add_overrides
+from tools.options import add_overrides, seed
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--recipe", required=True, help="name or YAML file of the short training")
     add("--controller", default="ppo", help="ppo, random, evolution, local-search, tpe or nsga2")
     add("--trials", type=int, default=60, help="genomes to train, earlier runs included")
-    add("--seed", type=int, default=0, help="of the controller and of every training")
+    add("--seed", type=seed, default=0, help="of the controller and of every training")
     add_overrides(parser)
     add("--levels", default="3-7", metavar="A-B", help="of the pyramids (default: 3-7)")
     add("--intermediate-cells", type=int, default=2, metavar="N", help="(default: 2)")

@@ -3,8 +3,8 @@
 A line is a picture's file name, then its boxes, each ``y1,x1,y2,x2,class`` in px: the order
 of the model zoo's nas-fpn ``src/dataset.py``, where ``_data_aug`` divides the first and
 third by the height. Class 1 is the first line of ``classes.txt``: 0 is background there
-(``src/box_utils.py``), and a first line ``background`` is left out, as its ``coco_classes``
-has it. The form has no crowd regions; a file name cannot contain a blank.
+(``src/box_utils.py``), so that a first line ``background``, as its ``coco_classes`` has it,
+is class 0 and left out. The form has no crowd regions; a file name cannot contain a blank.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def read(folder: Path, split: str) -> Listing:
     """
     file = folder / f"{split}.txt"
     names = read_names(folder / _NAMES)
-    names = names[1:] if names[0] == "background" else names
+    names = names[1:] if names[0].lower() == "background" else names
     if not names:
         raise DataError(f"categories are more than the background, got none (at {folder / _NAMES})")
     ids = tuple(range(1, len(names) + 1))

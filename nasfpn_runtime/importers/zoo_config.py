@@ -8,7 +8,15 @@ from typing import Any
 
 import yaml
 
-from nasfpn_runtime.config import Recipe, from_dict, load_recipe, nearest
+from nasfpn_runtime.config import (
+    YAML_ERRORS,
+    Recipe,
+    from_dict,
+    load_recipe,
+    nearest,
+    one_line,
+    place_of,
+)
 from nasfpn_runtime.errors import RecipeError
 from nasfpn_runtime.importers.zoo_keys import COPIED, DERIVED, FIXED, MOVED, NOTHING, RECIPE
 
@@ -38,7 +46,7 @@ def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """
     try:
         content = next(yaml.safe_load_all(path.read_text()), None)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, *YAML_ERRORS) as error:
         raise _unreadable(error, str(path)) from None
     if not isinstance(content, dict):
         raise RecipeError(f"settings are a mapping, got {content!r} (at {path})")
@@ -51,34 +59,38 @@ def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
             raise RecipeError(f"an override is key=value, got {text!r}")
         try:
             value = yaml.safe_load(written)
-        except yaml.YAMLError as error:
-            raise _unreadable(error, f"--set {text}") from None
-        _put(values, key, value, f"--set {text}")
+        except YAML_ERRORS as error:
+            raise _unreadable(error, place_of(text)) from None
+        _put(values, key, value, place_of(text))
     return values
 
 
-def import_values(values: Values, devices: int, place: str) -> Recipe:
+def import_values(
+    values: Values, devices: int, place: str, overrides: Sequence[str] = ()
+) -> Recipe:
     """Return the recipe that the values of :func:`read_values` are on so many cards.
 
     Raises:
-        RecipeError: a value is out of range, or cannot be had here; ``place`` is named.
+        RecipeError: a value is out of range, or cannot be had here; the override that it is
+            from is named, or ``place``.
     """
+    places = {key: place for key in values}
+    places |= {text.partition("=")[0]: place_of(text) for text in overrides}
     if devices < 1:
         raise RecipeError(f"devices are 1 or more, got {devices}")
-    try:
-        for key, holds, rule in RULES:
-            if not holds(values[key]):
-                raise RecipeError(f"{key} is {rule}, got {values[key]!r}")
-        for key, (default, why) in FIXED.items():
-            expected = EXPECTED[key](values) if key in EXPECTED else default
-            if values[key] != expected:
-                raise RecipeError(f"{key} is {expected} ({why}), got {values[key]!r}")
-    except RecipeError as error:
-        raise RecipeError(f"{error} (at {place})") from None
-    return _recipe(values, devices, place)
+    for key, holds, rule in RULES:
+        if not holds(values[key]):
+            raise RecipeError(f"{key} is {rule}, got {values[key]!r} (at {places[key]})")
+    for key, (default, why) in FIXED.items():
+        expected = EXPECTED[key](values) if key in EXPECTED else default
+        if values[key] != expected:
+            raise RecipeError(
+                f"{key} is {expected} ({why}), got {values[key]!r} (at {places[key]})"
+            )
+    return _recipe(values, devices, places)
 
 
-def _recipe(values: Values, devices: int, place: str) -> Recipe:
+def _recipe(values: Values, devices: int, places: Mapping[str, str]) -> Recipe:
     base = load_recipe(RECIPE)
     settings = list(_settings(values, devices))
 
@@ -88,7 +100,7 @@ def _recipe(values: Values, devices: int, place: str) -> Recipe:
             for path, value in changes.items():
                 section, name = path.split(".")
                 content[section][name] = value
-        return from_dict(content, place)
+        return from_dict(content, places[settings[count - 1][0]])
 
     try:
         return build(len(settings))
@@ -152,6 +164,10 @@ def _positive(number: float) -> bool:
     return number > 0
 
 
+def _not_negative(number: float) -> bool:
+    return number >= 0
+
+
 # What values have to be: key, condition, rule.
 RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("img_shape", _square, "two equal multiples of 128"),
@@ -159,6 +175,7 @@ RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("anchor_size", _doubling, "five sizes, each twice the one before"),
     ("coco_classes", _background_first, "a list that begins with background"),
     ("lr", _positive, "above 0"),
+    *((f"warmup_epochs{n}", _not_negative, "0 or more") for n in range(1, len(STOPS) + 1)),
     ("keep_checkpoint_max", _positive, "1 or more"),
     ("save_checkpoint_epochs", _positive, "1 or more"),
     ("device_target", lambda name: name in DEVICES, f"one of {', '.join(DEVICES)}"),
@@ -198,6 +215,4 @@ def _typed(key: str, value: object, like: object, place: str) -> object:
 
 
 def _unreadable(error: Exception, place: str) -> RecipeError:
-    return RecipeError(
-        f"settings are readable YAML, got {' '.join(str(error).split())} (at {place})"
-    )
+    return RecipeError(f"settings are readable YAML, got {one_line(error)} (at {place})")

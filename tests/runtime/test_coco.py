@@ -17,7 +17,9 @@ from nasfpn_runtime.data.coco import (
     Fault,
     check_same_categories,
     fault_report,
+    form_of,
     load_split,
+    split_names,
 )
 from nasfpn_runtime.data.cocojson import find_split
 from nasfpn_runtime.errors import DataError
@@ -282,11 +284,33 @@ def test_an_empty_data_set_tells_why(folder: Path) -> None:
         load(folder, [picture(8), picture(9)], [])
 
 
-def test_missing_folders_are_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"a folder with .* annotations/ \(COCO\), .*, got .*nowhere"
-    ):
-        load_split(tmp_path / "nowhere")
+@pytest.mark.parametrize("form", [None, "coco", "mindrecord"])
+def test_a_folder_that_is_not_there_or_none_is_named(tmp_path: Path, form: str | None) -> None:
+    file = tmp_path / "set.zip"
+    file.touch()
+    for read in (load_split, lambda path, _, form: split_names(path, form)):
+        with pytest.raises(
+            DataError, match=r"^a data set is a folder, got no such folder: .*nowhere$"
+        ):
+            read(tmp_path / "nowhere", "train", form)
+        with pytest.raises(DataError, match=r"^a data set is a folder, got a file: .*set\.zip$"):
+            read(file, "train", form)
+
+
+def test_mindrecord_of_the_model_zoo_is_to_be_made_again(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a folder with .* annotations/ \(COCO\), .*, got .*") as e:
+        form_of(tmp_path)
+    assert "MindRecord of" not in str(e.value)
+    for number in range(8):
+        (tmp_path / f"retinanet.mindrecord{number}").touch()
+        (tmp_path / f"retinanet.mindrecord{number}.db").touch()
+    with pytest.raises(DataError, match=r"make MindRecord of the model zoo again .*data create"):
+        form_of(tmp_path)
+    (tmp_path / "annotations").mkdir()
+    assert form_of(tmp_path) == "coco"
+
+
+def test_missing_files_are_named(folder: Path) -> None:
     with pytest.raises(DataError, match=r"split 'val' has one file .* got no such file"):
         load_split(folder, "val")
     (folder / "annotations" / "instances_val2017.json").write_text("{}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from nasfpn_runtime.boxes import BoxCode
-from nasfpn_runtime.config import RECIPES, from_dict, load_recipe, names
+from nasfpn_runtime.config import RECIPES, Recipe, from_dict, load_recipe, names
 from nasfpn_runtime.errors import RecipeError
 from nasfpn_runtime.sections import Anchors, Detection, Loss, Matching, Ramp
 
@@ -103,6 +107,17 @@ def test_overrides_reach_every_depth_and_win() -> None:
         ("training.warmup=[{start: 0, stop: 1, steps: 1}]", "warmup is empty or warmup_epochs 0"),
         ("training.warmup=[{start: 0, stop: 1}]", r"training.warmup\[0\]: steps is above 0"),
         ("training.warmup=[{start: 0, step: 1}]", r"unknown key training.warmup\[0\].step"),
+        ("training.warmup=[{start: 0}]", r"training.warmup\[0\] needs stop, got {'start': 0}"),
+        ("training.warmup=[{}]", r"training.warmup\[0\] needs start, stop, got {}"),
+        ("training.warmup=[3]", r"training.warmup\[0\] is a mapping, got 3"),
+        ("training.warmup={start: 0, stop: 1}", "training.warmup is a list, got {'start'"),
+        ("training.dropblock=[0.9]", r"training.dropblock is a mapping, got \[0.9\]"),
+        ("training=null", "training is a mapping, got None"),
+        ("training.epochs=null", "training.epochs is of type int, got None"),
+        ("training.lr=.inf", "training.lr is a finite number, got inf"),
+        ("training.lr=nan", "training.lr is a finite number, got nan"),
+        ("anchors.ratios=[1, -.inf]", r"anchors.ratios\[1\] is a finite number, got -inf"),
+        (f"training.lr=1{'0' * 400}", "training.lr is of type float, got 10000"),
         ("matching.negative=0.9", "negative is from 0 to positive"),
         ("anchors.ratios=[]", "ratios is one or more"),
         ("epochs", "an override is section.key=value"),
@@ -110,17 +125,110 @@ def test_overrides_reach_every_depth_and_win() -> None:
         ("description.x=1", "description is not a section"),
     ],
 )
-def test_a_wrong_override_names_its_key(override: str, message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
-        load_recipe("bccd-256", [override])
+def test_a_wrong_override_names_its_key_and_itself(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        load_recipe("bccd-256", ["training.epochs=3", override, "loss.gamma=1"])
+    assert "." not in override or str(caught.value).endswith(f"(at --set {override})")
+    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["- a list\n", "a: [", "", "\x00"])
+RAMPS = "training.warmup=[{start: 0, stop: 1, steps: 1}]"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "place"),
+    [
+        # Wrong by itself, but what comes after it mends it.
+        ([RAMPS, "training.warmup_epochs=0", "training.lr=-1"], "--set training.lr=-1"),
+        (["training.lr=-1", "training.lr=1", "training.clip=0"], "--set training.clip=0"),
+        # Wrong only with the one before.
+        (["matching.positive=0.3", "matching.negative=0.35"], "--set matching.negative=0.35"),
+        (["training.keep=1"], "mine.yaml"),
+        ([], "mine.yaml"),
+    ],
+)
+def test_the_place_of_a_mistake_is_where_it_was_made(
+    tmp_path: Path, overrides: list[str], place: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("training: {epochs: 3}\n" if "--set" in place else "training: {epochs: a}\n")
+    with pytest.raises(RecipeError, match=rf"\(at .*{re.escape(place)}\)$"):
+        load_recipe(path, overrides)
+
+
+WORDS = st.sampled_from(["", "start", "stop", "epochs", "null", "- ", "!!int x", "!!bool x", "0"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=5,
+)
+KEYS = [
+    f"{section}.{key}"
+    for section, values in load_recipe("shapes").to_dict().items()
+    if isinstance(values, dict)
+    for key in values
+]
+
+
+def refused(build: Callable[[], Recipe]) -> str:
+    """Return the message of a RecipeError, which is one line, or nothing if there is none."""
+    try:
+        build()
+    except RecipeError as error:
+        (message,) = str(error).splitlines()
+        return message
+    return ""
+
+
+@settings(deadline=None)
+@given(st.sampled_from([*KEYS, "training", "description", "name"]), VALUES)
+def test_any_value_is_taken_or_refused_in_one_line(key: str, value: object) -> None:
+    section, _, leaf = key.partition(".")
+    content = {"name": "x", section: {leaf: value} if leaf else value}
+    error = refused(lambda: from_dict(content, "here"))
+    assert error.endswith("(at here)") == (error != "")
+    if not error:
+        recipe = from_dict(content, "here")
+        assert from_dict(recipe.to_dict(), "there") == recipe
+
+
+@settings(deadline=None)
+@given(st.one_of(WORDS, st.text("!&*[]{}:,#|>-?%@\t\n \"'a0.x~<=_", max_size=12)))
+@example("[1")
+@example("!!int x")
+@example("!!int ''")
+@example("!!bool x")
+@example("!!timestamp x")
+@example("2020-99-99")
+@example("[" * 1000)
+@example("1" * 5000)
+@example("{[a]: b}")
+@example("!!python/object/apply:os.getcwd []")
+@example("a:\n\tb: 1")
+def test_any_text_is_taken_or_refused_in_one_line(text: str) -> None:
+    error = refused(lambda: load_recipe("shapes", [f"training.epochs={text}"]))
+    assert ("(at --set training.epochs=" in error) == (error != "")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("- a list\n", "a: [", "", "\x00", "training:\n\tepochs: 3\n", "a: 1\n b: 2\n"),
+        *("name: !!python/object/apply:os.getcwd []\n", "a: !!int x", "a: 2020-99-99"),
+    ],
+)
 def test_a_file_that_is_no_recipe_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(content)
-    with pytest.raises(RecipeError, match=r"mine\.yaml"):
+    with pytest.raises(RecipeError, match=r"\(at .*mine\.yaml\)$") as caught:
         load_recipe(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_overrides_of_sections_that_are_one_in_the_file_are_apart(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("anchors: &a {}\nmatching: *a\n")
+    assert load_recipe(path, ["anchors.octaves=2"]).anchors.octaves == 2
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -379,3 +379,22 @@ def test_a_split_that_is_not_there_is_named(tmp_path: Path) -> None:
     for form in ("voc", "yolo", "text", "mindrecord-coco"):
         with pytest.raises(DataError, match="nope"):
             load_split(make(tmp_path, form, draw(seed=5)), "nope")
+
+
+@pytest.mark.parametrize("first", ["background", "Background", "BACKGROUND"])
+def test_a_background_of_the_text_form_is_class_0(tmp_path: Path, first: str) -> None:
+    folder = make(tmp_path, "text", draw(seed=5))
+    expected = load_split(folder)
+    write_lines(folder / "classes.txt", list(NAMES))
+    plain = load_split(folder)
+    write_lines(folder / "classes.txt", [first, *NAMES])
+    for split in (plain, load_split(folder)):
+        assert split.categories == expected.categories == NAMES
+        np.testing.assert_array_equal(split.truth.label, expected.truth.label)
+
+
+def test_a_background_alone_is_no_category(tmp_path: Path) -> None:
+    folder = make(tmp_path, "text", draw(seed=5))
+    write_lines(folder / "classes.txt", ["background"])
+    with pytest.raises(DataError, match="more than the background"):
+        load_split(folder)

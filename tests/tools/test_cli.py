@@ -105,6 +105,28 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         assert hint in error, (name, error)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --arch fpn --data d --seed",
+        "data synth d --seed",
+        "search --data d --out o --recipe shapes --seed",
+        "quickstart --seed",
+        "compare --data d --out o --seeds 0",
+    ],
+)
+@pytest.mark.parametrize(
+    ("value", "message"), [("-1", "a seed is 0 or more, got -1"), ("x", "invalid seed value: 'x'")]
+)
+def test_a_seed_is_checked_by_every_command(
+    command: str, value: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*command.split(), value])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.rstrip().endswith(message)
+
+
 def test_a_bug_is_not_mistaken_for_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(args: object) -> int:
         raise ZeroDivisionError

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from nasfpn_runtime.data.coco import load_split
+from nasfpn_runtime.data.coco import check_same_categories, load_split
+from nasfpn_runtime.errors import DataError
 from tools.cli import main
 
 
@@ -63,6 +65,47 @@ def test_faults_are_an_exit_code_of_check_and_a_file_of_create(
     assert len(load_split(out).truth.box) == len(load_split(folder).truth.box)
 
 
+@pytest.mark.parametrize("change", ["order", "name"])
+def test_categories_that_training_refuses_are_a_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    folder = tmp_path / "drawn"
+    counts = ["--train", "3", "--val", "4", "--test", "1"]
+    main(["data", "synth", str(folder), "--size", "32", *counts])
+    file = folder / "annotations" / "instances_val2017.json"
+    data = json.loads(file.read_text())
+    first, second, _ = data["categories"]
+    if change == "order":
+        first["name"], second["name"] = second["name"], first["name"]
+    else:
+        first["name"] = "disc"
+    file.write_text(json.dumps(data))
+    capsys.readouterr()
+    assert main(["data", "check", str(folder)]) == 1
+    printed = capsys.readouterr().out
+    assert "faults in val:\n1 x other categories than train, stops training: " in printed
+    assert "circle, square, triangle" in printed
+    with pytest.raises(DataError) as refused:
+        check_same_categories(load_split(folder), load_split(folder, "val"))
+    assert str(refused.value) in printed
+    for split in ("train", "val"):
+        assert main(["data", "check", str(folder), "--splits", split]) == 0
+
+
+def test_check_says_which_splits_there_are(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["data", "check", str(drawn)])
+    assert "\nsplits: test, train, val\n" in capsys.readouterr().out
+    main(["data", "check", str(drawn), "--splits", "test"])
+    assert "splits" not in capsys.readouterr().out
+    folder = tmp_path / "drawn"
+    shutil.copytree(drawn, folder)
+    (folder / "annotations" / "instances_val2017.json").unlink()
+    assert main(["data", "check", str(folder)]) == 0
+    assert "\nsplits: test, train; training needs val too\n" in capsys.readouterr().out
+
+
 def test_a_picture_that_ends_early_is_found_by_check(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,6 +123,7 @@ def test_mistakes_are_one_line(
 ) -> None:
     mistakes = {
         "a data set is a folder with": ["check", str(tmp_path)],
+        "no such folder": ["check", str(tmp_path / "gone")],
         "which exists": ["create", str(drawn), "-o", str(tmp_path)],
         "split 'nope' has one file": ["check", str(drawn), "--splits", "nope"],
         "a sheet is a .png": ["show", str(drawn), "-o", "sheet.txt"],

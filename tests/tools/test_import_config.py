@@ -358,7 +358,7 @@ def test_settings_of_the_command_line_come_last(
         ("lr=0", "lr is above 0, got 0.0"),
         ("epoch_size=1.5", "epoch_size is of type int, got 1.5"),
         ("epoch_size=0", "epoch_size: training: epochs is above 0, got 0"),
-        ("warmup_epochs3=-1", "lr_init: training.warmup[2]: epochs is 0 or more, got -1.0"),
+        ("warmup_epochs3=-1", "warmup_epochs3 is 0 or more, got -1 (at --set"),
         ("distribute=8", "distribute is of type bool, got 8"),
         ("img_shape=640", "img_shape is a list, got 640"),
         ("img_shape=[]", "img_shape is a list, got []"),
@@ -392,6 +392,30 @@ def test_a_mistake_is_one_line(
     assert error.startswith(f"nasfpn: error: {message}")
     assert error.count("\n") == 1
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ("batch_size=0", "--set batch_size=0"),
+        ("lr=-1", "--set lr=-1"),
+        ("lr=inf", "--set lr=inf"),
+        ("lr_init=-1", "--set lr_init=-1"),
+        ("num_classes=21", "--set num_classes=21"),
+        ("img_shape=[512, 512]", "a.yaml"),  # feature_size there is what does not follow
+        ("lr=2020-99-99", "--set lr=2020-99-99"),
+        ("lr=!!bool x", "--set lr=!!bool x"),
+    ],
+)
+def test_the_place_of_a_mistake_is_where_it_was_made(
+    tmp_path: Path, change: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "a.yaml"
+    source.write_text("lr: 0.1\n")
+    words = ["--set", "epoch_size=7", "--set", change, "--set", "gamma=1"]
+    assert main(["import-config", str(source), "-o", str(tmp_path / "b.yaml"), *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(rf"\(at (\S*/)?{re.escape(place)}\)$", line)
 
 
 @pytest.mark.parametrize(
