@@ -270,8 +270,9 @@ def _fault(content: object) -> str:
 
 def _build(cls: Any, content: object, path: str) -> Any:
     """:func:`build`, but the messages lack the place."""
+    whole = path or f"a {cls.__name__.lower()}"
     if not isinstance(content, Mapping):
-        raise RecipeError(f"{path or 'a recipe'} is a mapping, got {content!r}")
+        raise RecipeError(f"{whole} is a mapping, got {content!r}")
     hints = typing.get_type_hints(cls)
     known = [f.name for f in fields(cls)]
     values: dict[str, Any] = {}
@@ -282,7 +283,7 @@ def _build(cls: Any, content: object, path: str) -> Any:
         values[key] = _convert(hints[key], value, here)
     missing = [f.name for f in fields(cls) if f.name not in values and _required(f)]
     if missing:
-        raise RecipeError(f"{path or 'a recipe'} needs {', '.join(missing)}, got {content!r}")
+        raise RecipeError(f"{whole} needs {', '.join(missing)}, got {content!r}")
     try:
         return cls(**values)
     except RecipeError as error:

@@ -107,7 +107,7 @@ def from_json(text: str, place: str) -> Description:
         raise CheckpointError(f"{place} normalises with {mean} and {std}, not {MEAN} and {STD}")
     try:
         found: Description = build(Description, content, "", place)
-    except (RecipeError, TypeError) as error:
+    except RecipeError as error:
         raise CheckpointError(f"{place} has a broken description: {error}") from None
     return found
 

@@ -124,7 +124,7 @@ def described(**changes: Any) -> str:
         (described(data={"fit": "stretch"}), "fit is one of letterbox, squash"),
         (
             json.dumps({"form": 1, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}),
-            "missing",
+            "a description needs names, size, ",
         ),
     ],
 )
