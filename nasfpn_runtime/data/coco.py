@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +71,7 @@ def load_split(folder: Path, split: str = "train", form: str | None = None) -> C
     Raises:
         DataError: a file or folder is missing, is not of that form, or no picture has a box.
     """
-    listing = _form(folder, form).read(folder, split)
+    listing = FORMS[form_of(folder, form)].read(folder, split)
     samples = listing.kept.samples()
     if not any(len(sample.boxes) for sample in samples):
         report = "; ".join(fault_report(listing.faults).splitlines()) or "the file lists none"
@@ -89,15 +88,19 @@ def load_split(folder: Path, split: str = "train", form: str | None = None) -> C
     )
 
 
-def form_of(folder: Path) -> str:
-    """Return which of ``FORMS`` a folder has.
+def form_of(folder: Path, form: str | None = None) -> str:
+    """Return which of ``FORMS`` a folder has, or ``form`` if that is given.
 
     Raises:
         DataError: it has none of them, or is no folder.
     """
-    _check_folder(folder)
-    for name, form in FORMS.items():
-        if form.found(folder):
+    if not folder.is_dir():
+        what = "a file" if folder.exists() else "no such folder"
+        raise DataError(f"a data set is a folder, got {what}: {folder}")
+    if form is not None:
+        return form
+    for name, module in FORMS.items():
+        if module.found(folder):
             return name
     again = "; make MindRecord of the model zoo again by nasfpn data create SRC -o DIR"
     raise DataError(
@@ -107,20 +110,9 @@ def form_of(folder: Path) -> str:
     )
 
 
-def _form(folder: Path, form: str | None) -> Any:
-    _check_folder(folder)
-    return FORMS[form or form_of(folder)]
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "no such folder"
-        raise DataError(f"a data set is a folder, got {what}: {folder}")
-
-
 def split_names(folder: Path, form: str | None = None) -> tuple[str, ...]:
     """Return the names of the splits that are there."""
-    names: tuple[str, ...] = _form(folder, form).splits(folder)
+    names: tuple[str, ...] = FORMS[form_of(folder, form)].splits(folder)
     return names
 
 

@@ -7,16 +7,15 @@ when it does, however it ends.
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
-import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.connection import wait
 from typing import Any
 
+from nasfpn_runtime import interrupts
 from nasfpn_runtime.data.buffers import Layout
 from nasfpn_runtime.data.prepare import Preparer
 
@@ -67,7 +66,7 @@ class Workers:
 
     def _submit(self, *part: Any) -> Future[list[int]]:
         if self._pool is not None:
-            with _interrupts_held_back():  # processes begin where there is work for them
+            with interrupts.held_back():  # processes begin where there is work for them
                 return self._pool.submit(self._fill, *part)
         done: Future[list[int]] = Future()
         done.set_result(self._fill(*part))
@@ -86,30 +85,6 @@ def _filler(blocks: Sequence[Any], layout: Layout, arguments: tuple[Any, ...]) -
         return [preparer.fill(batches[block], *picture, epoch) for picture in places]
 
     return fill
-
-
-@contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Raise an interrupt (SIGINT) at the end only, and never in a process that begins here.
-
-    A terminal interrupts all; the caller acts. What a process blocks its child blocks, from its
-    first moment on. Other threads of the caller, such as MindSpore's, still take the signal,
-    and Python would raise it in the main thread: where a process has half begun, nobody ends it.
-    """
-    held: list[int] = []
-    main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
-    if main:
-        signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        if main:
-            signal.signal(signal.SIGINT, handler)
-        if held:
-            signal.raise_signal(signal.SIGINT)
 
 
 def _start(*arguments: Any) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -27,13 +26,17 @@ with locked(Path(sys.argv[1])):
 
 
 @contextmanager
-def full_disk() -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+def holder(file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Yield a process that holds the lock and has forked another one; both are killed."""
+    command = [sys.executable, "-c", HOLDER, str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_file_appears_whole_or_stays_as_it_was(tmp_path: Path) -> None:
@@ -66,7 +69,9 @@ def test_a_file_is_linked_within_a_file_system_and_copied_from_another(tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
-def test_half_a_copy_is_none(tmp_path: Path) -> None:
+def test_half_a_copy_is_none(
+    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
     with full_disk(), pytest.raises(OSError, match="too large"):
         link_or_copy(Path("/proc/version"), tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
@@ -74,31 +79,20 @@ def test_half_a_copy_is_none(tmp_path: Path) -> None:
 
 def test_a_lock_is_one_process_s_and_ends_with_it_though_its_children_live(tmp_path: Path) -> None:
     file = tmp_path / ".lock"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(file)],
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
+    with holder(file) as process:
         with pytest.raises(BlockingIOError, match="another process holds"), locked(file):
             pass
-        os.kill(holder.pid, signal.SIGKILL)
-        holder.wait()
-        os.killpg(holder.pid, 0)  # the child lives
+        process.kill()
+        process.wait()
+        os.killpg(process.pid, 0)  # the child lives
         with locked(file):
             pass
-        os.killpg(holder.pid, signal.SIGKILL)
 
 
 def test_who_waits_is_told_and_gets_the_lock(tmp_path: Path) -> None:
     file = tmp_path / ".lock"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(file)],
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    ) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        with locked(file, waiting=lambda: os.killpg(holder.pid, signal.SIGKILL)):
-            assert holder.wait() == -signal.SIGKILL
+    with (
+        holder(file) as process,
+        locked(file, waiting=lambda: os.killpg(process.pid, signal.SIGKILL)),
+    ):
+        assert process.wait() == -signal.SIGKILL

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import resource
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -70,17 +69,9 @@ def test_going_on_leaves_the_lines_to_who_reads_them(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("*metrics*")] == ["metrics.jsonl"]
 
 
-@contextmanager
-def full_disk() -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-def test_a_full_disk_costs_no_line_and_no_picture(tmp_path: Path) -> None:
+def test_a_full_disk_costs_no_line_and_no_picture(
+    tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
+) -> None:
     log = RunLog(tmp_path, 3, 4, QUIET, writes=True)
     log.start()
     run(log, range(4))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -49,22 +48,11 @@ def test_table_and_figure_from_one_command(
     assert not list(out.rglob("last.ckpt"))
 
 
-@contextmanager
-def limits_kept() -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-def fill_disk() -> None:
-    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-
-
 def test_a_disk_that_is_full_costs_what_was_being_written_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    full_disk: Callable[[], AbstractContextManager[None]],
 ) -> None:
     data, recipe, out = tmp_path / "data", tmp_path / "tiny.yaml", tmp_path / "out"
     write_shapes(data, train=2, val=1, test=1)
@@ -74,10 +62,10 @@ def test_a_disk_that_is_full_costs_what_was_being_written_only(
 
     def score_and_fill(*args: Any) -> dict[str, float]:
         found = score_checkpoint(*args)
-        fill_disk()
+        filled.enter_context(full_disk())
         return found
 
-    with monkeypatch.context() as patch, limits_kept():
+    with monkeypatch.context() as patch, ExitStack() as filled:
         patch.setattr(evaluate, "score_checkpoint", score_and_fill)
         assert main(argv) == 2
     assert "File too large" in capsys.readouterr().err
@@ -85,8 +73,7 @@ def test_a_disk_that_is_full_costs_what_was_being_written_only(
     assert main(argv) == 0
     table = (out / "table.md").read_text()
     assert table in capsys.readouterr().out
-    with limits_kept():
-        fill_disk()
+    with full_disk():
         assert main(argv) == 2
     assert (out / "table.md").read_text() == table
     assert len(list(out.glob("*table.md*"))) == 1
