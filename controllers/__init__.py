@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from controllers.base import suggest
 from controllers.evolution import RegularizedEvolutionSampler
 from controllers.local_search import LocalSearchSampler
 from controllers.nsga2 import NSGAIISampler
 from controllers.ppo import PPOSampler
 from controllers.random import RandomSampler
 from controllers.registry import create_sampler, names
+from controllers.samplers import suggest
 from controllers.tpe import TPESampler
 
 __all__ = [

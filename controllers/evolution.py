@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from controllers.base import Choices, LogSampler, Record
+from controllers.samplers import Choices, LogSampler, Record
 from search_space import Genome, NASFPNSpace
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from controllers.base import Choices, LogSampler, Record
+from controllers.samplers import Choices, LogSampler, Record
 from search_space import NASFPNSpace
 
 

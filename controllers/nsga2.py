@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import optuna
 
-from controllers.base import WrappedSampler
+from controllers.samplers import WrappedSampler
 from search_space import NASFPNSpace
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from controllers.base import Choices, LogSampler, Record
+from controllers.samplers import Choices, LogSampler, Record
 from search_space import NASFPNSpace
 
 if TYPE_CHECKING:

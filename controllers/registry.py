@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
-from controllers.base import SpaceSampler
 from controllers.evolution import RegularizedEvolutionSampler
 from controllers.local_search import LocalSearchSampler
 from controllers.nsga2 import NSGAIISampler
 from controllers.ppo import PPOSampler
 from controllers.random import RandomSampler
+from controllers.samplers import SpaceSampler
 from controllers.tpe import TPESampler
 from search_space import NASFPNSpace
 

@@ -12,7 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
 
-from controllers.base import suggest
+from controllers.samplers import suggest
 from controllers.study import (
     DUPLICATE_OF,
     GENOME_ID,
@@ -50,7 +50,7 @@ class SearchSettings:
     out: Path
     trials: int
     arguments: Mapping[str, Any]
-    evaluate: str = "controllers.proxy:evaluate"
+    evaluate: str = "controllers.candidate:evaluate"
     metric: str = "AP"
     timeout: float | None = None
     duplicates: int = 200

@@ -23,7 +23,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from controllers.base import REPEATS
+from controllers.samplers import REPEATS
 from search_space import NASFPNSpace, save_genome
 from search_space.codec import read_document
 

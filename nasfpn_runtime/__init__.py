@@ -1,29 +1,38 @@
-"""The MindSpore side: build, train, score any genome."""
+"""The MindSpore side: build, train, score and deploy any genome. README.md is its map."""
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
-from nasfpn_runtime.device import guard_isa
+from nasfpn_runtime.cluster.device import guard_isa
 
 if TYPE_CHECKING:
-    from nasfpn_runtime.detector import Detector
-    from nasfpn_runtime.networks import build_detector, build_pyramid
+    from nasfpn_runtime.inference.detector import Detector
+    from nasfpn_runtime.network.build import build_network, build_pyramid
 
-__all__ = ["Detector", "build_detector", "build_pyramid"]
+__all__ = ["Detector", "build_network", "build_pyramid"]
 
-# The one thing done at import: it must come before the process's first convolution.
+# The only work done at import. It must come before the process runs its first convolution.
 guard_isa()
 
 
 def __getattr__(name: str) -> Any:
-    # Not imported above, so that reading a recipe does not load MindSpore.
+    # Imported on first use, so that reading a recipe does not load MindSpore.
     if name == "Detector":
-        from nasfpn_runtime import detector
+        from nasfpn_runtime.inference import detector
 
         return detector.Detector
+    if name == "build_detector":
+        warnings.warn(
+            "nasfpn_runtime.build_detector is now build_network; the old name will be removed in "
+            "version 0.3",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        name = "build_network"
     if name in __all__:
-        from nasfpn_runtime import networks
+        from nasfpn_runtime.network import build
 
-        return getattr(networks, name)
+        return getattr(build, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

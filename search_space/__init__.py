@@ -12,15 +12,16 @@ from search_space.codec import (
     to_json,
     to_tf_blocks,
 )
-from search_space.cost import Cost, DetectorShape, detector_cost
+from search_space.cost.cost import Cost, detector_cost
 from search_space.genome import PYRAMID_LEVELS, Genome, Level, MergingCell
 from search_space.graph import from_graph, to_graph
 from search_space.identity import genome_id
 from search_space.rules import GenomeError
+from search_space.shape import DetectorShape
 from search_space.space import Decision, NASFPNSpace
 
 if TYPE_CHECKING:
-    from search_space.drawing import draw_genome
+    from search_space.drawing.pictures import draw_genome
 
 __all__ = [
     "PYRAMID_LEVELS",
@@ -49,7 +50,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # matplotlib takes half a second to import and few users of the package draw.
     if name == "draw_genome":
-        from search_space.drawing import draw_genome
+        from search_space.drawing.pictures import draw_genome
 
         return draw_genome
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,8 +6,9 @@ from typing import cast
 
 import networkx as nx
 
-from search_space.genome import Genome, Level, MergingCell
+from search_space.genome import Genome, MergingCell
 from search_space.rules import GenomeError
+from search_space.wiring import wire
 
 
 def to_graph(genome: Genome) -> nx.DiGraph:
@@ -21,33 +22,16 @@ def to_graph(genome: Genome) -> nx.DiGraph:
     Two genomes compute the same pyramid exactly when their graphs are isomorphic under
     all attributes but ``slot``, which only serves :func:`from_graph`.
     """
-    graph = nx.DiGraph()
-    levels = genome.node_levels
-    outputs = set(genome.outputs.values())
-    for number, level in enumerate(genome.levels):
+    graph, wiring = nx.DiGraph(), wire(genome)
+    for number, level in enumerate(wiring.levels):
         graph.add_node(number, level=int(level), op="input", output=False)
-    for number, cell in enumerate(genome.cells, start=len(genome.levels)):
-        graph.add_node(number, level=int(cell.level), op=cell.op, output=number in outputs)
-        for slot, (source, role) in enumerate(
-            zip(cell.inputs, input_roles(cell, levels), strict=True)
-        ):
-            graph.add_edge(source, number, role=role, slot=slot)
-    for number, sources in genome.leftovers().items():
-        for source in sources:
-            graph.add_edge(source, number, role="leftover", slot=-1)
+    for cell in wiring.cells:
+        graph.add_node(cell.number, level=int(cell.level), op=cell.op, output=cell.output)
+        for slot, source in enumerate(cell.inputs):
+            graph.add_edge(source.node, cell.number, role=source.role, slot=slot)
+        for node in cell.leftovers:
+            graph.add_edge(node, cell.number, role="leftover", slot=-1)
     return graph
-
-
-def input_roles(cell: MergingCell, node_levels: tuple[Level, ...]) -> tuple[str, ...]:
-    """Return each input's role: ``term``, or ``gate`` and ``value`` for attention.
-
-    The coarser input of an attention cell is the gate, the first one on a tie
-    (tensorflow/tpu ``nasfpn.py``: ``>=``).
-    """
-    if cell.op != "attention":
-        return ("term",) * len(cell.inputs)
-    first, second = cell.inputs
-    return ("gate", "value") if node_levels[first] >= node_levels[second] else ("value", "gate")
 
 
 def from_graph(graph: nx.DiGraph) -> Genome:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_space.genome import Genome
-from search_space.graph import input_roles
+from search_space.wiring import wire
 
 # Per node: its own attributes, and (role, place) of its sources, sorted.
 Form = tuple[tuple[tuple[int, str, bool], tuple[tuple[str, int], ...]], ...]
@@ -52,14 +52,15 @@ class _Graph:
 
 
 def _graph(genome: Genome) -> _Graph:
-    levels, outputs = genome.node_levels, set(genome.outputs.values())
-    own = [(int(level), "input", False) for level in genome.levels]
-    sources: list[list[tuple[str, int]]] = [[] for _ in genome.levels]
-    for number, cell in enumerate(genome.cells, start=len(genome.levels)):
-        own.append((int(cell.level), cell.op, number in outputs))
-        sources.append(list(zip(input_roles(cell, levels), cell.inputs, strict=True)))
-    for number, leftovers in genome.leftovers().items():
-        sources[number] += [("leftover", node) for node in leftovers]
+    wiring = wire(genome)
+    own = [(int(level), "input", False) for level in wiring.levels]
+    sources: list[list[tuple[str, int]]] = [[] for _ in wiring.levels]
+    for cell in wiring.cells:
+        own.append((int(cell.level), cell.op, cell.output))
+        sources.append(
+            [(source.role, source.node) for source in cell.inputs]
+            + [("leftover", node) for node in cell.leftovers]
+        )
     users: list[list[tuple[str, int]]] = [[] for _ in own]
     for number, edges in enumerate(sources):
         for role, source in edges:

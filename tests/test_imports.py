@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from locations import ROOT
+
 PACKAGES = ("search_space", "searched_archs", "nasfpn_runtime", "controllers", "tools")
 
 # package -> what its files may import of ours, and which third parties they may not
@@ -27,8 +28,27 @@ FORBIDDEN = {
     "controllers": set(),
     "tools": {"mindspore"},
 }
-# The proxy is where controllers meet the runtime.
-EXTRA = {"controllers/proxy.py": {"nasfpn_runtime"}}
+# Candidates are where controllers meet the runtime.
+EXTRA = {"controllers/candidate.py": {"nasfpn_runtime"}}
+
+# The folders of nasfpn_runtime from the bottom up: each imports only from those before it.
+FOLDERS = (
+    "pictures",
+    "recipe",
+    "data",
+    "cluster",
+    "network",
+    "batches",
+    "inference",
+    "scoring",
+    "training",
+    "export",
+    "importers",
+    "predict",
+    "bench",
+)
+# Modules beside the folders, which any of them may import; __init__ is the public face.
+BESIDE = {"__init__", "errors", "extras", "files", "interrupts", "progress"}
 
 
 def imported(path: Path) -> set[str]:
@@ -62,7 +82,7 @@ def test_files_import_along_the_arrows(package: str) -> None:
         ("searched_archs", ("mindspore", "optuna", "matplotlib")),
         ("controllers", ("mindspore", "matplotlib")),
         ("nasfpn_runtime", ("mindspore", "optuna", "matplotlib")),
-        ("nasfpn_runtime.plan", ("mindspore",)),
+        ("search_space.wiring", ("mindspore",)),
         ("tools.cli", ("mindspore", "optuna", "matplotlib", "numpy", "networkx")),
     ],
 )
@@ -71,3 +91,38 @@ def test_importing_loads_no_more_than_it_needs(module: str, absent: tuple[str, .
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+def runtime_modules(path: Path) -> set[str]:
+    """Return the second words of what a file imports from the runtime: folders and modules."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "nasfpn_runtime":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("nasfpn_runtime."):
+            found.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+            found |= {name[1] for name in names if name[0] == "nasfpn_runtime" and name[1:]}
+    return found
+
+
+def test_the_runtime_is_these_folders_and_no_other_module() -> None:
+    runtime = ROOT / "nasfpn_runtime"
+    folders = {path.parent.name for path in runtime.glob("*/__init__.py")}
+    assert folders == set(FOLDERS)
+    assert {path.stem for path in runtime.glob("*.py")} == BESIDE
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_imports_only_those_below_it(folder: str) -> None:
+    below = {*FOLDERS[: FOLDERS.index(folder) + 1], *BESIDE}
+    files = sorted((ROOT / "nasfpn_runtime" / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        assert runtime_modules(path) <= below, path.relative_to(ROOT).as_posix()
+
+
+def test_modules_beside_the_folders_import_none_of_them() -> None:
+    for name in BESIDE - {"__init__"}:
+        assert runtime_modules(ROOT / "nasfpn_runtime" / f"{name}.py") <= BESIDE, name

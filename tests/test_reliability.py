@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from locations import ROOT
 
 
 def test_every_fault_has_a_test_that_exists() -> None:

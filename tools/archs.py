@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table; sizes are those of the recipe's detector."""
     import searched_archs
-    from nasfpn_runtime.config import load_recipe
+    from nasfpn_runtime.recipe.recipe import load_recipe
     from search_space import detector_cost
 
     recipe = load_recipe(args.recipe)

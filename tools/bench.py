@@ -55,7 +55,7 @@ def _step(rounds: int) -> None:
     """Print both variants, run in turn, and their ratio."""
     from statistics import median
 
-    from nasfpn_runtime.bench import SIZES, compare
+    from nasfpn_runtime.bench.step import SIZES, compare
 
     print("ms per training step of batch 8")
     print(f"{'px':>4} {'project':>9} {'documented':>11} {'ratio':>6}")
@@ -69,7 +69,7 @@ def _data(args: argparse.Namespace) -> None:
     """Print the pipelines' speeds, run in turn, and their ratio."""
     from statistics import median
 
-    from nasfpn_runtime.bench_data import BATCH, RECIPE, compare, described, drawn
+    from nasfpn_runtime.bench.data import BATCH, RECIPE, compare, described, drawn
     from tools.errors import UserError
 
     if args.modelzoo is not None and not (args.modelzoo / "src" / "dataset.py").is_file():
@@ -88,9 +88,9 @@ def _parity(recipe: str) -> None:
     """Print a row for each exported file and engine; nothing is timed."""
     import tempfile
 
-    from nasfpn_runtime.bench_parity import parity
-    from nasfpn_runtime.config import load_recipe
-    from nasfpn_runtime.device import set_device
+    from nasfpn_runtime.bench.parity import parity
+    from nasfpn_runtime.cluster.device import set_device
+    from nasfpn_runtime.recipe.recipe import load_recipe
 
     set_device("CPU")
     print(f"largest differences from the checkpoint, {recipe}, random weights")

@@ -13,7 +13,7 @@ from tools.genomes import load_named
 from tools.options import seed
 
 if TYPE_CHECKING:
-    from nasfpn_runtime.config import Recipe
+    from nasfpn_runtime.recipe.recipe import Recipe
     from search_space.genome import Genome
 
 HELP = "search with several controllers, retrain winners and known pyramids, make one table"
@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what is missing in the run folder, then print the table and write it there."""
     from controllers.figures import compare_searches
-    from nasfpn_runtime.config import load_recipe
-    from nasfpn_runtime.data.coco import load_split
+    from nasfpn_runtime.data.dataset import load_split
     from nasfpn_runtime.files import whole
+    from nasfpn_runtime.recipe.recipe import load_recipe
     from tools.search import run_search
 
     recipe = load_recipe(args.recipe)
@@ -75,9 +75,9 @@ def _slug(name: str) -> str:
 
 def _score(genome: Genome, recipe: Recipe, data: Path, out: Path, seed: int) -> tuple[float, float]:
     """Return AP of the last epoch on val and test, from ``scores.json`` where that is done."""
-    from nasfpn_runtime.evaluate import score_checkpoint
     from nasfpn_runtime.files import whole
-    from nasfpn_runtime.train import train
+    from nasfpn_runtime.scoring.evaluate import score_checkpoint
+    from nasfpn_runtime.training.train import train
 
     folder = out / f"seed{seed}"
     file = folder / "scores.json"

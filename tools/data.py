@@ -11,7 +11,8 @@ from tools.errors import UserError
 from tools.options import seed
 
 if TYPE_CHECKING:
-    from nasfpn_runtime.data.coco import CocoSplit, Fault
+    from nasfpn_runtime.data.dataset import Split
+    from nasfpn_runtime.data.samples import Fault
 
 HELP = "check a data set, look at it, draw one, or pack it for training"
 TRAINED = ("train", "val")  # splits that a training reads
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _create(args: argparse.Namespace) -> int:
     from nasfpn_runtime.data.counts import count_table
-    from nasfpn_runtime.data.pack import pack
+    from nasfpn_runtime.data.mindrecord_writer import pack
 
     splits = _load(args.src, args)
     faults = pack(splits, args.out, shards=args.shards)
@@ -72,9 +73,10 @@ def _create(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from nasfpn_runtime.data.coco import Fault, check_same_categories
     from nasfpn_runtime.data.counts import count_table
-    from nasfpn_runtime.data.pack import decoded
+    from nasfpn_runtime.data.dataset import check_same_categories
+    from nasfpn_runtime.data.mindrecord_writer import decoded
+    from nasfpn_runtime.data.samples import Fault
     from nasfpn_runtime.errors import DataError
 
     splits = _load(args.dir, args)
@@ -105,7 +107,7 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from nasfpn_runtime.data.coco import load_split
+    from nasfpn_runtime.data.dataset import load_split
     from nasfpn_runtime.data.sheet import draw_sheet
 
     if args.out.suffix not in (".png", ".svg", ".pdf"):
@@ -116,7 +118,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _synth(args: argparse.Namespace) -> int:
-    from nasfpn_runtime.data.shapes import write_shapes
+    from nasfpn_runtime.data.drawn import write_shapes
 
     for name in ("train", "val", "test", "size"):
         least = 16 if name == "size" else 1
@@ -142,8 +144,8 @@ def _add_selection(parser: argparse.ArgumentParser, forms: tuple[str, ...]) -> N
     )
 
 
-def _load(folder: Path, args: argparse.Namespace) -> dict[str, CocoSplit]:
-    from nasfpn_runtime.data.coco import load_split, split_names
+def _load(folder: Path, args: argparse.Namespace) -> dict[str, Split]:
+    from nasfpn_runtime.data.dataset import load_split, split_names
 
     names = args.splits or split_names(folder, args.format)
     if not names:
@@ -151,15 +153,15 @@ def _load(folder: Path, args: argparse.Namespace) -> dict[str, CocoSplit]:
     return {name: load_split(folder, name, args.format) for name in names}
 
 
-def _reload(folder: Path, name: str) -> CocoSplit:
-    from nasfpn_runtime.data.coco import load_split
+def _reload(folder: Path, name: str) -> Split:
+    from nasfpn_runtime.data.dataset import load_split
 
     return load_split(folder, name)
 
 
 def _report(faults: dict[str, tuple[Fault, ...]]) -> bool:
     """Print the faults of each split; return whether there are any."""
-    from nasfpn_runtime.data.coco import fault_report
+    from nasfpn_runtime.data.dataset import fault_report
 
     for name, found in faults.items():
         if found:

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _draw(genomes: list[str], output: Path | None) -> Path:
-    from search_space.drawing import draw_difference, draw_genome
+    from search_space.drawing.pictures import draw_difference, draw_genome
 
     named = [load_named(text) for text in genomes]
     path = output or Path("-vs-".join(name for name, _ in named) + ".svg")
@@ -59,7 +59,7 @@ def _draw(genomes: list[str], output: Path | None) -> Path:
 
 def _draw_all(output: Path | None) -> Path:
     import searched_archs
-    from search_space.drawing import draw_gallery
+    from search_space.drawing.pictures import draw_gallery
 
     path = output or Path("gallery.svg")
     draw_gallery({name: searched_archs.load(name) for name in searched_archs.names()}, path)

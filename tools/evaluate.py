@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print COCO's table and the AP of each category."""
-    from nasfpn_runtime.coco_eval import summary
-    from nasfpn_runtime.device import set_device
-    from nasfpn_runtime.evaluate import score_checkpoint
+    from nasfpn_runtime.cluster.device import set_device
+    from nasfpn_runtime.scoring.coco_eval import summary
+    from nasfpn_runtime.scoring.evaluate import score_checkpoint
 
     set_device(args.device)
     metrics = score_checkpoint(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from tools.errors import UserError
 
 if TYPE_CHECKING:
-    from nasfpn_runtime.data.image import Pixels
-    from nasfpn_runtime.export.run import Report
+    from nasfpn_runtime.export.exporter import Report
+    from nasfpn_runtime.pictures.image import Pixels
 
 HELP = "write a checkpoint for other runtimes, and compare what was written"
 FORMS = ("mindir", "onnx", "air")
@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     if args.size and min(args.size) < 1:
         raise UserError(f"--size is two sides above 0, got {args.size[0]} {args.size[1]}")
 
-    from nasfpn_runtime.device import set_device
-    from nasfpn_runtime.export.run import Request, export
+    from nasfpn_runtime.cluster.device import set_device
+    from nasfpn_runtime.export.exporter import Request, export
 
     set_device(args.device)
     wanted = Request(
@@ -71,13 +71,13 @@ def _pictures(data: Path | None) -> list[Pixels]:
     import numpy as np
 
     if data is None:
-        from nasfpn_runtime.data.shapes import draw_picture
+        from nasfpn_runtime.data.drawn import draw_picture
 
         rng = np.random.default_rng(0)
         return [draw_picture(side, rng)[0] for side in range(160, 160 + 40 * PICTURES, 40)]
-    from nasfpn_runtime.data.coco import load_split
-    from nasfpn_runtime.data.image import read_image
+    from nasfpn_runtime.data.dataset import load_split
     from nasfpn_runtime.data.mindrecord import source
+    from nasfpn_runtime.pictures.image import read_image
 
     samples = load_split(data, "val").samples[:PICTURES]
     return [read_image(source(sample.path)) for sample in samples]

@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert, then print what was mapped, ignored and missing."""
-    from nasfpn_runtime.config import load_recipe
-    from nasfpn_runtime.importers.sources import SOURCES as TABLES
+    from nasfpn_runtime.importers.spellings import SOURCES as TABLES
+    from nasfpn_runtime.recipe.recipe import load_recipe
 
     recipe = args.recipe or TABLES[args.source].recipe
     if recipe is None:

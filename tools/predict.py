@@ -12,9 +12,9 @@ from tools.errors import UserError
 from tools.options import ENGINES
 
 if TYPE_CHECKING:
-    from nasfpn_runtime.detector import Detector
+    from nasfpn_runtime.inference.detector import Detector
+    from nasfpn_runtime.predict.loop import Tally
     from nasfpn_runtime.predict.results import Sink
-    from nasfpn_runtime.predict.run import Tally
 
 HELP = "find things in pictures and videos; draw them and write COCO results"
 OUT = Path("predictions")
@@ -49,9 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Look at every input; return 1 if some could not be read."""
-    from nasfpn_runtime.predict.files import STDIN, list_files, listed_files
+    from nasfpn_runtime.predict.inputs import STDIN, list_files, listed_files
+    from nasfpn_runtime.predict.loop import Options, predict
     from nasfpn_runtime.predict.results import CocoResults, PictureFolder, results_file
-    from nasfpn_runtime.predict.run import Options, predict
 
     options = Options(args.score, args.batch)
     if STDIN in args.inputs and len(args.inputs) > 1:
@@ -82,9 +82,9 @@ def summary(tally: Tally) -> str:
 
 
 def _load(args: argparse.Namespace) -> Detector:
-    from nasfpn_runtime.detector import Detector
-    from nasfpn_runtime.device import set_device
-    from nasfpn_runtime.engines.registry import engine_of
+    from nasfpn_runtime.cluster.device import set_device
+    from nasfpn_runtime.inference.detector import Detector
+    from nasfpn_runtime.inference.engines.registry import engine_of
 
     if engine_of(args.model, args.engine) == "mindspore":
         set_device(args.device)

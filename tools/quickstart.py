@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw data, search, retrain the best and the published genome, draw, and say where."""
-    from nasfpn_runtime.data.shapes import write_shapes
+    from nasfpn_runtime.data.drawn import write_shapes
     from search_space import load_genome
-    from search_space.drawing import draw_difference
+    from search_space.drawing.pictures import draw_difference
     from tools.search import run_search
 
     if args.trials < 1:
@@ -82,8 +82,8 @@ def _published() -> Genome:
 
 
 def _train(genome: Genome, data: Path, out: Path, seed: int) -> tuple[float, float]:
-    from nasfpn_runtime.config import load_recipe
-    from nasfpn_runtime.train import train
+    from nasfpn_runtime.recipe.recipe import load_recipe
+    from nasfpn_runtime.training.train import train
 
     metrics = train(load_recipe(RECIPE), genome, data, out, seed=seed).metrics
     return metrics["AP"], metrics["AP50"]

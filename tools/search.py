@@ -109,7 +109,7 @@ def run_search(
         raise UserError(str(error)) from error
     _write_config(out / "config.yaml", {**identity, "data_folder": str(data.resolve())})
     if controller == "ppo":
-        from nasfpn_runtime.device import set_device
+        from nasfpn_runtime.cluster.device import set_device
 
         set_device("CPU")  # the policy is small; an accelerator is for the trainings
     try:
@@ -127,8 +127,8 @@ def _identity(
     """Return what must be the same when the search is resumed, after checking the data."""
     from dataclasses import asdict
 
-    from nasfpn_runtime.config import load_recipe
-    from nasfpn_runtime.data.coco import load_split
+    from nasfpn_runtime.data.dataset import load_split
+    from nasfpn_runtime.recipe.recipe import load_recipe
 
     for split in ("train", "val"):
         load_split(data, split)

@@ -11,8 +11,8 @@ from tools.genomes import load_named
 from tools.options import add_overrides, seed
 
 if TYPE_CHECKING:
-    from nasfpn_runtime.config import Recipe
-    from nasfpn_runtime.modelarts import Local
+    from nasfpn_runtime.cluster.modelarts.jobs import Local
+    from nasfpn_runtime.recipe.recipe import Recipe
     from search_space import Genome
 
 HELP = "train a genome on a data set; the same command again goes on"
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, then print COCO's table and where everything is."""
-    from nasfpn_runtime.config import load_recipe
+    from nasfpn_runtime.recipe.recipe import load_recipe
 
     if args.drop_head and not args.init:
         raise UserError("--drop-head is about the weights of --init CKPT, which is not given")
@@ -64,14 +64,15 @@ def run(args: argparse.Namespace) -> int:
     name, genome = load_named(args.arch)
     out = args.out or f"runs/{name}-{recipe.name}"
 
-    from nasfpn_runtime import modelarts
-    from nasfpn_runtime.cards import several
-    from nasfpn_runtime.inputs import check_shares
-    from nasfpn_runtime.launch import Job, launch
-    from nasfpn_runtime.runfolder import alone_in
+    from nasfpn_runtime.batches.inputs import check_shares
+    from nasfpn_runtime.cluster.cards import several
+    from nasfpn_runtime.cluster.launch import ClusterJob, launch
+    from nasfpn_runtime.cluster.modelarts.jobs import job as modelarts_job
+    from nasfpn_runtime.cluster.modelarts.nodes import this_node
+    from nasfpn_runtime.training.runfolder import alone_in
 
-    here = modelarts.place()
-    job = Job(
+    here = this_node()
+    job = ClusterJob(
         args.devices,
         here.servers if args.nnodes is None else args.nnodes,
         here.server if args.node_rank is None else args.node_rank,
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     )
     first = not several()  # what launches the others brings the run folder back
     writer = first and job.node_rank == 0 and here.rank in (None, 0)
-    with modelarts.job(args.data, out, args.init, writer=writer, cache=args.cache) as local:
+    with modelarts_job(args.data, out, args.init, writer=writer, cache=args.cache) as local:
         if job.cards > 1 and first:
             check_shares(recipe.training, job.cards)
             if writer:  # said at once, rather than by the first card when all have started
@@ -92,10 +93,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace, recipe: Recipe, genome: Genome, local: Local) -> int:
-    from nasfpn_runtime.coco_eval import summary
-    from nasfpn_runtime.finetune import Init
-    from nasfpn_runtime.runlog import Watch
-    from nasfpn_runtime.train import train
+    from nasfpn_runtime.scoring.coco_eval import summary
+    from nasfpn_runtime.training.finetune import Init
+    from nasfpn_runtime.training.runlog import RunOptions
+    from nasfpn_runtime.training.train import train
 
     result = train(
         recipe,
@@ -103,8 +104,10 @@ def _train(args: argparse.Namespace, recipe: Recipe, genome: Genome, local: Loca
         local.data,
         local.out,
         seed=args.seed,
-        target=args.device,
-        watch=Watch(log_every=args.log_every, tensorboard=args.tensorboard, workers=args.workers),
+        device=args.device,
+        options=RunOptions(
+            log_every=args.log_every, tensorboard=args.tensorboard, workers=args.workers
+        ),
         init=Init(local.init, args.drop_head) if local.init else None,
     )
     print(summary(result.metrics))

@@ -1,1 +1,1 @@
-"""Pictures and boxes: data sets of several forms, augmentation, a drawn one."""
+"""Data sets of several forms, read into one kind of split. Knows no recipe."""

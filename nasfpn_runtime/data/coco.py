@@ -1,137 +1,94 @@
-"""A data set of any form as samples ready to train on, and a list of what is wrong with it."""
+"""COCO folders: ``annotations/instances_<split>.json`` and a folder of pictures a split."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import re
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from nasfpn_runtime.data import cocojson, mindrecord, text, voc, yolo
-from nasfpn_runtime.data.samples import Fault, Sample, Truth
+from nasfpn_runtime.data.samples import Listing, Reader, is_id
 from nasfpn_runtime.errors import DataError
 
-__all__ = [
-    "CocoSplit",
-    "Fault",
-    "Sample",
-    "check_same_categories",
-    "fault_report",
-    "form_of",
-    "load_split",
-    "split_names",
-]
 
-EXAMPLES = 3  # places named in a line of the fault report
-
-# Each has found(folder), splits(folder) and read(folder, split); the first that is found is it.
-FORMS = {"mindrecord": mindrecord, "coco": cocojson, "voc": voc, "yolo": yolo, "text": text}
+def found(folder: Path) -> bool:
+    """True if the folder has the files of this form."""
+    return (folder / "annotations").is_dir()
 
 
-@dataclass(frozen=True, eq=False)
-class CocoSplit:
-    """One split of a data set, in COCO's terms whatever form it is stored in.
-
-    Attributes:
-        samples: pictures in the order of the file, those without boxes included.
-        categories: names, by class number.
-        category_ids: ids in the annotation file, by class number.
-        annotation_file: where it was read from.
-        faults: what is wrong with it.
-        truth: the annotations for evaluation.
-    """
-
-    samples: tuple[Sample, ...]
-    categories: tuple[str, ...]
-    category_ids: tuple[int, ...]
-    annotation_file: Path
-    faults: tuple[Fault, ...]
-    truth: Truth
-
-    @property
-    def with_boxes(self) -> NDArray[np.intp]:
-        """Places of the samples that have boxes."""
-        return np.array([i for i, s in enumerate(self.samples) if len(s.boxes)], np.intp)
+def splits(folder: Path) -> tuple[str, ...]:
+    """Return the names of the splits: ``train`` for ``train2017`` where it is the only one."""
+    stems = sorted(
+        path.stem.removeprefix("instances_")
+        for path in (folder / "annotations").glob("instances_*.json")
+    )
+    plain = [re.sub(r"(?<=\D)\d+$", "", stem) for stem in stems]
+    return tuple(p if plain.count(p) == 1 else s for p, s in zip(plain, stems, strict=True))
 
 
-def load_split(folder: Path, split: str = "train", form: str | None = None) -> CocoSplit:
-    """Read one split of a data set.
-
-    In a COCO folder the split ``train`` is ``annotations/instances_train.json`` or, if there
-    is just one, the file of that name with a number (``instances_train2017.json``); its
-    pictures are in the folder of the same stem (``train2017/``). The other forms are
-    described in their modules. Faults are listed, and what they touch is dropped, except
-    that boxes partly outside are clipped and annotations with a repeated id are kept.
-
-    Args:
-        form: one of ``FORMS``; None is :func:`form_of` the folder.
+def read(folder: Path, split: str) -> Listing:
+    """Read a split.
 
     Raises:
-        DataError: a file or folder is missing, is not of that form, or no picture has a box.
+        DataError: a file or folder is missing or is not COCO.
     """
-    listing = FORMS[form_of(folder, form)].read(folder, split)
-    samples = listing.kept.samples()
-    if not any(len(sample.boxes) for sample in samples):
-        report = "; ".join(fault_report(listing.faults).splitlines()) or "the file lists none"
-        raise DataError(
-            f"a data set has a picture with a box, got none: {report} (at {listing.file})"
-        )
-    return CocoSplit(
-        samples,
-        listing.categories,
-        listing.category_ids,
-        listing.file,
-        listing.faults,
-        listing.kept.truth(),
-    )
+    file, pictures = find_split(folder, split)
+    data = _read(file)
+    ids, names = _categories(data["categories"], file)
+    reader = Reader(pictures, {value: label for label, value in enumerate(ids)})
+    for index, entry in enumerate(data["images"]):
+        reader.add_picture(f"images[{index}]", entry)
+    for index, entry in enumerate(data["annotations"]):
+        reader.add_annotation(f"annotations[{index}]", entry)
+    return Listing(file, ids, names, reader.kept, tuple(reader.faults))
 
 
-def form_of(folder: Path, form: str | None = None) -> str:
-    """Return which of ``FORMS`` a folder has, or ``form`` if that is given.
+def find_split(folder: Path, split: str) -> tuple[Path, Path]:
+    """Return the annotation file and the picture folder of a split.
 
     Raises:
-        DataError: it has none of them, or is no folder.
+        DataError: they are not there, or several files fit.
     """
-    if not folder.is_dir():
-        what = "a file" if folder.exists() else "no such folder"
-        raise DataError(f"a data set is a folder, got {what}: {folder}")
-    if form is not None:
-        return form
-    for name, module in FORMS.items():
-        if module.found(folder):
-            return name
-    again = "; make MindRecord of the model zoo again by nasfpn data create SRC -o DIR"
-    raise DataError(
-        f"a data set is a folder with {mindrecord.INDEX} (MindRecord), annotations/ (COCO), "
-        f"Annotations/ (VOC), labels/ or data.yaml (YOLO) or classes.txt (text), got {folder}"
-        + (again if any(folder.glob("*.mindrecord*")) else "")
-    )
-
-
-def split_names(folder: Path, form: str | None = None) -> tuple[str, ...]:
-    """Return the names of the splits that are there."""
-    names: tuple[str, ...] = FORMS[form_of(folder, form)].splits(folder)
-    return names
-
-
-def check_same_categories(a: CocoSplit, b: CocoSplit) -> None:
-    """Raise DataError unless both splits have the same category names in the same order."""
-    if a.categories != b.categories:
+    annotations = folder / "annotations"
+    if not annotations.is_dir():
+        raise DataError(f"a data set is a folder with annotations/, got {folder}")
+    files = {p.name: p for p in annotations.glob("instances_*.json")}
+    exact = f"instances_{split}.json"
+    numbered = re.compile(rf"instances_{re.escape(split)}\d+\.json")
+    found = [exact] if exact in files else sorted(filter(numbered.fullmatch, files))
+    if len(found) != 1:
+        listed = ", ".join(found or sorted(files)) or "no such file"
         raise DataError(
-            f"splits have the same categories, got {', '.join(a.categories)} "
-            f"(at {a.annotation_file}) and {', '.join(b.categories)} (at {b.annotation_file})"
+            f"split {split!r} has one file instances_{split}<number>.json, "
+            f"got {listed} (at {annotations})"
         )
+    stem = found[0].removeprefix("instances_").removesuffix(".json")
+    if not (folder / stem).is_dir():
+        raise DataError(f"the pictures of split {split!r} are in {folder / stem}, got no folder")
+    return files[found[0]], folder / stem
 
 
-def fault_report(faults: Sequence[Fault]) -> str:
-    """Return a line per kind of fault: count, what was done and the first examples."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for fault in faults:
-        groups.setdefault((fault.kind, fault.action), []).append(fault.where)
-    return "\n".join(
-        f"{len(places)} x {kind}, {action}: {', '.join(places[:EXAMPLES])}"
-        + (", ..." if len(places) > EXAMPLES else "")
-        for (kind, action), places in groups.items()
-    )
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"an annotation file is JSON, got {error} (at {file})") from error
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(data, dict) or not isinstance(data.get(key), list):
+            raise DataError(f"an annotation file has a list {key!r}, got none (at {file})")
+    result: dict[str, Any] = data
+    return result
+
+
+def _categories(entries: list[Any], file: Path) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    names: dict[int, str] = {}
+    for index, entry in enumerate(entries):
+        value = entry.get("id") if isinstance(entry, dict) else None
+        if not is_id(value) or value in names or not isinstance(entry.get("name"), str):
+            raise DataError(
+                f"a category has an id of its own and a name, got {entry!r} "
+                f"(at categories[{index}] of {file})"
+            )
+        names[value] = entry["name"]
+    ids = tuple(sorted(names))
+    return ids, tuple(names[value] for value in ids)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from nasfpn_runtime.data.coco import CocoSplit
+from nasfpn_runtime.data.dataset import Split
 
 
-def count_table(splits: dict[str, CocoSplit]) -> str:
+def count_table(splits: dict[str, Split]) -> str:
     """Return a table: a column a split, a line for pictures, boxes and each category.
 
     Crowd regions are counted apart: training ignores them, and in scoring they are neither
@@ -34,7 +34,7 @@ def count_table(splits: dict[str, CocoSplit]) -> str:
     return "\n".join([head, *lines])
 
 
-def _boxes(split: CocoSplit) -> dict[str, int]:
+def _boxes(split: Split) -> dict[str, int]:
     labels = split.truth.label[~split.truth.crowd]
     counts = np.bincount(labels, minlength=len(split.categories))
     return dict(zip(split.categories, counts.tolist(), strict=True))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.boxes import Boxes
-from nasfpn_runtime.data.image import stored_size
 from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.pictures.boxes import Boxes
+from nasfpn_runtime.pictures.image import stored_size
 
 if TYPE_CHECKING:
     from nasfpn_runtime.data.mindrecord import Row
@@ -46,7 +46,7 @@ class Sample:
         path: the picture file, or its row in a MindRecord.
         width, height: stored pixels.
         boxes: (n, 4) float32 xyxy px, inside the picture, each with a positive area.
-        labels: (n,) int32 from 0, places in ``CocoSplit.categories``.
+        labels: (n,) int32 from 0, places in ``Split.categories``.
         crowd: (m, 4) float32 xyxy px: regions of objects that were not annotated one
             by one (``iscrowd``), to be left out of training.
     """
@@ -65,7 +65,7 @@ class Truth:
     """The annotations that were kept, as the file has them: what evaluation compares with.
 
     Attributes:
-        sample: (N,) int64, places in ``CocoSplit.samples``.
+        sample: (N,) int64, places in ``Split.samples``.
         label: (N,) int64, classes from 0.
         box: (N, 4) float64, x, y, width, height px, not clipped.
         area: (N,) float64 square px, which decides small, medium or large.

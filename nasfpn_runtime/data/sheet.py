@@ -11,11 +11,11 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from nasfpn_runtime.data.coco import CocoSplit
-from nasfpn_runtime.data.image import read_image
+from nasfpn_runtime.data.dataset import Split
 from nasfpn_runtime.data.mindrecord import source
 from nasfpn_runtime.data.samples import Sample
 from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.pictures.image import read_image
 
 COLUMNS = 4
 CELL = 3.0  # inches of a picture's width
@@ -24,7 +24,7 @@ DPI = 150
 MOST = 100  # pictures; a sheet of more cannot be looked at
 
 
-def draw_sheet(split: CocoSplit, file: Path, count: int = 12) -> int:
+def draw_sheet(split: Split, file: Path, count: int = 12) -> int:
     """Draw pictures that have boxes, evenly spread over the split; return how many.
 
     A colour is a category; crowd regions are dashed. The file's suffix is its format.

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nasfpn_runtime.data.files import picture_size, read_lines, read_names
+from nasfpn_runtime.data.lists import picture_size, read_lines, read_names
 from nasfpn_runtime.data.samples import Listing, Reader, leaves
 from nasfpn_runtime.errors import DataError
 

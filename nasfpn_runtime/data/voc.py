@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from nasfpn_runtime.data.files import PICTURES, picture_size, read_lines, read_names
+from nasfpn_runtime.data.lists import PICTURES, picture_size, read_lines, read_names
 from nasfpn_runtime.data.samples import Listing, Reader, leaves
 from nasfpn_runtime.errors import DataError
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from nasfpn_runtime.data.files import (
+from nasfpn_runtime.data.lists import (
     PICTURES,
     checked_names,
     picture_size,

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.data.image import Pixels, normalise_all
-from nasfpn_runtime.detector import Detector
-from nasfpn_runtime.engines.base import Engine
-from nasfpn_runtime.engines.registry import open_model
 from nasfpn_runtime.errors import EngineError
-from nasfpn_runtime.export.description import Description
-from nasfpn_runtime.postprocess import Detections
+from nasfpn_runtime.inference.description import Description
+from nasfpn_runtime.inference.detector import Detector
+from nasfpn_runtime.inference.engines.base import Engine
+from nasfpn_runtime.inference.engines.registry import open_model
+from nasfpn_runtime.inference.postprocess import Detections
+from nasfpn_runtime.pictures.image import Pixels, normalise_all
 
 # Shares of the input's longer side for boxes, and scores. Rounding of float32 in 60 convolutions
 # one after another comes to a few thousandths of a pixel at 640, that of float16 to a few pixels

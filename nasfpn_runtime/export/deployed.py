@@ -7,8 +7,8 @@ import math
 import mindspore
 from mindspore import Tensor, nn, ops
 
-from nasfpn_runtime.boxes import CLIPS, BoxCode, Boxes
-from nasfpn_runtime.cells.network import Network
+from nasfpn_runtime.network.network import Network
+from nasfpn_runtime.pictures.boxes import CLIPS, BoxCode, Boxes
 
 
 class Deployed(nn.Cell):

@@ -9,10 +9,10 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 from numpy.typing import NDArray
 
-from nasfpn_runtime.boxes import ORDERS, BoxCode
-from nasfpn_runtime.cells.head import Tower
-from nasfpn_runtime.cells.layers import Separable
-from nasfpn_runtime.cells.network import Network
+from nasfpn_runtime.network.head import Tower
+from nasfpn_runtime.network.layers import Separable
+from nasfpn_runtime.network.network import Network
+from nasfpn_runtime.pictures.boxes import ORDERS, BoxCode
 
 Array = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from mindspore import Tensor
 
 from nasfpn_runtime.errors import DeviceError
 from nasfpn_runtime.export.deployed import Deployed
-from nasfpn_runtime.export.description import ENTRY, Description
+from nasfpn_runtime.inference.description import ENTRY, Description
 
 
 def write_mindir(path: Path, net: Deployed, description: Description) -> None:

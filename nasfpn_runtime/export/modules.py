@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from mindspore import Parameter, nn
 
-from nasfpn_runtime.cells import layers, merge, mobilenet, pyramid, resample, resnet
 from nasfpn_runtime.export.fold import Affine
 from nasfpn_runtime.export.onnx_graph import OnnxGraph
+from nasfpn_runtime.network import layers, merge, mobilenet, pyramid, resample, resnet
 
 
 def apply(graph: OnnxGraph, cell: nn.Cell, name: str, x: str) -> str:

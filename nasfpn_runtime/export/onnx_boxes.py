@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from nasfpn_runtime.boxes import CLIPS, BoxCode, Boxes
-from nasfpn_runtime.export.description import Description
 from nasfpn_runtime.export.modules import tower
 from nasfpn_runtime.export.onnx_graph import FLOAT32, OnnxGraph
+from nasfpn_runtime.inference.description import Description
+from nasfpn_runtime.pictures.boxes import CLIPS, BoxCode, Boxes
 
 _FLOAT = 1  # TensorProto.FLOAT
 

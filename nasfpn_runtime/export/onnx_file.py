@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from nasfpn_runtime.boxes import BoxCode, Boxes
-from nasfpn_runtime.cells.network import Network
-from nasfpn_runtime.export.description import ENTRY, Description
 from nasfpn_runtime.export.modules import maps
 from nasfpn_runtime.export.onnx_boxes import heads
 from nasfpn_runtime.export.onnx_graph import OnnxGraph
 from nasfpn_runtime.export.onnx_suppression import OUTPUTS, suppress
+from nasfpn_runtime.inference.description import ENTRY, Description
+from nasfpn_runtime.network.network import Network
+from nasfpn_runtime.pictures.boxes import BoxCode, Boxes
 
 _FLOAT16 = 10  # TensorProto.FLOAT16
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nasfpn_runtime.export.onnx_graph import FLOAT32, OnnxGraph
-from nasfpn_runtime.sections import Detection
+from nasfpn_runtime.recipe.settings import DetectionRule
 
 OUTPUTS = ("boxes", "scores", "labels")
 INT64 = np.dtype(np.int64)
@@ -18,7 +18,7 @@ def suppress(
     boxes: Sequence[str],
     scores: Sequence[str],
     placements: str,
-    rule: Detection,
+    rule: DetectionRule,
 ) -> None:
     """Add the outputs ``boxes`` (N, M, 4), ``scores`` (N, M) and ``labels`` (N, M) int64.
 
@@ -90,7 +90,7 @@ def _solid(graph: OnnxGraph, boxes: str, scores: str) -> str:
     return graph.add("Where", "nms.of_solid", mask, scores, zero)
 
 
-def _kept(graph: OnnxGraph, boxes: str, scores: str, rule: Detection) -> str:
+def _kept(graph: OnnxGraph, boxes: str, scores: str, rule: DetectionRule) -> str:
     """Return the scores (N, K, A) with those that are suppressed zero.
 
     ``maximum`` of each class is enough for ``maximum`` of a picture.
@@ -113,7 +113,7 @@ def _kept(graph: OnnxGraph, boxes: str, scores: str, rule: Detection) -> str:
     return graph.add("ScatterND", "nms.kept", nothing, chosen, values)
 
 
-def _listed(graph: OnnxGraph, boxes: str, scores: str, rule: Detection) -> None:
+def _listed(graph: OnnxGraph, boxes: str, scores: str, rule: DetectionRule) -> None:
     """Add the outputs: the best of all classes, ties by class and then by anchor."""
     flat = graph.add("Reshape", "nms.flat", scores, graph.integers(0, -1))
     most = rule.maximum

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import searched_archs
-from nasfpn_runtime import checkpoint
-from nasfpn_runtime.checkpoint import Origin
-from nasfpn_runtime.config import Recipe
+from nasfpn_runtime.data import coco_names
 from nasfpn_runtime.errors import CheckpointError
-from nasfpn_runtime.importers import coco_names
-from nasfpn_runtime.importers.files import read_arrays
-from nasfpn_runtime.importers.sources import SOURCES
-from nasfpn_runtime.importers.state import Loaded, load_state
-from nasfpn_runtime.init import initialise
-from nasfpn_runtime.networks import build_detector
+from nasfpn_runtime.importers.load import Loaded, load_state
+from nasfpn_runtime.importers.readers import read_arrays
+from nasfpn_runtime.importers.spellings import SOURCES
+from nasfpn_runtime.network import checkpoint
+from nasfpn_runtime.network.build import build_network
+from nasfpn_runtime.network.checkpoint import Origin
+from nasfpn_runtime.network.init import initialise
+from nasfpn_runtime.recipe.recipe import Recipe
 from search_space.genome import Genome
 
 SHOWN = 5  # names in a message
@@ -52,8 +52,8 @@ def convert(
     if backbone_only:
         categories = ()
     arrays = read_arrays(path)
-    net = build_detector(recipe, genome, len(categories) or 1)
-    initialise(net, 0, recipe.model.resolved_semantics().init)
+    net = build_network(recipe, genome, len(categories) or 1)
+    initialise(net, 0, recipe.model.resolved_dialect().init)
     loaded = load_state(net, arrays, source, partial=partial)
     if loaded.unexpected and not partial:
         raise CheckpointError(

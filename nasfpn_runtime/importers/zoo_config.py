@@ -8,17 +8,10 @@ from typing import Any
 
 import yaml
 
-from nasfpn_runtime.config import (
-    YAML_ERRORS,
-    Recipe,
-    from_dict,
-    load_recipe,
-    nearest,
-    one_line,
-    place_of,
-)
 from nasfpn_runtime.errors import RecipeError
 from nasfpn_runtime.importers.zoo_keys import COPIED, DERIVED, FIXED, MOVED, NOTHING, RECIPE
+from nasfpn_runtime.recipe.recipe import Recipe, from_dict, load_recipe, option_of
+from nasfpn_runtime.recipe.schema import YAML_ERRORS, nearest, one_line
 
 Values = Mapping[str, Any]
 
@@ -60,8 +53,8 @@ def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
         try:
             value = yaml.safe_load(written)
         except YAML_ERRORS as error:
-            raise _unreadable(error, place_of(text)) from None
-        _put(values, key, value, place_of(text))
+            raise _unreadable(error, option_of(text)) from None
+        _put(values, key, value, option_of(text))
     return values
 
 
@@ -75,7 +68,7 @@ def import_values(
             from is named, or ``place``.
     """
     places = {key: place for key in values}
-    places |= {text.partition("=")[0]: place_of(text) for text in overrides}
+    places |= {text.partition("=")[0]: option_of(text) for text in overrides}
     if devices < 1:
         raise RecipeError(f"devices are 1 or more, got {devices}")
     for key, holds, rule in RULES:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from nasfpn_runtime.importers.coco_names import NAMES
+from nasfpn_runtime.data.coco_names import NAMES
 
 Table: TypeAlias = dict[str, tuple[object, str]]
 

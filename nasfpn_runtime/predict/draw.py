@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from nasfpn_runtime.data.image import Pixels
-from nasfpn_runtime.postprocess import Detections
+from nasfpn_runtime.inference.postprocess import Detections
+from nasfpn_runtime.pictures.image import Pixels
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]  # first and last column and row: x1, y1, x2, y2 px

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from nasfpn_runtime.data.image import Pixels, to_pixels
 from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.pictures.image import Pixels, to_pixels
 from nasfpn_runtime.predict.video import VIDEOS, open_video
 
 # Others of Pillow's run programs (EPS), are no pictures (GRIB, HDF5), or know no mark by which

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from nasfpn_runtime.data.image import Pixels
-from nasfpn_runtime.predict.files import Source
+from nasfpn_runtime.pictures.image import Pixels
+from nasfpn_runtime.predict.inputs import InputFile
 
 _MOST_BYTES = 200  # of a file's name; file systems take 255
 
@@ -22,7 +22,7 @@ class Frame:
         pixels: (height, width, 3) RGB uint8, as a viewer shows it.
     """
 
-    source: Source
+    source: InputFile
     number: int | None
     name: str
     image_id: int | str
@@ -41,7 +41,7 @@ class Names:
         self._taken: set[int | str] = set()
         self._last: dict[str, int] = {}
 
-    def frame(self, source: Source, number: int | None, pixels: Pixels) -> Frame:
+    def frame(self, source: InputFile, number: int | None, pixels: Pixels) -> Frame:
         """Return a frame with its name and id."""
         name = self._free(_stem(source, number))
         self._taken.add(name)
@@ -60,7 +60,7 @@ class Names:
         return free
 
 
-def _stem(source: Source, number: int | None) -> str:
+def _stem(source: InputFile, number: int | None) -> str:
     stem = source.name.stem
     while len(os.fsencode(stem)) > _MOST_BYTES:
         stem = stem[:-1]

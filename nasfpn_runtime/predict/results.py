@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from nasfpn_runtime.data.coco_names import by_id, by_order
 from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.files import whole
-from nasfpn_runtime.importers.coco_names import by_id, by_order
-from nasfpn_runtime.postprocess import Detections
+from nasfpn_runtime.inference.postprocess import Detections
 from nasfpn_runtime.predict.draw import draw
 from nasfpn_runtime.predict.naming import Frame
 

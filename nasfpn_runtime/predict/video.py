@@ -19,8 +19,8 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from nasfpn_runtime.data.image import Pixels
 from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.pictures.image import Pixels
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
 # Files that lead to other files, such as playlists, are left out.

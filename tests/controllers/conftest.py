@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 
 import optuna
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def _quiet_and_importable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make ``synthetic`` importable here and in child processes; silence Optuna's log."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+def _quiet() -> Iterator[None]:
+    """Silence Optuna's log and its warnings about experimental samplers."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import optuna
@@ -16,15 +15,14 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 import controllers
-from controllers.base import SpaceSampler, distributions, suggest
+from controllers.samplers import SpaceSampler, distributions, suggest
+from synthetic import SPACE, reward
 
 TRIALS = 26  # more than TPE's 10 and the others' 20 trials drawn evenly first, than PPO's batches
 
 
 @pytest.fixture(params=controllers.names())
 def make(request: pytest.FixtureRequest) -> Callable[[int], SpaceSampler]:
-    from synthetic import SPACE
-
     return lambda seed: controllers.create_sampler(request.param, SPACE, seed)
 
 
@@ -33,15 +31,11 @@ def new_study(sampler: SpaceSampler, direction: str = "maximize") -> Study:
 
 
 def choices(trial: Trial) -> tuple[int, ...]:
-    from synthetic import SPACE
-
     return tuple(trial.suggest_categorical(d.name, range(d.size)) for d in SPACE.decisions())
 
 
 def run(study: Study, trials: int) -> list[tuple[int, ...]]:
     """Ask and tell in turn; every fifth trial fails, every seventh is pruned."""
-    from synthetic import SPACE, reward
-
     sign = 1 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1
     asked = []
     for _ in range(trials):
@@ -98,7 +92,7 @@ def test_same_proposals_in_other_processes(
         f"s = controllers.create_sampler({name!r}, synthetic.SPACE, 5); "
         f"print(json.dumps(t.run(t.new_study(s), {TRIALS})))"
     )
-    path = json.dumps([str(Path(__file__).parent), *sys.path])
+    path = json.dumps(sys.path)
     process = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code, path],
         env={**os.environ, "PYTHONHASHSEED": "7"},
@@ -112,7 +106,6 @@ def test_same_proposals_in_other_processes(
 
 def test_interleaved_workers_and_late_results(make: Callable[[int], SpaceSampler]) -> None:
     """Three trials in hand at any time, told in a random order; the state follows the log."""
-    from synthetic import SPACE, reward
 
     def work(fresh: bool) -> list[tuple[int, ...]]:
         study, rng = new_study(make(2)), np.random.default_rng(0)
@@ -135,8 +128,6 @@ def test_interleaved_workers_and_late_results(make: Callable[[int], SpaceSampler
 
 def test_serves_a_study_of_ones_own(make: Callable[[int], SpaceSampler]) -> None:
     """With a parameter that is no decision, threads, and a trial that the user queues."""
-    from synthetic import SPACE, reward
-
     study = new_study(make(0))
     wanted = {d.name: d.size - 1 for d in SPACE.decisions()}
     study.enqueue_trial(wanted)
@@ -165,8 +156,6 @@ def test_a_study_that_only_fails_goes_on(make: Callable[[int], SpaceSampler]) ->
 
 @pytest.mark.parametrize("name", ["random", "evolution", "local-search", "ppo"])
 def test_several_values_are_refused(name: str) -> None:
-    from synthetic import SPACE
-
     sampler = controllers.create_sampler(name, SPACE)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
     with pytest.raises(ValueError, match="searches for one value, got a study with 2"):
@@ -174,15 +163,11 @@ def test_several_values_are_refused(name: str) -> None:
 
 
 def test_unknown_name_gives_the_nearest() -> None:
-    from synthetic import SPACE
-
     with pytest.raises(ValueError, match=r"got 'evolutoin'; did you mean evolution\?"):
         controllers.create_sampler("evolutoin", SPACE)
 
 
 def test_a_seed_is_a_natural_number() -> None:
-    from synthetic import SPACE
-
     with pytest.raises(ValueError, match="a seed is an integer from 0, got -1"):
         controllers.RandomSampler(SPACE, -1)
 

@@ -15,15 +15,14 @@ import numpy as np
 from scipy.stats import binom
 
 from controllers import LocalSearchSampler, PPOSampler, RegularizedEvolutionSampler
-from controllers.base import LogSampler, Record
+from controllers.samplers import LogSampler, Record
+from synthetic import SPACE, reward
 
 SEEDS = 30
 
 
 @cache
 def all_rewards() -> np.ndarray:
-    from synthetic import SPACE, reward
-
     rewards = np.sort([reward(genome) for genome in SPACE.enumerate()])
     assert len(rewards) == SPACE.size()
     return rewards
@@ -42,8 +41,6 @@ def by_luck(hits: int, threshold: float, trials: int) -> float:
 
 def rewards_of(sampler: LogSampler, trials: int) -> np.ndarray:
     """Search without Optuna's storage; test_conformance shows that it adds nothing."""
-    from synthetic import reward
-
     records: list[Record] = []
     for index in range(trials):
         choices = sampler.propose(records, sampler.generator(index))
@@ -54,8 +51,6 @@ def rewards_of(sampler: LogSampler, trials: int) -> np.ndarray:
 @cache
 def runs(kind: type[LogSampler]) -> np.ndarray:
     """Return rewards, shape (seeds, 500)."""
-    from synthetic import SPACE
-
     return np.stack([rewards_of(kind(SPACE, seed), 500) for seed in range(SEEDS)])
 
 

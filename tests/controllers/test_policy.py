@@ -8,8 +8,9 @@ import pytest
 from scipy.stats import chisquare
 
 from controllers import PPOSampler
-from controllers.base import Record
 from controllers.policy import Learned, Policy, PPOSettings, forward, improve
+from controllers.samplers import Record
+from synthetic import SPACE, reward
 
 POLICY = Policy((2, 3, 5), hidden=8)
 
@@ -115,16 +116,12 @@ def test_entropy_alone_evens_the_policy_out() -> None:
 
 
 def records(count: int, scale: float = 1.0, shift: float = 0.0) -> list[Record]:
-    from synthetic import SPACE, reward
-
     rng = np.random.default_rng(0)
     genomes = [SPACE.sample(rng) for _ in range(count)]
     return [Record(tuple(SPACE.encode(g).values()), scale * reward(g) + shift) for g in genomes]
 
 
 def test_learning_ignores_the_scale_of_rewards() -> None:
-    from synthetic import SPACE
-
     # With this much weight on entropy, rewards eight times smaller would count for little.
     def next_choices(log: list[Record]) -> list[tuple[int, ...]]:
         sampler = PPOSampler(SPACE, learning_rate=0.02, entropy=1.0)
@@ -135,8 +132,6 @@ def test_learning_ignores_the_scale_of_rewards() -> None:
 
 def test_a_late_result_is_learned_in_its_place() -> None:
     """What is remembered from the fold without it must not be used."""
-    from synthetic import SPACE
-
     log = records(60)
     old, new = (PPOSampler(SPACE, learning_rate=0.05, entropy=0.0) for _ in range(2))
     for late in (13, 55):
@@ -146,8 +141,6 @@ def test_a_late_result_is_learned_in_its_place() -> None:
 
 
 def test_failed_trials_teach_nothing() -> None:
-    from synthetic import SPACE
-
     log = records(20)
     failed = Record(log[0].choices, None)
     sampler, other = PPOSampler(SPACE), PPOSampler(SPACE)
@@ -166,7 +159,5 @@ def test_failed_trials_teach_nothing() -> None:
     ],
 )
 def test_settings_are_checked(setting: dict[str, float], message: str) -> None:
-    from synthetic import SPACE
-
     with pytest.raises(ValueError, match=message):
         PPOSampler(SPACE, **setting)  # type: ignore[arg-type]

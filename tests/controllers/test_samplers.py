@@ -8,27 +8,22 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from controllers import LocalSearchSampler, NSGAIISampler, RegularizedEvolutionSampler
-from controllers.base import REPEATS, Record, distributions, finished, trial_index
+from controllers.samplers import REPEATS, Record, distributions, finished, trial_index
 from search_space import Genome
+from synthetic import SPACE
 
 
 def record(genome: Genome, reward: float | None) -> Record:
-    from synthetic import SPACE
-
     return Record(tuple(SPACE.encode(genome).values()), reward)
 
 
 def genomes(count: int) -> list[Genome]:
-    from synthetic import SPACE
-
     rng = np.random.default_rng(1)
     return [SPACE.sample(rng) for _ in range(count)]
 
 
 def test_evolution_mutates_the_best_of_the_last_and_lets_the_oldest_go() -> None:
     """A tournament of 200 draws from 4 misses the best with odds of 0.75 ** 200 = 1e-25."""
-    from synthetic import SPACE
-
     sampler = RegularizedEvolutionSampler(SPACE, population=4, tournament=200)
     pool = genomes(5)
     log = [record(g, r) for g, r in zip(pool, (9, 1, 7, 2, 3), strict=True)]
@@ -39,8 +34,6 @@ def test_evolution_mutates_the_best_of_the_last_and_lets_the_oldest_go() -> None
 
 
 def test_local_search_climbs_tries_all_and_starts_anew() -> None:
-    from synthetic import SPACE
-
     sampler = LocalSearchSampler(SPACE)
     start = genomes(1)[0]
     around = list(SPACE.neighbours(start))
@@ -59,8 +52,6 @@ def test_local_search_climbs_tries_all_and_starts_anew() -> None:
 
 
 def test_local_search_moves_at_the_first_improvement_even_the_last_neighbour() -> None:
-    from synthetic import SPACE
-
     sampler = LocalSearchSampler(SPACE)
     start = genomes(1)[0]
     *others, last = SPACE.neighbours(start)
@@ -83,16 +74,12 @@ def test_local_search_moves_at_the_first_improvement_even_the_last_neighbour() -
     ],
 )
 def test_settings_are_checked(make: object, message: str) -> None:
-    from synthetic import SPACE
-
     with pytest.raises(ValueError, match=message):
         make(SPACE)  # type: ignore[operator]
 
 
 def test_crossover_makes_children_of_two_parents() -> None:
     """With a population of two and certain crossover, some cells come from each."""
-    from synthetic import SPACE
-
     a, b = genomes(2)
     sampler = RegularizedEvolutionSampler(
         SPACE, population=2, tournament=1, crossover_probability=1.0
@@ -104,8 +91,6 @@ def test_crossover_makes_children_of_two_parents() -> None:
 
 
 def frozen(state: TrialState, **given: object) -> FrozenTrial:
-    from synthetic import SPACE
-
     all_ = distributions(SPACE)
     params = dict.fromkeys(all_, 0)
     return create_trial(
@@ -120,8 +105,6 @@ def study_of(*trials: FrozenTrial, direction: str = "maximize") -> optuna.Study:
 
 
 def test_records_of_trials() -> None:
-    from synthetic import SPACE
-
     study = study_of(
         frozen(TrialState.COMPLETE, value=2.0),
         frozen(TrialState.FAIL),

@@ -17,7 +17,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 import controllers
-from controllers.base import REPEATS, suggest
+from controllers.samplers import REPEATS, suggest
 from controllers.search import SearchError, SearchSettings, search
 from controllers.study import (
     DUPLICATE_OF,
@@ -30,12 +30,14 @@ from controllers.study import (
     recover,
 )
 from search_space import genome_id, load_genome
+from synthetic import SPACE, reward
 
 # Runs a search in a process of its own: folder, controller, trials, arguments (JSON).
 PROGRAM = """
 import json, sys
 from pathlib import Path
 import optuna, synthetic, test_search as t
+from synthetic import SPACE, reward
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 out, controller, trials, arguments = sys.argv[1:]
 t.run(Path(out), controller, int(trials), **json.loads(arguments))
@@ -47,15 +49,11 @@ def settings(out: Path, trials: int, evaluate: str = "evaluate", **arguments: An
 
 
 def opened(out: Path, controller: str = "random", seed: int = 0, **identity: Any) -> Study:
-    from synthetic import SPACE
-
     identity = {"controller": controller, "seed": seed, "recipe": {"epochs": 3}, **identity}
     return open_study(out, identity, controllers.create_sampler(controller, SPACE, seed))
 
 
 def run(out: Path, controller: str, trials: int, **arguments: Any) -> Study:
-    from synthetic import SPACE
-
     study = opened(out, controller)
     search(study, SPACE, settings(out, trials, **arguments), progress=False)
     return study
@@ -84,8 +82,6 @@ def trained(study: Study) -> list[str]:
 
 
 def test_best_json_and_the_trials_folders(tmp_path: Path) -> None:
-    from synthetic import SPACE, reward
-
     study = run(tmp_path, "evolution", 30)
     best = load_genome(tmp_path / "best.json")
     assert reward(best) == study.best_value == max(t.value or 0 for t in study.trials)
@@ -141,8 +137,6 @@ def test_candidates_that_keep_failing_end_the_search(tmp_path: Path) -> None:
 
 
 def test_a_metric_that_is_missing_is_a_failure(tmp_path: Path) -> None:
-    from synthetic import SPACE
-
     study = opened(tmp_path)
     limits = SearchSettings(tmp_path, 1, {}, "synthetic:evaluate", metric="AP75", failures=1)
     with pytest.raises(SearchError, match="AP75 is a finite number, got None"):
@@ -182,8 +176,6 @@ def test_two_processes_on_one_study_train_nothing_twice(tmp_path: Path) -> None:
 
 def test_workers_ask_one_at_a_time(tmp_path: Path) -> None:
     """Between asking and knowing that a genome is new, nobody else may ask."""
-    from synthetic import SPACE
-
     study = opened(tmp_path)
     args = (study, SPACE, settings(tmp_path, 2))
     thread = threading.Thread(target=search, args=args, kwargs={"progress": False})
@@ -196,8 +188,6 @@ def test_workers_ask_one_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_trial_of_a_living_worker_is_left_alone(tmp_path: Path) -> None:
-    from synthetic import SPACE
-
     study = opened(tmp_path)
     with Presence(tmp_path) as other, Presence(tmp_path) as me, locked(tmp_path):
         trial = study.ask()
@@ -248,8 +238,6 @@ def test_a_journal_whose_last_line_is_torn_is_read(tmp_path: Path) -> None:
 
 
 def test_a_storage_url_serves_too(tmp_path: Path) -> None:
-    from synthetic import SPACE
-
     url = f"sqlite:///{tmp_path / 'study.db'}"
     study = open_study(tmp_path / "x", {}, controllers.RandomSampler(SPACE), url)
     search(study, SPACE, settings(tmp_path / "x", 3), progress=False)

@@ -18,6 +18,7 @@ import pytest
 
 from controllers import worker as module
 from controllers.worker import Job, Outcome, ProxyWorker
+from synthetic import SPACE
 
 
 @pytest.fixture
@@ -31,8 +32,6 @@ def job(tmp_path: Path, **arguments: Any) -> Job:
 
 
 def good(tmp_path: Path) -> Job:
-    from synthetic import SPACE
-
     from search_space import to_json
 
     genome = next(iter(SPACE.enumerate()))

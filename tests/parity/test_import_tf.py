@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nasfpn_runtime.errors import CheckpointError
-from nasfpn_runtime.importers import read_arrays
+from nasfpn_runtime.importers.readers import read_arrays
 
 pytestmark = pytest.mark.parity
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasfpn_runtime.cells.resnet import ResNet
 from nasfpn_runtime.errors import CheckpointError
-from nasfpn_runtime.importers import load_state, read_arrays
-from nasfpn_runtime.semantics import PRESETS
+from nasfpn_runtime.importers.load import load_state
+from nasfpn_runtime.importers.readers import read_arrays
+from nasfpn_runtime.network.resnet import ResNet
+from nasfpn_runtime.recipe.dialects import DIALECTS
 
 pytestmark = pytest.mark.parity
 
@@ -96,7 +97,7 @@ def test_torchvision_s_backbone_gives_its_features(
                 value.normal_(0, 0.1, generator=rng)
     path = tmp_path / "a.pth"
     torch.save(theirs.state_dict(), path)
-    ours = ResNet(name, 64, (3, 4, 5), PRESETS["mmdet"])
+    ours = ResNet(name, 64, (3, 4, 5), DIALECTS["mmdet"])
     loaded = load_state(ours, read_arrays(path), "torchvision")
     assert {n for n in loaded.ignored if "tracked" not in n} == {"fc.weight", "fc.bias"}
     assert not loaded.missing

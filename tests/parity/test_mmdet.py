@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -11,12 +10,12 @@ import numpy as np
 import pytest
 
 import searched_archs
+from locations import ASSETS
 from nasfpn_runtime import build_pyramid
 from search_space import Genome
 
 pytestmark = pytest.mark.parity
 
-ASSETS = Path(__file__).parents[1] / "assets"
 WIDE = {3: 512, 4: 1024, 5: 2048}
 NARROW = {3: 32, 4: 48, 5: 64}
 PUBLISHED = searched_archs.load("nasfpn")
@@ -29,7 +28,7 @@ def ours(
     genome: Genome, in_channels: Maps, channels: int, stacks: int, arrays: Mapping[str, Any]
 ) -> tuple[Any, dict[str, str]]:
     """Return our pyramid with a neck's arrays, and our parameters' names by the neck's."""
-    from nasfpn_runtime.importers import load_state
+    from nasfpn_runtime.importers.load import load_state
 
     net = build_pyramid(
         genome, dialect="mmdet", in_channels=in_channels, channels=channels, stacks=stacks

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nasfpn_runtime.config import load_recipe
+from nasfpn_runtime.recipe.recipe import load_recipe
 
 pytestmark = pytest.mark.parity
 

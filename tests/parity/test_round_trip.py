@@ -24,7 +24,7 @@ PICTURES = 10
 
 def draw(folder: Path) -> Path:
     """Write a COCO folder of drawn pictures of many sizes, one box in the first."""
-    from nasfpn_runtime.data.shapes import draw_picture
+    from nasfpn_runtime.data.drawn import draw_picture
 
     rng = np.random.default_rng(0)
     (folder / "val").mkdir(parents=True)
@@ -44,9 +44,9 @@ def draw(folder: Path) -> Path:
 
 def fitted(folder: Path, count: int) -> Any:
     """Return the first pictures, fitted as the recipe of mmdetection's detector says."""
-    from nasfpn_runtime.config import load_recipe
-    from nasfpn_runtime.data.coco import load_split
-    from nasfpn_runtime.data.loader import Pictures
+    from nasfpn_runtime.batches.cache import Pictures
+    from nasfpn_runtime.data.dataset import load_split
+    from nasfpn_runtime.recipe.recipe import load_recipe
 
     split = load_split(folder, "val")
     recipe = load_recipe("mmdet-r50-7x256-640")
@@ -55,7 +55,7 @@ def fitted(folder: Path, count: int) -> Any:
 
 def inputs(pictures: Any, index: int) -> tuple[Any, Any]:
     """Return the (1, 3, H, W) tensor of a picture, and its placement."""
-    from nasfpn_runtime.data.image import normalise
+    from nasfpn_runtime.pictures.image import normalise
 
     pixels, placement = pictures[index]
     return normalise(pixels, pictures.frame(index, 128))[None], placement
@@ -85,7 +85,8 @@ def test_an_imported_file_detects_what_mmdetection_detects(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from nasfpn_runtime import Detector, evaluate
+    from nasfpn_runtime import Detector
+    from nasfpn_runtime.scoring import evaluate
     from tools.cli import main
 
     folder = os.environ.get("NASFPN_PARITY_DATA")

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from locations import ASSETS
 from nasfpn_runtime import build_pyramid
 from search_space import to_tf_blocks
 
 pytestmark = pytest.mark.parity
 
-ASSETS = Path(__file__).parents[1] / "assets"
 PYTHON = os.environ.get("NASFPN_TF_PYTHON", sys.executable)
 WIDE = {3: 512, 4: 1024, 5: 2048}
 NARROW = {3: 256, 4: 128, 5: 256}  # as wide as the pyramid: no lateral
@@ -76,7 +76,7 @@ def test_a_random_genome_gives_what_tensorflow_gives(
 ) -> None:
     from mindspore import Tensor
 
-    from nasfpn_runtime.importers import load_state
+    from nasfpn_runtime.importers.load import load_state
 
     case = cases[number]
     shapes = json.loads(str(answers[f"{number}/names"]))

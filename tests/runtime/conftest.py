@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -87,13 +84,6 @@ def fill() -> Callable[..., None]:
 def random_genome() -> RandomGenome:
     """Finest level 2 to 5, coarsest at most 7, gaps, all ops, one to four inputs."""
     return _random_genome
-
-
-@pytest.fixture
-def reference(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The network in numpy, ``reference.py``."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    return importlib.import_module("reference")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import searched_archs
-from nasfpn_runtime.data.shapes import write_shapes
+from nasfpn_runtime.data.drawn import write_shapes
 from tools.cli import COMMANDS, main
 
 

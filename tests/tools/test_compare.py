@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from nasfpn_runtime import evaluate
-from nasfpn_runtime.data.shapes import write_shapes
-from nasfpn_runtime.evaluate import score_checkpoint
+from nasfpn_runtime.data.drawn import write_shapes
+from nasfpn_runtime.scoring import evaluate
+from nasfpn_runtime.scoring.evaluate import score_checkpoint
 from search_space import DetectorShape, detector_cost
 from searched_archs import load
 from tools.cli import main

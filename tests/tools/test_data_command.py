@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nasfpn_runtime.data.coco import check_same_categories, load_split
+from nasfpn_runtime.data.dataset import check_same_categories, load_split
 from nasfpn_runtime.errors import DataError
 from tools.cli import main
 

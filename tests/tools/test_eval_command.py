@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from nasfpn_runtime.protocols import PROTOCOLS
+from nasfpn_runtime.scoring.protocols import PROTOCOLS
 from tools import evaluate
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from nasfpn_runtime.bench_parity import write_random
-from nasfpn_runtime.config import load_recipe
-from nasfpn_runtime.data.shapes import write_shapes
-from nasfpn_runtime.engines.registry import ENGINES, read_description
-from nasfpn_runtime.evaluate import score_checkpoint
+from nasfpn_runtime.bench.parity import write_random
+from nasfpn_runtime.data.drawn import write_shapes
+from nasfpn_runtime.inference.engines.registry import ENGINES, read_description
+from nasfpn_runtime.recipe.recipe import load_recipe
+from nasfpn_runtime.scoring.evaluate import score_checkpoint
 from search_space import Genome, MergingCell, detector_cost
 from tools import evaluate
 from tools.cli import main

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nasfpn_runtime import build_detector, checkpoint
-from nasfpn_runtime.config import load_recipe
-from nasfpn_runtime.data.shapes import write_shapes
-from nasfpn_runtime.importers.places import find_places
-from nasfpn_runtime.importers.sources import SOURCES
+from nasfpn_runtime import build_network
+from nasfpn_runtime.data.drawn import write_shapes
+from nasfpn_runtime.importers.parameters import find_paths
+from nasfpn_runtime.importers.spellings import SOURCES
+from nasfpn_runtime.network import checkpoint
+from nasfpn_runtime.recipe.recipe import load_recipe
 from tools import import_checkpoint
 from tools.cli import main
 
@@ -30,9 +31,9 @@ OVERRIDES = [part for setting in SMALL for part in ("--set", setting)]
 
 def written(path: Path, source: str, recipe: str, categories: int) -> dict[str, NDArray[Any]]:
     """Write random weights of a small detector under the source's names."""
-    net = build_detector(load_recipe(recipe, SMALL), categories=categories)
+    net = build_network(load_recipe(recipe, SMALL), categories=categories)
     shapes = {p.name: p.shape for p in net.get_parameters()}
-    places = find_places(shapes, 3)
+    places = find_paths(shapes, 3)
     rng = np.random.default_rng(0)
     arrays = {}
     for name, shape in shapes.items():

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nasfpn_runtime.config import Recipe, load_recipe
 from nasfpn_runtime.importers import zoo_keys
 from nasfpn_runtime.importers.zoo_config import KEYS, import_values, read_values
-from nasfpn_runtime.schedule import learning_rates
+from nasfpn_runtime.recipe.recipe import Recipe, load_recipe
+from nasfpn_runtime.training.schedule import learning_rates
 from tools.cli import main
 
 # research/cv/nas-fpn/default_config.yaml of MindSpore models eab643f, but for the 81 names of

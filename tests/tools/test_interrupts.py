@@ -9,9 +9,9 @@ from typing import cast
 import pytest
 
 from nasfpn_runtime import interrupts
-from nasfpn_runtime.data.shapes import write_shapes
-from nasfpn_runtime.detector import Detector
-from nasfpn_runtime.runlog import RunLog
+from nasfpn_runtime.data.drawn import write_shapes
+from nasfpn_runtime.inference.detector import Detector
+from nasfpn_runtime.training.runlog import RunLog
 from tools.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

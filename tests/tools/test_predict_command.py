@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import os
@@ -14,21 +13,20 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from nasfpn_runtime.detector import Detector
-from nasfpn_runtime.engines.registry import ENGINES
+import predict_stub
+from locations import HELPERS, ROOT
+from nasfpn_runtime.inference.detector import Detector
+from nasfpn_runtime.inference.engines.registry import ENGINES
 from tools import predict
 from tools.cli import main
-
-ROOT = Path(__file__).parents[2]
-STUB = ROOT / "tests" / "runtime"
 
 # The command with the stub's detector, whose every batch says so and takes a while.
 SLOW = f"""
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-sys.path[:0] = [{str(STUB)!r}]
+sys.path[:0] = [{str(HELPERS)!r}]
 import predict_stub
-from nasfpn_runtime import detector
+from nasfpn_runtime.inference import detector
 def load(*_):
     made = predict_stub.detector()
     find = made.find
@@ -58,9 +56,7 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A file that loads as the detector of what is red."""
-    monkeypatch.syspath_prepend(str(STUB))
-    stub = importlib.import_module("predict_stub")
-    monkeypatch.setattr(Detector, "load", lambda *_: stub.detector())
+    monkeypatch.setattr(Detector, "load", lambda *_: predict_stub.detector())
     return str(tmp_path / "model.onnx")
 
 

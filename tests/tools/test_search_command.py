@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from nasfpn_runtime.data.shapes import write_shapes
+from nasfpn_runtime.data.drawn import write_shapes
 from search_space import NASFPNSpace, load_genome
 from tools.cli import main
 

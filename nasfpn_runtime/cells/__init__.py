@@ -1,1 +1,0 @@
-"""Network modules (``nn.Cell``): feature maps are NCHW float32 unless said otherwise."""

@@ -1,0 +1,1 @@
+"""Devices, and the processes of a job on several cards."""

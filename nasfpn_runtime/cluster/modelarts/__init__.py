@@ -1,0 +1,1 @@
+"""Jobs on Huawei Cloud's ModelArts: data and results in object storage."""

@@ -1,0 +1,1 @@
+"""From a checkpoint or an exported file to detections in a picture."""

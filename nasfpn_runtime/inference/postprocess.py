@@ -1,0 +1,164 @@
+"""From the outputs of a detector to a short list of boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nasfpn_runtime.pictures.boxes import Boxes, clip_boxes, iou
+from nasfpn_runtime.pictures.image import Placement
+from nasfpn_runtime.recipe.settings import DetectionRule
+
+_BLOCK = 512  # candidates looked at together: most runs end in the first block
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What was found in one image, highest score first.
+
+    Attributes:
+        boxes: (n, 4) float32 xyxy px.
+        scores: (n,) float32, 0 to 1.
+        labels: (n,) int32, classes from 0.
+        categories: names of the classes, where they are known.
+    """
+
+    boxes: Boxes
+    scores: NDArray[np.float32]
+    labels: NDArray[np.int32]
+    categories: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class of each detection; needs ``categories``."""
+        return tuple(self.categories[label] for label in self.labels)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def choose(
+    scores: NDArray[np.float32],
+    boxes: Boxes,
+    levels: NDArray[np.intp],
+    placement: Placement,
+    rule: DetectionRule,
+) -> Detections:
+    """Return the detections of one picture, in stored pixels: per-class suppression.
+
+    Candidates are the (anchor, class) pairs whose score is above ``rule.score``, the
+    ``rule.pre_nms`` best of each class, or level, among them. From the best score down, one
+    is kept unless a kept one of its class overlaps it by more than ``rule.iou``, until there
+    are ``rule.maximum``. Equal scores rank by class, then by anchor; the sorts of
+    mmdetection and the model zoo leave their order open. Boxes are clipped to the picture;
+    those left without area are dropped, unless a box includes its last pixel.
+
+    Sources: tensorflow/tpu ``postprocess_ops.py``; mmdetection ``base_dense_head.py`` and
+    ``utils/misc.py``; model zoo ``eval.py``.
+
+    Args:
+        scores: (A, K) after the sigmoid.
+        boxes: (A, 4) xyxy px of the network's input.
+        levels: (A,) the anchors' levels.
+        placement: where the picture lies in the input.
+    """
+    candidates = _candidates(scores, levels, rule)
+    return _kept(boxes[candidates.anchors], candidates, placement, rule)
+
+
+class _Candidates(NamedTuple):
+    """(n,) each, best first."""
+
+    anchors: NDArray[np.intp]
+    labels: NDArray[np.intp]
+    scores: NDArray[np.float32]
+
+
+def _candidates(
+    scores: NDArray[np.float32], levels: NDArray[np.intp], rule: DetectionRule
+) -> _Candidates:
+    by_class = scores.T
+    labels, index = np.nonzero(by_class > rule.score)
+    ranked = scores[index, labels]
+    order = np.argsort(-ranked, kind="stable")  # nonzero ran by class, then anchor
+    if rule.pre_nms is not None:
+        group = levels[index] if rule.pre_nms_per_level else labels
+        order = order[_rank_in_group(group[order]) < rule.pre_nms]
+    return _Candidates(index[order], labels[order], ranked[order])
+
+
+def _kept(
+    boxes: Boxes, candidates: _Candidates, placement: Placement, rule: DetectionRule
+) -> Detections:
+    """Return the candidates that are left; ``boxes`` are theirs, in px of the input."""
+    _, labels, ranked = candidates
+    boxes = placement.inverse(clip_boxes(boxes, (placement.height, placement.width)))
+    if not rule.inclusive:
+        solid = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        boxes, labels, ranked = boxes[solid], labels[solid], ranked[solid]
+    kept = suppress(boxes, labels, rule)
+    return Detections(boxes[kept], ranked[kept], labels[kept].astype(np.int32))
+
+
+def suppress(boxes: Boxes, labels: NDArray[np.int_], rule: DetectionRule) -> NDArray[np.intp]:
+    """Return the indices that greedy per-class suppression keeps.
+
+    Boxes come best first, and so do the indices. A run over all classes together keeps the
+    same ones as a run per class and can stop at the maximum of a picture; where the maximum
+    is of a class, each class has its run, so as to stop at it.
+    """
+    if rule.inclusive:
+        boxes = boxes + np.array([0, 0, 1, 1], dtype=boxes.dtype)
+    if not rule.maximum_per_class:
+        return _suppress(boxes, labels, rule.iou, rule.maximum)
+    kept = [np.empty(0, dtype=np.intp)]
+    for label in np.unique(labels):
+        of_class = np.flatnonzero(labels == label)
+        kept.append(of_class[_suppress(boxes[of_class], labels[of_class], rule.iou, rule.maximum)])
+    return np.sort(np.concatenate(kept))
+
+
+def _suppress(
+    boxes: Boxes, labels: NDArray[np.int_], threshold: float, maximum: int
+) -> NDArray[np.intp]:
+    kept = np.empty(0, dtype=np.intp)
+    for start in range(0, len(boxes), _BLOCK):
+        if len(kept) >= maximum:
+            break
+        left = np.arange(start, min(start + _BLOCK, len(boxes)))
+        left = left[~_beaten(boxes, labels, kept, left, threshold).any(axis=0)]
+        while len(left) and len(kept) < maximum:
+            first, left = left[:1], left[1:]
+            kept = np.concatenate([kept, first])
+            left = left[~_beaten(boxes, labels, first, left, threshold)[0]]
+    return kept
+
+
+def _beaten(
+    boxes: Boxes,
+    labels: NDArray[np.int_],
+    kept: NDArray[np.intp],
+    others: NDArray[np.intp],
+    threshold: float,
+) -> NDArray[np.bool_]:
+    """Return (kept, others): which of the others each of the kept suppresses."""
+    same_class: NDArray[np.bool_] = labels[kept][:, None] == labels[others]
+    return same_class & (iou(boxes[kept], boxes[others]) > threshold)
+
+
+def _rank_in_group(groups: NDArray[np.int_]) -> NDArray[np.intp]:
+    """Return, for each entry, how many entries of its group come before it."""
+    by_group = np.argsort(groups, kind="stable")
+    starts = np.concatenate([[0], np.bincount(groups).cumsum()])
+    rank = np.empty(len(groups), dtype=np.intp)
+    rank[by_group] = np.arange(len(groups)) - starts[groups[by_group]]
+    return rank
+
+
+def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return 1 / (1 + exp(-x)) without overflow."""
+    result: NDArray[np.float32] = 0.5 * (1.0 + np.tanh(0.5 * x))
+    return result

@@ -1,0 +1,1 @@
+"""The detector as MindSpore cells, its losses, its initial weights and its checkpoints."""

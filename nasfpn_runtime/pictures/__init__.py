@@ -1,0 +1,1 @@
+"""Pixels and boxes: reading, scaling, augmenting, and box arithmetic. No MindSpore."""

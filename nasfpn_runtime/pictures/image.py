@@ -1,0 +1,247 @@
+"""Pictures: read them, fit them to a network's input size, normalise them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.pictures.boxes import Boxes
+
+Pixels = NDArray[np.uint8]
+
+# ImageNet, RGB in 0..1: what published backbones were trained with.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+# A normalised channel is a grey level times its gain less its offset.
+GAIN = tuple(1 / (255 * std) for std in STD)
+OFFSET = tuple(mean / std for mean, std in zip(MEAN, STD, strict=True))
+
+FIT_MODES = ("letterbox", "squash")
+INTERPOLATIONS = ("antialias", "bilinear")
+
+# The EXIF entry that says how to turn a picture, and what its values mean (EXIF 2.3, 4.6.4).
+_ORIENTATION = 0x0112
+_TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# What Pillow's decoders raise for broken files.
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture went: scaled, then put at the top left of the network's input.
+
+    Attributes:
+        scale_x, scale_y: input pixels per stored pixel.
+        height, width: of the scaled picture, in input pixels.
+    """
+
+    scale_x: float
+    scale_y: float
+    height: int
+    width: int
+
+    def forward(self, boxes: Boxes) -> Boxes:
+        """Return boxes given in stored pixels in input pixels."""
+        return boxes * self._scale()
+
+    def inverse(self, boxes: Boxes) -> Boxes:
+        """Return boxes given in input pixels in stored pixels."""
+        return boxes / self._scale()
+
+    def _scale(self) -> Boxes:
+        return np.array([self.scale_x, self.scale_y] * 2, dtype=np.float32)
+
+
+def read_image(path: Path, *, upright: bool = False) -> Pixels:
+    """Return a picture as (height, width, 3) RGB; see :func:`to_pixels`.
+
+    Raises:
+        DataError: the file is missing, broken or not a picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            return _to_rgb(_upright(picture) if upright else picture)
+    except BROKEN as error:
+        raise DataError(f"a picture can be read, got {error} (at {path})") from error
+
+
+def to_pixels(picture: Image.Image, *, upright: bool = False) -> Pixels:
+    """Return a PIL image as (height, width, 3) RGB, rows and columns as stored.
+
+    Grey, palette and CMYK pictures are converted, 16-bit ones keep their high byte,
+    transparency is dropped; of an animation it is the frame it stands at, the first.
+
+    Args:
+        upright: turned as its EXIF entry says, as a viewer shows it. COCO's boxes and
+            sizes refer to the stored pixels.
+
+    Raises:
+        DataError: the picture is broken.
+    """
+    try:
+        return _to_rgb(_upright(picture) if upright else picture)
+    except BROKEN as error:
+        raise DataError(f"a picture can be read, got {error}") from error
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """Return a picture's (height, width) from its header.
+
+    Raises:
+        DataError: the file is missing or its header is not that of a picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            return picture.height, picture.width
+    except BROKEN as error:
+        raise DataError(f"a picture can be read, got {error} (at {path})") from error
+
+
+def fit_size(size: tuple[int, int], coarsest_stride: int) -> tuple[int, int]:
+    """Return (height, width) rounded up to multiples of the coarsest stride."""
+    height, width = (-(-side // coarsest_stride) * coarsest_stride for side in size)
+    return height, width
+
+
+def fit(
+    image: Pixels,
+    size: tuple[int, int],
+    mode: str = "letterbox",
+    interpolation: str = "antialias",
+    *,
+    round_up: bool = False,
+) -> tuple[Pixels, Placement]:
+    """Return the picture scaled to fit in ``size`` (height, width), and its placement.
+
+    ``letterbox`` keeps the aspect ratio: one side is that of ``size``, the other may
+    be shorter; it is *not* padded yet, which is left to :func:`normalise` because
+    padding is zero there. ``squash`` scales each side to ``size``. Scaling is that of
+    :func:`resize`, the size that of :func:`place`.
+
+    Raises:
+        ValueError: the mode is not one of ``FIT_MODES``.
+    """
+    placement = place((image.shape[0], image.shape[1]), size, mode, round_up=round_up)
+    return resize(image, (placement.height, placement.width), interpolation), placement
+
+
+def place(
+    stored: tuple[int, int],
+    size: tuple[int, int],
+    mode: str = "letterbox",
+    *,
+    round_up: bool = False,
+) -> Placement:
+    """Return where :func:`fit` puts a picture of ``stored`` (height, width).
+
+    A side of half a pixel rounds to the even one, as in tensorflow/tpu ``input_utils.py``,
+    or up, as in mmcv ``image/geometric.py``.
+
+    Raises:
+        ValueError: the mode is not one of ``FIT_MODES``.
+    """
+    if mode not in FIT_MODES:
+        raise ValueError(f"a fit mode is one of {', '.join(FIT_MODES)}, got {mode!r}")
+    height, width = stored
+    target = size
+    if mode == "letterbox":
+        scale = min(size[0] / height, size[1] / width)
+        whole = _half_up if round_up else round
+        target = (max(1, whole(height * scale)), max(1, whole(width * scale)))
+    return Placement(target[1] / width, target[0] / height, *target)
+
+
+def resize(image: Pixels, size: tuple[int, int], interpolation: str = "antialias") -> Pixels:
+    """Return the picture scaled to (height, width).
+
+    ``antialias`` averages over all pixels that a pixel comes from. ``bilinear`` mixes the
+    four nearest, pixel centres at halves, also where it shrinks: OpenCV's ``INTER_LINEAR``
+    (mmdetection, model zoo), which TensorFlow's differs from by less than a grey level.
+    """
+    if image.shape[:2] == size:
+        return image
+    if interpolation == "bilinear":
+        from mindspore.dataset import vision  # OpenCV's; Pillow has no such filter
+
+        return np.asarray(vision.Resize(size, vision.Inter.BILINEAR)(np.ascontiguousarray(image)))
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def normalise(
+    image: Pixels, size: tuple[int, int], out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Return a (3, height, width) input of ``size``: the picture at its top left.
+
+    Channels are RGB / 255 less ``MEAN``, over ``STD``; the rest is zero, as in
+    tensorflow/tpu. With ``out`` that array is filled and returned.
+
+    Raises:
+        ValueError: the picture is larger than ``size``.
+    """
+    height, width = image.shape[:2]
+    if height > size[0] or width > size[1]:
+        raise ValueError(f"a picture fits in {size}, got {(height, width)}")
+    result = np.empty((3, *size), dtype=np.float32) if out is None else out
+    result[:, height:], result[:, :height, width:] = 0, 0
+    for channel, plane in enumerate(result):
+        inside = plane[:height, :width]
+        np.multiply(image[:, :, channel], np.float32(GAIN[channel]), out=inside)
+        inside -= np.float32(OFFSET[channel])
+    return result
+
+
+def normalise_all(images: Sequence[Pixels], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return pictures as one (N, 3, height, width) input, each as by :func:`normalise`."""
+    inputs = np.empty((len(images), 3, *size), dtype=np.float32)
+    for image, out in zip(images, inputs, strict=True):
+        normalise(image, size, out)
+    return inputs
+
+
+def _half_up(value: float) -> int:
+    return int(value + 0.5)
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(picture.getexif().get(_ORIENTATION))
+    except (*BROKEN, TypeError, KeyError, AttributeError):  # viewers ignore a broken entry
+        return picture
+    return picture if turn is None else picture.transpose(turn)
+
+
+def _to_rgb(picture: Image.Image) -> Pixels:
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        grey = (np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if picture.mode == "F":
+        raise DataError("a picture has integer pixels, got floating point")
+    if "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+    # Pillow would copy a picture that is RGB already.
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))

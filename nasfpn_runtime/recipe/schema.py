@@ -1,0 +1,104 @@
+"""Build nested dataclasses from plain mappings, checking every key and type on the way.
+
+Shared by recipes and by the descriptions inside exported files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
+from typing import Any
+
+import yaml
+
+from nasfpn_runtime.errors import RecipeError
+
+# What PyYAML raises: its own errors, and those of its constructors, such as for `!!int x`.
+YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+
+
+def build(cls: Any, content: object, path: str, where: str) -> Any:
+    """Build dataclass ``cls`` from a mapping, checking keys and types at every depth.
+
+    Raises:
+        RecipeError: the message has the key, after ``path``, and the where.
+    """
+    try:
+        return check_and_build(cls, content, path)
+    except RecipeError as error:
+        raise RecipeError(f"{error} (at {where})") from None
+
+
+def check_and_build(cls: Any, content: object, path: str) -> Any:
+    """:func:`build`, but the messages lack the place."""
+    whole = path or f"a {cls.__name__.lower()}"
+    if not isinstance(content, Mapping):
+        raise RecipeError(f"{whole} is a mapping, got {content!r}")
+    hints = typing.get_type_hints(cls)
+    known = [f.name for f in fields(cls)]
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        here = f"{path}.{key}" if path else str(key)
+        if key not in known:
+            raise RecipeError(f"unknown key {here}{nearest(str(key), known)}")
+        values[key] = _convert(hints[key], value, here)
+    missing = [f.name for f in fields(cls) if f.name not in values and _required(f)]
+    if missing:
+        raise RecipeError(f"{whole} needs {', '.join(missing)}, got {content!r}")
+    try:
+        return cls(**values)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from None
+
+
+def _required(entry: Field[Any]) -> bool:
+    return entry.default is MISSING and entry.default_factory is MISSING
+
+
+def _convert(kind: Any, value: object, path: str) -> Any:
+    """Return ``value`` as type ``kind``: plain, tuple, section or optional."""
+    if is_dataclass(kind):
+        return check_and_build(kind, value, path)
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        options = [option for option in typing.get_args(kind) if option is not type(None)]
+        return None if value is None else _convert(options[0], value, path)
+    if typing.get_origin(kind) is tuple:
+        inner = typing.get_args(kind)
+        if not isinstance(value, (list, tuple)):
+            raise RecipeError(f"{path} is a list, got {value!r}")
+        if inner[-1] is not Ellipsis and len(value) != len(inner):
+            raise RecipeError(f"{path} is a list of {len(inner)}, got {value!r}")
+        return tuple(_convert(inner[0], v, f"{path}[{i}]") for i, v in enumerate(value))
+    if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):  # PyYAML reads 1e-4 as text
+            value = float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise RecipeError(f"{path} is of type {kind.__name__}, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(f"{path} is a finite number, got {value!r}")
+    return value
+
+
+def plain(value: Any) -> Any:
+    """Return a value with tuples as lists, at every depth of its mappings."""
+    if isinstance(value, dict):
+        return {key: plain(v) for key, v in value.items()}
+    if isinstance(value, tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the one it may stand for, if any."""
+    close = difflib.get_close_matches(name, known, 1)
+    return f", did you mean {close[0]}?" if close else ""
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's message without line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Train one genome by one recipe."""

@@ -1,0 +1,1 @@
+"""Parameters, MACs and activation memory of a detector, without building it."""

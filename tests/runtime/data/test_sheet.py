@@ -1,0 +1,85 @@
+"""The sheet of pictures and the table of counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nasfpn_runtime.data.counts import count_table
+from nasfpn_runtime.data.dataset import Split, load_split
+from nasfpn_runtime.data.sheet import draw_sheet
+from nasfpn_runtime.errors import DataError
+
+BOX = (30, 20, 40, 25)  # x, y, width, height px
+
+
+def write(folder: Path, count: int = 1) -> Split:
+    """Write white pictures of 100 x 80 with a black rectangle where their box is."""
+    (folder / "annotations").mkdir()
+    (folder / "train").mkdir()
+    x, y, w, h = BOX
+    pixels = np.full((80, 100, 3), 255, np.uint8)
+    pixels[y : y + h, x : x + w] = 0
+    for number in range(count):
+        Image.fromarray(pixels).save(folder / "train" / f"{number}.png")
+    images = [{"id": n, "file_name": f"{n}.png", "width": 100, "height": 80} for n in range(count)]
+    annotations = [
+        {"id": n, "image_id": n, "category_id": 1, "bbox": BOX, "iscrowd": int(n == 1)}
+        for n in range(count)
+    ]
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    data = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations" / "instances_train.json").write_text(json.dumps(data))
+    return load_split(folder)
+
+
+def extent(mask: np.ndarray) -> np.ndarray:
+    """Return x1, y1, x2, y2 of what is set, in px edges."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+
+
+def test_a_box_is_drawn_around_its_object(tmp_path: Path) -> None:
+    assert draw_sheet(write(tmp_path), tmp_path / "sheet.png") == 1
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).astype(int)
+    # tab10's first colour is (31, 119, 180).
+    coloured = np.abs(sheet - (31, 119, 180)).max(axis=2) < 40
+    black = sheet.max(axis=2) < 20
+    black[: sheet.shape[0] // 5] = False  # the title
+    inside = extent(black)
+    width, height = inside[2] - inside[0], inside[3] - inside[1]
+    # The label is coloured too, but shorter than the box's lines.
+    columns = np.flatnonzero(coloured.sum(axis=0) > 0.9 * height)
+    rows = np.flatnonzero(coloured.sum(axis=1) > 0.9 * width)
+    box = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    # A line is 0.8 pt = 1.7 px at 150 dpi, half of it on either side of the edge.
+    np.testing.assert_allclose(box, inside, atol=2.5)
+    # 450 px show at most 100 px: the object is at least 3.5 times its size.
+    assert width > 3.5 * BOX[2]
+
+
+def test_pictures_are_spread_and_counted(tmp_path: Path) -> None:
+    split = write(tmp_path, count=9)
+    for asked, drawn in ((1, 1), (5, 5), (50, 9)):
+        assert draw_sheet(split, tmp_path / "sheet.svg", asked) == drawn
+    for count in (0, 101):
+        with pytest.raises(DataError, match=f"a sheet has 1 to 100 pictures, got {count}"):
+            draw_sheet(split, tmp_path / "sheet.svg", count)
+
+
+def test_the_table_has_every_category_of_every_split(tmp_path: Path) -> None:
+    split = write(tmp_path, count=4)
+    table = [line.split() for line in count_table({"train": split, "val": split}).splitlines()]
+    assert table == [
+        ["train", "val"],
+        ["pictures", "4", "4"],
+        ["without", "boxes", "0", "0"],
+        ["boxes", "3", "3"],
+        ["crowd,", "ignored", "1", "1"],
+        ["cat", "3", "3"],
+        ["dog", "0", "0"],
+    ]

@@ -1,0 +1,191 @@
+"""Suppression against quadratic loops in exact fractions, ties and twins included."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from nasfpn_runtime.inference import postprocess
+from nasfpn_runtime.inference.postprocess import Detections, choose
+from nasfpn_runtime.pictures.anchors import anchor_grid
+from nasfpn_runtime.pictures.boxes import decode, encode
+from nasfpn_runtime.pictures.image import Placement
+from nasfpn_runtime.recipe.settings import DetectionRule
+
+Box = tuple[int, int, int, int]
+Found = tuple[Box, float, int]
+
+IMAGE = (12, 16)
+RULE = DetectionRule()
+side = st.integers(-4, 16)
+# Whole pixels, so that both sides find the same fraction on either side of a threshold.
+box_strategy = st.tuples(side, side, st.integers(1, 12), st.integers(1, 12)).map(
+    lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
+)
+
+
+def overlap(a: Box, b: Box, pixel: int) -> Fraction:
+    width = min(a[2], b[2]) - max(a[0], b[0]) + pixel
+    height = min(a[3], b[3]) - max(a[1], b[1]) + pixel
+    shared = max(0, width) * max(0, height)
+    areas = [(box[2] - box[0] + pixel) * (box[3] - box[1] + pixel) for box in (a, b)]
+    return Fraction(shared, sum(areas) - shared)
+
+
+def clipped(box: Box) -> Box:
+    x1, y1, x2, y2 = (min(max(value, 0), IMAGE[1 - place % 2]) for place, value in enumerate(box))
+    return x1, y1, x2, y2
+
+
+def candidates(
+    scores: NDArray[np.float32], levels: list[int], rule: DetectionRule
+) -> list[tuple[float, int, int]]:
+    """Return (-score, class, anchor) of what suppression sees, best first."""
+    anchors, classes = scores.shape
+    table = sorted(
+        (-float(scores[a, k]), k, a)
+        for k in range(classes)
+        for a in range(anchors)
+        if scores[a, k] > np.float32(rule.score)
+    )
+    if rule.pre_nms is None:
+        return table
+    groups: dict[int, list[tuple[float, int, int]]] = {}
+    for entry in table:
+        group = levels[entry[2]] if rule.pre_nms_per_level else entry[1]
+        groups.setdefault(group, []).append(entry)
+    return sorted(entry for group in groups.values() for entry in group[: rule.pre_nms])
+
+
+def slowly(
+    anchors: list[Box], levels: list[int], scores: NDArray[np.float32], rule: DetectionRule
+) -> list[Found]:
+    """Suppress class by class, then rank all: the order that the fast way avoids."""
+    iou, pixel = Fraction(round(rule.iou * 10), 10), int(rule.inclusive)
+    table = candidates(scores, levels, rule)
+    result: list[tuple[float, int, int, Box]] = []
+    for label in range(scores.shape[1]):
+        kept: list[Box] = []
+        for score, _, anchor in (entry for entry in table if entry[1] == label):
+            box = clipped(anchors[anchor])
+            solid = rule.inclusive or (box[0] < box[2] and box[1] < box[3])
+            full = rule.maximum_per_class and len(kept) == rule.maximum
+            if solid and not full and all(overlap(box, k, pixel) <= iou for k in kept):
+                kept.append(box)
+                result.append((score, label, anchor, box))
+    result.sort()
+    if not rule.maximum_per_class:
+        result = result[: rule.maximum]
+    return [(box, -score, label) for score, label, _, box in result]
+
+
+def find(
+    scores: NDArray[np.float32],
+    deltas: NDArray[np.float32],
+    anchors: NDArray[np.float32],
+    rule: DetectionRule = RULE,
+    image: tuple[int, int] = IMAGE,
+    levels: list[int] | None = None,
+) -> Detections:
+    """Detect in a picture that was not scaled."""
+    of = np.array(levels or [3] * len(anchors), dtype=np.intp)
+    return choose(scores, decode(deltas, anchors), of, Placement(1, 1, *image), rule)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[Box], list[int], NDArray[np.float32]]:
+    anchors = draw(st.lists(box_strategy, min_size=1, max_size=20))
+    count = len(anchors)
+    levels = sorted(draw(st.lists(st.integers(3, 5), min_size=count, max_size=count)))
+    classes = draw(st.integers(1, 3))
+    # Few values: many ties, and some below the threshold.
+    values = st.sampled_from([0.01, 0.05, 0.25, 0.5, 0.75])
+    row = st.lists(values, min_size=classes, max_size=classes)
+    scores = draw(st.lists(row, min_size=count, max_size=count))
+    return anchors, levels, np.array(scores, dtype=np.float32)
+
+
+rules = st.builds(
+    DetectionRule,
+    iou=st.sampled_from([0.3, 0.5, 0.7]),
+    pre_nms=st.sampled_from([1, 3, 5000, None]),
+    pre_nms_per_level=st.booleans(),
+    maximum=st.sampled_from([1, 4, 100]),
+    maximum_per_class=st.booleans(),
+    inclusive=st.booleans(),
+)
+
+
+@given(cases(), rules, st.sampled_from([1, 3, 512]))
+def test_detections_are_those_of_loops(
+    case: tuple[list[Box], list[int], NDArray[np.float32]], rule: DetectionRule, block: int
+) -> None:
+    anchors, levels, scores = case
+    expected = slowly(anchors, levels, scores, rule)
+    zeros = np.zeros((len(anchors), 4), dtype=np.float32)  # a box is its anchor
+    with mock.patch.object(postprocess, "_BLOCK", block):
+        found = find(scores, zeros, np.array(anchors, dtype=np.float32), rule, levels=levels)
+    dtypes = [values.dtype for values in (found.boxes, found.scores, found.labels)]
+    assert dtypes == [np.dtype(np.float32), np.dtype(np.float32), np.dtype(np.int32)]
+    boxes = [tuple(map(int, box)) for box in found.boxes.tolist()]
+    assert list(zip(boxes, found.scores.tolist(), found.labels.tolist(), strict=True)) == expected
+
+
+def test_the_best_of_a_level_or_of_a_class_are_looked_at() -> None:
+    # Two anchors apart on each of two levels, all found as both classes.
+    anchors = np.array([[0, 0, 2, 2], [3, 0, 5, 2], [6, 0, 8, 2], [9, 0, 11, 2]], np.float32)
+    scores = np.array([[0.9, 0.8], [0.7, 0.6], [0.5, 0.4], [0.3, 0.2]], np.float32)
+    for per_level, expected in ((True, [0.9, 0.8, 0.5, 0.4]), (False, [0.9, 0.8, 0.7, 0.6])):
+        rule = DetectionRule(pre_nms=2, pre_nms_per_level=per_level)
+        found = find(scores, np.zeros_like(anchors), anchors, rule, levels=[3, 3, 4, 4])
+        np.testing.assert_allclose(found.scores, expected, rtol=1e-6)
+
+
+def test_suppression_is_in_stored_pixels() -> None:
+    # Shrunk to a tenth: 10 x 10 px and 15 x 10 px in the picture. With their last pixels they
+    # share 11 * 11 of 16 * 11, without 10 * 10 of 15 * 10: 0.69 and 0.67.
+    anchors = np.array([[0, 0, 1, 1], [0, 0, 1.5, 1]], np.float32)
+    scores = np.array([[0.9], [0.8]], np.float32)
+    for inclusive, count in ((True, 1), (False, 2)):
+        rule = DetectionRule(iou=0.68, inclusive=inclusive)
+        found = choose(scores, anchors, np.array([3, 3]), Placement(0.1, 0.1, 10, 10), rule)
+        assert len(found) == count
+        np.testing.assert_allclose(found.boxes[0], [0, 0, 10, 10], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("iou", "count"), [(0.5, 2), (0.49, 1)])
+def test_an_overlap_at_the_threshold_is_allowed(iou: float, count: int) -> None:
+    twins = np.array([[0, 0, 10, 10], [0, 0, 5, 10]], dtype=np.float32)  # IoU 50 / 100
+    scores = np.full((2, 1), 0.9, dtype=np.float32)
+    assert len(find(scores, np.zeros_like(twins), twins, DetectionRule(iou=iou))) == count
+
+
+def test_boxes_are_decoded_and_cut() -> None:
+    anchors = anchor_grid([3, 4], (32, 48))
+    target = np.tile(np.array([[20, 10, 60, 30]], dtype=np.float32), (len(anchors), 1))
+    scores = np.zeros((len(anchors), 2), dtype=np.float32)
+    scores[7, 1] = 0.9
+    found = find(scores, encode(target, anchors), anchors, image=(32, 48))
+    np.testing.assert_allclose(found.boxes, [[20, 10, 48, 30]], atol=1e-3)
+    assert (len(found), found.labels.tolist()) == (1, [1])
+
+
+def test_nothing_found_keeps_the_shapes() -> None:
+    anchors = anchor_grid([3], (16, 16))
+    nothing = np.zeros((len(anchors), 3), dtype=np.float32)
+    found = find(nothing, np.zeros_like(anchors), anchors)
+    assert (len(found), found.boxes.shape, found.labels.shape) == (0, (0, 4), (0,))
+
+
+def test_an_exploded_network_finds_nothing() -> None:
+    anchors = anchor_grid([3], (16, 16))
+    nan = np.full((len(anchors), 3), np.nan, dtype=np.float32)
+    sure = np.ones_like(nan)
+    assert len(find(nan, np.zeros_like(anchors), anchors)) == 0
+    assert len(find(sure, np.full_like(anchors, np.nan), anchors)) == 0

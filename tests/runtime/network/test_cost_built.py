@@ -1,0 +1,190 @@
+"""``search_space.cost.cost`` against counts over the detector as it is built and run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields, replace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+
+import searched_archs
+from nasfpn_runtime.network.merge import Attention, MergingCell, Sum, Weighted
+from nasfpn_runtime.network.mobilenet import InvertedResidual
+from nasfpn_runtime.network.network import Network
+from nasfpn_runtime.network.resample import Upsample
+from nasfpn_runtime.network.resnet import Block
+from nasfpn_runtime.recipe.dialects import TF
+from search_space import DetectorShape, Genome
+from search_space.cost.cost import Cost, detector_cost
+from search_space.cost.detector import detector_steps
+from search_space.shape import BACKBONES, Layers
+
+RandomGenome = Callable[[np.random.Generator], Genome]
+
+FLOAT = 4  # bytes
+pytestmark = pytest.mark.usefixtures("pynative")
+
+
+class Trace:
+    """What a forward pass does: the maps it makes in order, what each reads, and MACs.
+
+    Convolutions, pools and upsamplings make a map. Everything else is elementwise: its
+    result stands for the maps it came from, and becomes a map of its own once it stands
+    for several, or for a merge of one with itself, and is read or leaves its block.
+    """
+
+    MERGE = -1  # among the maps that a tensor stands for: it is none of them
+
+    def __init__(self, net: Network) -> None:
+        head = net.head
+        towers = (head.classes, head.boxes) if head.shared else (*head.classes, *head.boxes)
+        self.results = {id(getattr(t.predict, "pointwise", t.predict)) for t in towers}
+        self.sizes: list[int] = []
+        self.reads: list[set[int]] = []
+        self.kept: set[int] = set()
+        self.macs = 0
+        self._stands_for: dict[int, frozenset[int]] = {}
+        self._tensors: list[Tensor] = []  # keeps ids from being used again
+
+    def add(self, tensor: Tensor, reads: set[int]) -> int:
+        """Record a new map of the shape of ``tensor``."""
+        self.sizes.append(FLOAT * tensor.size)
+        self.reads.append(reads)
+        self._mark(tensor, frozenset({len(self.sizes) - 1}))
+        return len(self.sizes) - 1
+
+    def read(self, tensor: Tensor) -> int:
+        """Return the map that a tensor is, made now if it is a sum not recorded yet."""
+        sources = self.sources(tensor)
+        if len(sources) == 1:
+            return next(iter(sources))
+        return self.add(tensor, set(sources - {self.MERGE}))
+
+    def sources(self, *tensors: Tensor) -> frozenset[int]:
+        return frozenset().union(*(self._stands_for.get(id(t), frozenset()) for t in tensors))
+
+    def elementwise(self, result: Tensor, tensors: tuple[Tensor, ...]) -> None:
+        merge = len(self.sources(*tensors)) == 1 and len(tensors) > 1
+        self._mark(result, self.sources(*tensors) | ({self.MERGE} if merge else set()))
+
+    def made(self, cell: nn.Cell, x: Tensor, y: Tensor) -> None:
+        number = self.add(y, {self.read(x)})
+        if isinstance(cell, nn.Conv2d):
+            out_channels, in_channels, kernel_height, kernel_width = cell.weight.shape
+            assert (x.shape[1], y.shape[1]) == (in_channels * cell.group, out_channels)
+            self.macs += in_channels * kernel_height * kernel_width * y.size
+        if id(cell) in self.results:
+            self.kept.add(number)
+
+    def _mark(self, tensor: Tensor, sources: frozenset[int]) -> None:
+        self._tensors.append(tensor)
+        self._stands_for[id(tensor)] = sources
+
+    def peak(self) -> int:
+        """Return the largest sum of sizes over the times at which a map is made."""
+        end = len(self.sizes)
+        last = [end if number in self.kept else number for number in range(end)]
+        for reader, numbers in enumerate(self.reads):
+            for number in numbers:
+                last[number] = max(last[number], reader)
+        return max(
+            sum(self.sizes[number] for number in range(now + 1) if last[number] >= now)
+            for now in range(end)
+        )
+
+
+@contextmanager
+def tracing(net: Network) -> Iterator[Trace]:
+    """Record a forward pass of the detector in the block."""
+    trace = Trace(net)
+
+    def make(original: Any) -> Any:
+        def construct(self: nn.Cell, x: Tensor) -> Tensor:
+            y = original(self, x)
+            trace.made(self, x, y)
+            return y
+
+        return construct
+
+    def elementwise(original: Any) -> Any:
+        def construct(*args: Any) -> Tensor:
+            y = original(*args)
+            tensors = args[1] if isinstance(args[1], tuple) else args
+            trace.elementwise(y, tuple(t for t in tensors if isinstance(t, Tensor)))
+            return y
+
+        return construct
+
+    def block(original: Any) -> Any:
+        def construct(*args: Any) -> Tensor:
+            y = original(*args)
+            trace.read(y)
+            return y
+
+        return construct
+
+    places: dict[Any, tuple[Any, ...]] = {
+        make: (nn.Conv2d, nn.MaxPool2d, Upsample),
+        elementwise: (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Identity, Sum, Attention, Weighted),
+        block: (Block, InvertedResidual, MergingCell),
+    }
+    with ExitStack() as stack:
+        for wrap, classes in places.items():
+            for cls in classes:
+                stack.enter_context(patch.object(cls, "construct", wrap(cls.construct)))
+        stack.enter_context(patch.object(Tensor, "__add__", elementwise(Tensor.__add__)))
+        yield trace
+
+
+def check(genome: Genome, shape: DetectorShape) -> None:
+    """Build and run a detector; compare its costs, and every map with the predicted one."""
+    net = Network(genome, shape, replace(TF, layers=shape.layers))
+    net.set_train(False)
+    picture = Tensor(np.zeros((1, 3, *shape.image), np.float32))
+    with tracing(net) as trace:
+        trace.add(picture, set())
+        net(picture)
+    parameters = sum(p.size for p in net.trainable_params())
+    built = Cost(parameters, trace.macs, trace.peak())
+    assert built == detector_cost(genome, shape), (genome, shape)
+    steps = detector_steps(genome, shape)
+    number = {step.name: i for i, step in enumerate(steps)}
+    assert trace.sizes == [step.bytes for step in steps]
+    assert trace.reads == [{number[name] for name in step.reads} for step in steps]
+
+
+def random_shape(rng: np.random.Generator, genome: Genome) -> DetectorShape:
+    """Return small sizes; channels sometimes agree with the backbone's, sides differ."""
+    stride = genome.levels[-1].stride
+    least = -(-32 // stride)
+    return DetectorShape(
+        backbone=str(rng.choice(BACKBONES, p=[0.89, 0.04, 0, 0.04, 0, 0.03])),
+        width=int(rng.choice([1, 2, 4])),
+        channels=int(rng.choice([4, 8, 16])),
+        stacks=int(rng.integers(1, 3)),
+        head_convs=int(rng.integers(0, 2)),
+        head_channels=int(rng.choice([4, 24])),
+        classes=int(rng.integers(1, 9)),
+        anchors=int(rng.integers(1, 10)),
+        image=(stride * int(rng.integers(least, least + 2)), stride * least),
+        layers=Layers(*rng.choice([True, False], len(fields(Layers))).tolist()),
+    )
+
+
+def test_200_random_detectors_cost_what_is_predicted(random_genome: RandomGenome) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        genome = random_genome(rng)
+        check(genome, random_shape(rng, genome))
+
+
+@pytest.mark.parametrize("name", searched_archs.names())
+def test_shipped_architectures(name: str) -> None:
+    genome = searched_archs.load(name)
+    shape = DetectorShape("resnet10", 2, 16, 2, 1, None, 3, 2, (128, 256))
+    check(genome, shape)

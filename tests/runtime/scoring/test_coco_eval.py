@@ -1,0 +1,169 @@
+"""Evaluation: figures by hand, and equal to plain pycocotools on a file without faults."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from nasfpn_runtime.data.dataset import Split, load_split
+from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.inference.postprocess import Detections
+from nasfpn_runtime.scoring.coco_eval import METRICS, evaluate, summary
+
+Boxes = list[tuple[float, float, float, float]]
+
+SIDE = 200
+CATEGORIES = [{"id": 4, "name": "cat"}, {"id": 2, "name": "dog"}]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val2017").mkdir()
+    Image.new("RGB", (SIDE, SIDE)).save(tmp_path / "val2017" / "a.png")
+    return tmp_path
+
+
+def write(folder: Path, pictures: int, annotations: list[dict[str, Any]]) -> Split:
+    """Write a file without "info" and "licenses"; picture ids are 10, 11, ..."""
+    images = [
+        {"id": 10 + n, "file_name": "a.png", "width": SIDE, "height": SIDE} for n in range(pictures)
+    ]
+    for number, entry in enumerate(annotations, start=1):
+        w, h = entry["bbox"][2:]
+        entry.update({"id": number, "iscrowd": entry.get("iscrowd", 0), "area": w * h})
+    data = {"images": images, "annotations": annotations, "categories": CATEGORIES}
+    (folder / "annotations" / "instances_val2017.json").write_text(json.dumps(data))
+    return load_split(folder, "val")
+
+
+def truth(bbox: list[float], image: int = 10, category: int = 2, **more: int) -> dict[str, Any]:
+    return {"image_id": image, "category_id": category, "bbox": bbox, **more}
+
+
+def found(boxes: Boxes, scores: list[float], labels: list[int]) -> Detections:
+    return Detections(
+        np.array(boxes, dtype=np.float32).reshape(-1, 4),
+        np.array(scores, dtype=np.float32),
+        np.array(labels, dtype=np.int32),
+    )
+
+
+def test_precision_by_hand(folder: Path) -> None:
+    split = write(folder, 1, [truth([0, 0, 20, 20]), truth([50, 50, 20, 20])])
+    # By score: a hit, a miss, a hit. Precision is 1 up to recall 0.5 and 2/3 up to 1. Of
+    # the 101 recalls 0, 0.01 .. 1 the first 51 are at most 0.5: (51 + 50 * 2/3) / 101.
+    boxes: Boxes = [(0, 0, 20, 20), (100, 100, 120, 120), (50, 50, 70, 70)]
+    metrics = evaluate(split, [(10, found(boxes, [0.9, 0.8, 0.7], [0, 0, 0]))])
+    expected = (51 + 50 * 2 / 3) / 101
+    for name in ("AP", "AP50", "AP75", "APs", "AP/dog"):
+        assert metrics[name] == pytest.approx(expected)
+    assert (metrics["AR1"], metrics["AR10"], metrics["AR100"]) == (0.5, 1.0, 1.0)
+    # Nothing is medium or large (20 x 20 < 32 x 32), and there is no cat.
+    assert {metrics[name] for name in ("APm", "APl", "ARm", "ARl", "AP/cat")} == {-1.0}
+
+
+def test_a_loose_box_counts_at_low_thresholds(folder: Path) -> None:
+    split = write(folder, 1, [truth([0, 0, 20, 10])])
+    # IoU 140 / 200 = 0.7: a hit at 0.5, 0.55, 0.6, 0.65 and 0.7 of ten thresholds.
+    metrics = evaluate(split, [(10, found([(0, 0, 14, 10)], [0.9], [0]))])
+    assert metrics["AP50"] == pytest.approx(1)
+    assert metrics["AP75"] == 0
+    assert metrics["AP"] == pytest.approx(0.5)
+
+
+def test_nothing_found_is_zero(folder: Path) -> None:
+    split = write(folder, 2, [truth([0, 0, 20, 20]), truth([0, 0, 50, 50], 11, 4)])
+    for results in ([], [(10, found([], [], []))]):
+        metrics = evaluate(split, results)
+        assert {metrics[name] for name in ("AP", "AP50", "AR100", "AP/cat", "AP/dog")} == {0.0}
+
+
+def test_a_dropped_box_is_no_miss(folder: Path) -> None:
+    split = write(folder, 1, [truth([0, 0, 20, 20]), truth([50, 50, 0, 20])])
+    assert len(split.faults) == 1
+    assert evaluate(split, [(10, found([(0, 0, 20, 20)], [0.9], [0]))])["AP"] == pytest.approx(1)
+
+
+def test_a_crowd_is_neither_hit_nor_miss(folder: Path) -> None:
+    crowd = truth([50, 50, 100, 100], iscrowd=1)
+    split = write(folder, 1, [truth([0, 0, 20, 20]), crowd])
+    boxes: Boxes = [(60, 60, 80, 80), (0, 0, 20, 20)]
+    assert evaluate(split, [(10, found(boxes, [0.9, 0.8], [0, 0]))])["AP"] == pytest.approx(1)
+
+
+def random_boxes(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    corner = rng.integers(0, SIDE - 10, (count, 2))
+    size = rng.integers(5, 120, (count, 2))
+    return np.concatenate([corner, np.minimum(size, SIDE - corner)], axis=1)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_plain_coco_on_a_sound_file(
+    folder: Path, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    annotations = [
+        truth(box, int(rng.integers(10, 13)), int(rng.choice([2, 4])), iscrowd=int(i % 7 == 6))
+        for i, box in enumerate(random_boxes(int(rng.integers(1, 25)), rng).tolist())
+    ]
+    split = write(folder, 3, annotations)
+    results, lines = [], []
+    for image in (10, 11, 12):
+        # Some are true boxes a little off, so that there are hits.
+        near = [a["bbox"] for a in annotations if a["image_id"] == image]
+        boxes = np.array(near, dtype=np.int64).reshape(-1, 4)
+        boxes = np.concatenate([boxes + rng.integers(0, 4, boxes.shape), random_boxes(3, rng)])
+        labels = rng.integers(0, 2, len(boxes))
+        scores = (rng.integers(1, 64, len(boxes)) / 64).tolist()
+        corners = [(x, y, x + w, y + h) for x, y, w, h in boxes.tolist()]
+        results.append((image, found(corners, scores, labels.tolist())))
+        lines += [
+            {"image_id": image, "category_id": (2, 4)[label], "bbox": box, "score": score}
+            for box, score, label in zip(boxes.tolist(), scores, labels, strict=True)
+        ]
+    capsys.readouterr()
+    metrics = evaluate(split, results)
+    assert capsys.readouterr().out == ""
+    file = json.loads(split.annotation_file.read_text())
+    plain = COCO()
+    plain.dataset = {"info": {}, **file}
+    plain.createIndex()
+    scorer = COCOeval(plain, plain.loadRes(lines), "bbox")
+    scorer.evaluate()
+    scorer.accumulate()
+    capsys.readouterr()
+    scorer.summarize()
+    assert [metrics[name] for name, *_ in METRICS] == scorer.stats.tolist()
+    assert summary(metrics).splitlines() == capsys.readouterr().out.splitlines()
+    present = [metrics[f"AP/{name}"] for name in ("cat", "dog") if metrics[f"AP/{name}"] >= 0]
+    assert metrics["AP"] == pytest.approx(np.mean(present) if present else -1.0)
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        ([(9, [0])], r"a picture of the split, once, got image id 9 \(at .*val2017.json\)"),
+        ([(10, [0]), (10, [0])], "a picture of the split, once, got image id 10"),
+        ([(10, [2])], r"from 0 to 1, got \[2\] \(at image id 10\)"),
+        ([(10, [-1])], r"from 0 to 1, got \[-1\] \(at image id 10\)"),
+    ],
+)
+def test_results_are_of_the_split(
+    folder: Path, results: list[tuple[int, list[int]]], message: str
+) -> None:
+    split = write(folder, 1, [truth([0, 0, 20, 20])])
+    given_results = [(image, found([(0, 0, 9, 9)], [0.5], labels)) for image, labels in results]
+    with pytest.raises(DataError, match=message):
+        evaluate(split, given_results)

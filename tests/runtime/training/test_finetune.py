@@ -1,0 +1,263 @@
+"""Training that starts from a checkpoint, with parts of the backbone held."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+from numpy.typing import NDArray
+
+import searched_archs
+from nasfpn_runtime import build_network
+from nasfpn_runtime.cluster.device import set_device
+from nasfpn_runtime.data.drawn import write_shapes
+from nasfpn_runtime.errors import CheckpointError, RecipeError
+from nasfpn_runtime.network import checkpoint
+from nasfpn_runtime.network.checkpoint import Origin
+from nasfpn_runtime.network.init import initialise
+from nasfpn_runtime.network.resnet import ResNet
+from nasfpn_runtime.recipe.dialects import TF
+from nasfpn_runtime.recipe.recipe import load_recipe
+from nasfpn_runtime.recipe.settings import Training
+from nasfpn_runtime.training.finetune import Init, freeze, start_from
+from nasfpn_runtime.training.runlog import RunOptions
+from nasfpn_runtime.training.step import TrainStep
+from nasfpn_runtime.training.train import train
+
+QUIET = RunOptions(progress=False)
+GENOME = searched_archs.load("nasfpn")
+SMALL = ["model.width=4", "model.channels=8", "model.stacks=1"]
+Arrays = dict[str, NDArray[Any]]
+
+
+def recipe(*overrides: str) -> Any:
+    return load_recipe("shapes", [*SMALL, *overrides])
+
+
+def detector(categories: int, settings: Any = None, seed: int = 0) -> Any:
+    settings = settings or recipe()
+    net = build_network(settings, GENOME, categories)
+    initialise(net, seed, settings.model.resolved_dialect().init)
+    return net
+
+
+def values(net: Any) -> Arrays:
+    return {p.name: p.asnumpy().copy() for p in net.get_parameters()}
+
+
+def saved(path: Path, net: nn.Cell, categories: int, genome: Any = GENOME) -> Path:
+    names = tuple(f"c{i}" for i in range(categories))
+    checkpoint.save(path, net, Origin(recipe(), genome, names, seed=0, epoch=3))
+    return path
+
+
+def test_the_same_network_is_loaded_whole(tmp_path: Path) -> None:
+    source, net = detector(3, seed=1), detector(3)
+    started = start_from(net, GENOME, Init(saved(tmp_path / "a.ckpt", source, 3)))
+    assert set(started.loaded) == set(values(net))
+    assert not started.kept
+    for name, value in values(source).items():
+        np.testing.assert_array_equal(values(net)[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("dialect", ["tf", "modelzoo"])  # heads shared, and one a level
+def test_a_head_is_dropped_even_where_it_fits(tmp_path: Path, dialect: str) -> None:
+    settings = recipe(f"model.dialect={dialect}")
+    path = saved(tmp_path / "a.ckpt", detector(3, settings, seed=1), 3)
+    kept = start_from(detector(3, settings), GENOME, Init(path, drop_head=True)).kept
+    names = values(detector(3, settings))
+    assert set(kept) == {name for name in names if "classes" in name and "predict" in name}
+
+
+@pytest.mark.parametrize("dialect", ["tf", "modelzoo"])
+def test_other_classes_need_the_head_dropped_and_only_they_are(
+    tmp_path: Path, dialect: str
+) -> None:
+    settings = recipe(f"model.dialect={dialect}")
+    source, net = detector(5, settings, seed=1), detector(3, settings)
+    before = values(net)
+    path = saved(tmp_path / "a.ckpt", source, 5)
+    with pytest.raises(CheckpointError, match=r"classes\.(\d\.)?predict.*--drop-head"):
+        start_from(net, GENOME, Init(path))
+    for name, value in values(net).items():
+        np.testing.assert_array_equal(value, before[name])
+    started = start_from(net, GENOME, Init(path, drop_head=True))
+    kept = {name for name in before if "classes" in name and "predict" in name}
+    assert set(started.kept) == kept
+    for name, value in values(net).items():
+        np.testing.assert_array_equal(value, (before if name in kept else values(source))[name])
+    assert len(started.report().splitlines()) == 2
+
+
+CLASSES = ("circle", "square", "triangle")
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "message"),
+    [
+        (CLASSES, ("RBC", "WBC", "Platelets"), "circle, square, triangle, got RBC, WBC, Platelets"),
+        (
+            CLASSES,
+            ("circle", "triangle", "square"),
+            "from number 2 on, .*square, triangle, got tri",
+        ),
+        (CLASSES, CLASSES[:2], "from number 3 on, .*triangle, got none;"),
+        (CLASSES[:2], CLASSES, "from number 3 on, .*none, got triangle;"),
+        (
+            tuple("abcdefgh"),
+            tuple("abcxefgy"),
+            r"from number 4 on, .*a\.ckpt, d, e, f, \.\.\., got x, e, f, \.\.\.; --drop-head",
+        ),
+    ],
+)
+def test_predictions_of_other_classes_or_another_order_are_not_taken(
+    tmp_path: Path, there: tuple[str, ...], here: tuple[str, ...], message: str
+) -> None:
+    path, net = tmp_path / "a.ckpt", detector(len(here))
+    source = detector(len(there), seed=1)
+    checkpoint.save(path, source, Origin(recipe(), GENOME, there, seed=0, epoch=3))
+    before = values(net)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        start_from(net, GENOME, Init(path), here)
+    assert "--drop-head predicts them anew" in str(caught.value)
+    for name, value in values(net).items():
+        np.testing.assert_array_equal(value, before[name])
+    start_from(net, GENOME, Init(path, drop_head=True), here)
+    assert not start_from(detector(len(there)), GENOME, Init(path), there).kept
+
+
+def test_a_box_head_of_other_anchors_is_dropped_with_the_classes(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.ckpt", detector(3, recipe("anchors.octaves=2")), 3)
+    net = detector(3)
+    with pytest.raises(CheckpointError, match="--drop-head"):
+        start_from(net, GENOME, Init(path))
+    kept = start_from(net, GENOME, Init(path, drop_head=True)).kept
+    assert {name.rsplit(".", 1)[0] for name in kept} == {
+        "head.classes.predict",
+        "head.boxes.predict",
+    }
+
+
+def test_what_differs_elsewhere_is_refused_even_without_the_head(tmp_path: Path) -> None:
+    wider = saved(tmp_path / "a.ckpt", detector(3, recipe("model.stacks=2")), 3)
+    with pytest.raises(CheckpointError, match=r"42 are missing.*pyramid\.stacks\.1"):
+        # 7 cells with a kernel, a bias and 4 of batch norm: 7 * 6 = 42
+        start_from(detector(3), GENOME, Init(wider, drop_head=True))
+
+
+def test_another_genome_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.ckpt", detector(3), 3, searched_archs.load("fpn"))
+    with pytest.raises(CheckpointError, match=r"genome is that of .*a\.ckpt"):
+        start_from(detector(3), GENOME, Init(path))
+
+
+def test_a_backbone_alone_leaves_the_rest(tmp_path: Path) -> None:
+    source, net = detector(3, seed=1), detector(7)
+    path = saved(tmp_path / "a.ckpt", source.backbone, 0, searched_archs.load("fpn"))
+    started = start_from(net, GENOME, Init(path), tuple("abcdefg"))
+    assert set(started.loaded) == {n for n in values(net) if n.startswith("backbone.")}
+    np.testing.assert_array_equal(
+        net.backbone.stem.conv.weight.asnumpy(), source.backbone.stem.conv.weight.asnumpy()
+    )
+
+
+class Sum(nn.Cell):
+    """Loss: the sum of squares of a ResNet's maps."""
+
+    def __init__(self, net: ResNet) -> None:
+        super().__init__(auto_prefix=False)
+        self.net = net
+
+    def construct(self, images: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+        total = labels.sum() + targets.sum()
+        for level in self.net(images):
+            total = total + (level * level).mean()
+        return total
+
+
+def stepped(stages: int, steps: int = 2, *, trained: bool = False) -> tuple[Arrays, Arrays]:
+    """Return a ResNet before and after some steps.
+
+    Args:
+        trained: the frozen part's weights are trained all the same.
+    """
+    set_device("CPU")
+    net = ResNet("resnet10", 4, (3, 4), TF)
+    rng = np.random.default_rng(0)
+    for p in net.get_parameters():
+        value = rng.uniform(0.5, 1.5, p.shape) if len(p.shape) == 1 else rng.normal(0, 0.2, p.shape)
+        p.set_data(Tensor(value.astype(np.float32)))
+    before = values(net)
+    freeze(net, stages)
+    if trained:
+        for p in net.get_parameters():
+            p.requires_grad = "moving" not in p.name
+    step = TrainStep(Sum(net), Training(weight_decay=1e-2), [1e-3, 1e-3])
+    zero = Tensor(np.zeros(1, np.float32))
+    images = Tensor(rng.standard_normal((2, 3, 32, 32)).astype(np.float32))
+    for _ in range(steps):
+        step((images, zero, zero))
+    return before, values(net)
+
+
+def held(name: str, stages: int) -> bool:
+    groups = tuple(f"groups.{g}." for g in range(stages))
+    return stages > 0 and name.startswith(("stem.", *groups))
+
+
+@pytest.mark.parametrize("stages", [0, 1, 2])
+def test_frozen_stages_keep_weights_and_statistics_to_the_bit_and_others_move(stages: int) -> None:
+    before, after = stepped(stages)
+    assert before.keys() == after.keys()
+    for name, value in before.items():
+        assert np.array_equal(after[name], value) == held(name, stages), name
+
+
+def test_freezing_leaves_the_gradients_of_the_rest_as_they_are() -> None:
+    """One step moves by -rate (gradient + decay); both nets see the same statistics."""
+    _, frozen = stepped(1, steps=1)
+    before, moving = stepped(1, steps=1, trained=True)
+    assert not np.array_equal(moving["stem.conv.weight"], before["stem.conv.weight"])
+    for name, value in moving.items():
+        if not held(name, 1):
+            np.testing.assert_allclose(
+                frozen[name] - before[name], value - before[name], rtol=1e-4, atol=1e-9
+            )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    write_shapes(folder, train=4, val=2, test=2, size=64)
+    return folder
+
+
+def test_a_run_starts_from_a_checkpoint_freezes_and_goes_on_without_it(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = detector(9, seed=5)
+    path = saved(tmp_path / "a.ckpt", source, 9)
+    settings = ["data.image=[64, 64]", "training.batch=2", "training.warmup_epochs=0"]
+    settings += ["training.freeze_stages=2", "training.save_every=1"]
+    both = recipe(*settings, "training.epochs=2")
+    out = tmp_path / "run"
+    with pytest.raises(RecipeError, match="freeze_stages"):
+        train(both, GENOME, data, out, options=QUIET)
+    other = Init(saved(tmp_path / "other.ckpt", detector(3), 3))
+    with pytest.raises(CheckpointError, match="c0, c1, c2, got circle, square, triangle"):
+        train(both, GENOME, data, out, init=other, options=QUIET)
+    train(both, GENOME, data, out, init=Init(path, drop_head=True), options=QUIET)
+    arrays, _ = checkpoint.load(out / "checkpoints" / "last.ckpt")
+    for name, value in values(source).items():
+        if name.startswith("backbone."):
+            assert np.array_equal(arrays[name], value) == held(name[9:], 2), name
+    path.chmod(0o600)
+    path.unlink()
+    lines = (out / "metrics.jsonl").read_text()
+    train(both, GENOME, data, out, init=Init(path, drop_head=True), options=QUIET)
+    assert (out / "metrics.jsonl").read_text() == lines
+    assert [json.loads(line)["epoch"] for line in lines.splitlines()] == [1, 2]
