@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from controllers.errors import ControllerError
 from controllers.samplers import Choices, LogSampler, Record
 from search_space import Genome, NASFPNSpace
 
@@ -27,7 +28,7 @@ class RegularizedEvolutionSampler(LogSampler):
             mutated; the algorithm of the paper has none.
 
     Raises:
-        ValueError: a size below 1 or a probability outside 0..1.
+        ControllerError: a size below 1 or a probability outside 0..1.
     """
 
     def __init__(
@@ -42,9 +43,11 @@ class RegularizedEvolutionSampler(LogSampler):
         super().__init__(space, seed)
         for name, value in (("population", population), ("tournament", tournament)):
             if value < 1:
-                raise ValueError(f"{name} is 1 or more, got {value}")
+                raise ControllerError(f"{name} is 1 or more, got {value}")
         if not 0 <= crossover_probability <= 1:
-            raise ValueError(f"crossover_probability is from 0 to 1, got {crossover_probability}")
+            raise ControllerError(
+                f"crossover_probability is from 0 to 1, got {crossover_probability}"
+            )
         self.population, self.tournament = population, tournament
         self.crossover_probability = crossover_probability
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
 from controllers.study import DUPLICATE_OF
+from search_space.errors import PictureError
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, dark to light in grey.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -37,7 +38,7 @@ def draw_search(
         metric: what the value is.
 
     Raises:
-        ValueError: the path has another suffix.
+        PictureError: the path has another suffix.
     """
     figure, axes = _figure(metric)
     values = _values(trials)
@@ -57,7 +58,7 @@ def compare_searches(
     """Draw the values and the best so far of several searches by name, as draw_search does.
 
     Raises:
-        ValueError: the path has another suffix than PNG, SVG or PDF.
+        PictureError: the path has another suffix than PNG, SVG or PDF.
     """
     figure, axes = _figure(metric)
     for (name, trials), colour, dash in zip(
@@ -100,7 +101,7 @@ def _written(figure: Figure, path: str | Path | None) -> Figure:
     if path is not None:
         suffix = Path(path).suffix.lower()
         if suffix not in _METADATA:
-            raise ValueError(f"a picture is .png, .svg or .pdf, got {str(path)!r}")
+            raise PictureError(f"a picture is .png, .svg or .pdf, got {str(path)!r}")
         # The salt: ids in an SVG otherwise come from chance.
         with matplotlib.rc_context({"svg.hashsalt": "nasfpn"}):
             figure.savefig(path, metadata=_METADATA[suffix], dpi=150)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import optuna
 
+from controllers.errors import ControllerError
 from controllers.samplers import WrappedSampler
 from search_space import NASFPNSpace
 
@@ -20,13 +21,13 @@ class NSGAIISampler(WrappedSampler):
             60 trials with one generation.
 
     Raises:
-        ValueError: a population below 2.
+        ControllerError: a population below 2.
     """
 
     def __init__(self, space: NASFPNSpace, seed: int = 0, *, population: int = 20) -> None:
         super().__init__(space, seed)
         if population < 2:
-            raise ValueError(f"population is 2 or more, got {population}")
+            raise ControllerError(f"population is 2 or more, got {population}")
         self.population = population
 
     def inner(self, seed: int) -> optuna.samplers.BaseSampler:

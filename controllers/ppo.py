@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from controllers.errors import ControllerError
 from controllers.samplers import Choices, LogSampler, Record
 from search_space import NASFPNSpace
 
@@ -76,7 +77,7 @@ class PPOSampler(LogSampler):
         decay: of the moving averages, for each trial.
 
     Raises:
-        ValueError: ``hidden``, ``batch`` or ``epochs`` below 1, or ``decay`` outside 0..1.
+        ControllerError: ``hidden``, ``batch`` or ``epochs`` below 1, or ``decay`` outside 0..1.
     """
 
     def __init__(
@@ -96,9 +97,9 @@ class PPOSampler(LogSampler):
         super().__init__(space, seed)
         for name, value in (("hidden", hidden), ("batch", batch), ("epochs", epochs)):
             if value < 1:
-                raise ValueError(f"{name} is 1 or more, got {value}")
+                raise ControllerError(f"{name} is 1 or more, got {value}")
         if not 0 <= decay < 1:
-            raise ValueError(f"decay is from 0 to below 1, got {decay}")
+            raise ControllerError(f"decay is from 0 to below 1, got {decay}")
         self.hidden, self.bound, self.batch, self.epochs = hidden, bound, batch, epochs
         self.learning_rate, self.clip, self.entropy = learning_rate, clip, entropy
         self.decay = decay

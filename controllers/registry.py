@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 
+from controllers.errors import ControllerError
 from controllers.evolution import RegularizedEvolutionSampler
 from controllers.local_search import LocalSearchSampler
 from controllers.nsga2 import NSGAIISampler
@@ -33,10 +34,10 @@ def create_sampler(name: str, space: NASFPNSpace, seed: int = 0) -> SpaceSampler
     """Return the controller of that name with its default settings.
 
     Raises:
-        ValueError: no controller has that name.
+        ControllerError: no controller has that name.
     """
     if name not in _SAMPLERS:
         near = difflib.get_close_matches(name, _SAMPLERS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"a controller is one of {', '.join(_SAMPLERS)}, got {name!r}{hint}")
+        raise ControllerError(f"a controller is one of {', '.join(_SAMPLERS)}, got {name!r}{hint}")
     return _SAMPLERS[name](space, seed)

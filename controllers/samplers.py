@@ -20,6 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from controllers.errors import ControllerError
 from search_space import Genome, NASFPNSpace
 
 # User attribute of a trial that repeats one cut short with its process: that one's number.
@@ -114,12 +115,12 @@ class SpaceSampler(optuna.samplers.BaseSampler):
         seed: proposals of two seeds are independent.
 
     Raises:
-        ValueError: the seed is not an integer from 0.
+        ControllerError: the seed is not an integer from 0.
     """
 
     def __init__(self, space: NASFPNSpace, seed: int = 0) -> None:
         if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"a seed is an integer from 0, got {seed!r}")
+            raise ControllerError(f"a seed is an integer from 0, got {seed!r}")
         self.space, self.seed = space, seed
         self._names = tuple(decision.name for decision in space.decisions())
 
@@ -165,7 +166,7 @@ class LogSampler(SpaceSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         if len(study.directions) > 1:
-            raise ValueError(
+            raise ControllerError(
                 f"{type(self).__name__} searches for one value, "
                 f"got a study with {len(study.directions)}"
             )

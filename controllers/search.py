@@ -12,6 +12,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
 
+from controllers.errors import SearchError
 from controllers.samplers import suggest
 from controllers.study import (
     DUPLICATE_OF,
@@ -24,10 +25,6 @@ from controllers.study import (
 )
 from controllers.worker import Job, Outcome, ProxyWorker
 from search_space import Genome, NASFPNSpace, genome_id, save_genome, to_json
-
-
-class SearchError(RuntimeError):
-    """The search cannot go on: candidate after candidate fails."""
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from controllers.errors import StudyError
 from controllers.samplers import REPEATS
 from search_space import NASFPNSpace, save_genome
 from search_space.codec import read_document
@@ -33,10 +34,6 @@ GENOME_ID = "genome_id"
 DUPLICATE_OF = "duplicate_of"
 # User attribute of the study.
 _IDENTITY = "identity"
-
-
-class StudyMismatchError(ValueError):
-    """A run folder holds a study of something else."""
 
 
 def open_study(
@@ -56,8 +53,7 @@ def open_study(
             after the folder.
 
     Raises:
-        StudyMismatchError: the study there has another identity.
-        ValueError: the storage cannot be opened.
+        StudyError: the study there has another identity, or the storage cannot be opened.
     """
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
@@ -189,7 +185,7 @@ def _storage(url: str) -> optuna.storages.BaseStorage:
     try:
         return optuna.storages.get_storage(url)
     except (SQLAlchemyError, ImportError) as error:  # a bad URL, no such server, no driver
-        raise ValueError(f"storage {url} cannot be opened: {error}") from error
+        raise StudyError(f"storage {url} cannot be opened: {error}") from error
 
 
 def _journal(path: Path) -> JournalStorage:
@@ -220,7 +216,7 @@ def _check_same(stored: Any, wanted: Any, out: Path, name: str = "") -> None:
         for key in sorted(stored.keys() | wanted.keys()):
             _check_same(stored.get(key), wanted.get(key), out, f"{name}.{key}".lstrip("."))
     elif stored != wanted:
-        raise StudyMismatchError(
+        raise StudyError(
             f"a study is resumed with what it was begun with, got {name} {wanted!r} where {out} "
             f"has {stored!r}; choose another folder for another search"
         )

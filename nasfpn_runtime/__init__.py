@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from nasfpn_runtime.cluster.device import guard_isa
+from nasfpn_runtime.cluster.isa import guard_isa
 
 if TYPE_CHECKING:
     from nasfpn_runtime.inference.detector import Detector

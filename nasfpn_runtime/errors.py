@@ -1,31 +1,37 @@
-"""What a user's mistake raises; every message gives the rule, the value and the place."""
+"""What a user's mistake raises. Every message names the rule, the value and the place."""
 
 from __future__ import annotations
 
+from search_space.errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError, ValueError):
     """A data set or a picture cannot be used."""
 
 
-class RecipeError(ValueError):
+class RecipeError(UserError, ValueError):
     """A recipe has an unknown key or a value out of range."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError, ValueError):
     """A checkpoint does not fit what it is loaded into."""
 
 
-class DivergedError(ArithmeticError):
-    """The loss of a training run is no longer a number."""
+class DivergedError(UserError, ArithmeticError):
+    """The loss of a training run is no longer a finite number."""
 
 
-class DeviceError(ValueError):
-    """A device that MindSpore cannot use here, or processes that failed on several."""
+class DeviceError(UserError, ValueError):
+    """MindSpore cannot use a device here, or processes failed on several devices."""
 
 
-class TransferError(OSError):
+class TransferError(UserError, OSError):
     """Data cannot be copied to or from object storage."""
 
 
-class EngineError(ValueError):
-    """An engine that is not installed, does not read such a file, or refuses it."""
+class EngineError(UserError, ValueError):
+    """An engine does not read such a file, or refuses to run it."""
+
+
+class MissingPackageError(UserError, ImportError):
+    """An optional package is not installed."""

@@ -13,10 +13,10 @@ from search_space.codec import (
     to_tf_blocks,
 )
 from search_space.cost.cost import Cost, detector_cost
+from search_space.errors import GenomeError
 from search_space.genome import PYRAMID_LEVELS, Genome, Level, MergingCell
 from search_space.graph import from_graph, to_graph
 from search_space.identity import genome_id
-from search_space.rules import GenomeError
 from search_space.shape import DetectorShape
 from search_space.space import Decision, NASFPNSpace
 

@@ -23,8 +23,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from search_space.errors import GenomeError
 from search_space.genome import PYRAMID_LEVELS, Genome, MergingCell, to_levels
-from search_space.rules import GenomeError, is_int
+from search_space.rules import is_int
 
 VERSION = 1
 TFBlock = tuple[int, str, tuple[int, int], bool]

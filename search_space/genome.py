@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from search_space import rules
+from search_space.errors import GenomeError
 
 PYRAMID_LEVELS = (3, 4, 5, 6, 7)
 
@@ -103,7 +104,7 @@ class Genome:
         object.__setattr__(self, "levels", to_levels(self.levels, "levels"))
         for index, cell in enumerate(self.cells):
             if not isinstance(cell, MergingCell):
-                raise rules.GenomeError("a cell is a MergingCell", cell, f"cells[{index}]")
+                raise GenomeError("a cell is a MergingCell", cell, f"cells[{index}]")
         rules.levels_ascend(self.levels)
         for index in range(len(self.cells)):
             rules.level_is_an_input_level(self.cells, self.levels, index)
@@ -145,6 +146,6 @@ def to_levels(values: Iterable[int], path: str) -> tuple[Level, ...]:
     for index, value in enumerate(values):
         try:
             levels.append(Level(value))
-        except rules.GenomeError as error:
-            raise rules.GenomeError(error.rule, value, f"{path}[{index}]") from None
+        except GenomeError as error:
+            raise GenomeError(error.rule, value, f"{path}[{index}]") from None
     return tuple(levels)

@@ -6,8 +6,8 @@ from typing import cast
 
 import networkx as nx
 
+from search_space.errors import GenomeError
 from search_space.genome import Genome, MergingCell
-from search_space.rules import GenomeError
 from search_space.wiring import wire
 
 

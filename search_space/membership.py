@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from search_space.errors import GenomeError
 from search_space.genome import Genome
-from search_space.rules import GenomeError
 
 if TYPE_CHECKING:
     from search_space.space import NASFPNSpace

@@ -1,7 +1,7 @@
 """The rules every genome obeys, one named function each.
 
-A rule returns nothing when it holds and raises :class:`GenomeError` when it
-does not. What one particular search space allows on top is in ``membership.py``.
+A rule returns nothing when it holds and raises GenomeError when it does not. What one
+particular search space allows on top is in ``membership.py``.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
+
+from search_space.errors import GenomeError
 
 if TYPE_CHECKING:
     from search_space.genome import MergingCell
@@ -22,27 +24,6 @@ ARITY: dict[str, tuple[int, int | None]] = {
     "weighted": (2, None),
     "identity": (1, 1),
 }
-
-
-class GenomeError(ValueError):
-    """A genome breaks a rule.
-
-    Attributes:
-        rule: what must hold, as a sentence without its full stop.
-        value: what was found instead.
-        path: where, such as ``cells[1].inputs``.
-    """
-
-    def __init__(self, rule: str, value: object, path: str) -> None:
-        super().__init__(f"{rule}, got {value!r} (at {path})")
-        self.rule, self.value, self.path = rule, value, path
-
-    def __reduce__(self) -> tuple[type[GenomeError], tuple[str, object, str]]:
-        return type(self), (self.rule, self.value, self.path)
-
-    def under(self, prefix: str) -> GenomeError:
-        """Return the same error seen from outside: ``inputs`` -> ``cells[1].inputs``."""
-        return type(self)(self.rule, self.value, f"{prefix}.{self.path}")
 
 
 def is_int(value: object) -> bool:

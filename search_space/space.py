@@ -9,9 +9,10 @@ from itertools import combinations, permutations, product
 from math import comb, factorial, prod
 from typing import TYPE_CHECKING
 
+from search_space.errors import GenomeError
 from search_space.genome import PYRAMID_LEVELS, Genome, Level, MergingCell, to_levels
 from search_space.membership import MEMBERSHIP
-from search_space.rules import ARITY, GenomeError, is_int, levels_ascend
+from search_space.rules import ARITY, is_int, levels_ascend
 
 if TYPE_CHECKING:
     import numpy as np

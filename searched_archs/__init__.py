@@ -12,8 +12,8 @@ from functools import cache
 from importlib import resources
 
 from search_space.codec import read_document
+from search_space.errors import GenomeError
 from search_space.genome import Genome
-from search_space.rules import GenomeError
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,10 @@ def run(args: argparse.Namespace) -> int:
     import os
     import platform
 
-    from tools.errors import UserError
+    from tools.errors import UsageError
 
     if args.rounds < 1:
-        raise UserError(f"--rounds is 1 or more, got {args.rounds}")
+        raise UsageError(f"--rounds is 1 or more, got {args.rounds}")
     print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, medians")
     if args.what == "step":
         _step(args.rounds)
@@ -70,10 +70,10 @@ def _data(args: argparse.Namespace) -> None:
     from statistics import median
 
     from nasfpn_runtime.bench.data import BATCH, RECIPE, compare, described, drawn
-    from tools.errors import UserError
+    from tools.errors import UsageError
 
     if args.modelzoo is not None and not (args.modelzoo / "src" / "dataset.py").is_file():
-        raise UserError(f"--modelzoo has src/dataset.py, got {args.modelzoo}")
+        raise UsageError(f"--modelzoo has src/dataset.py, got {args.modelzoo}")
     with drawn(args.data) as data:
         print(f"images/s of {RECIPE}, batch {BATCH}: {described(data)}")
         speeds = compare(data, args.modelzoo, args.rounds)

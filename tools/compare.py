@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.errors import UserError
+from tools.errors import UsageError
 from tools.genomes import load_named
 from tools.options import seed
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         searches[controller] = study.get_trials(deepcopy=False)
         genomes[f"{controller} winner"] = load_named(str(folder / "best.json"))[1]
     if not genomes:
-        raise UserError("compare takes one controller or one genome at least")
+        raise UsageError("compare takes one controller or one genome at least")
     if searches:
         compare_searches(searches, out / "searches.svg")
     scores = {

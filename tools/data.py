@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.errors import UserError
+from tools.errors import UsageError
 from tools.options import seed
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _show(args: argparse.Namespace) -> int:
     from nasfpn_runtime.data.sheet import draw_sheet
 
     if args.out.suffix not in (".png", ".svg", ".pdf"):
-        raise UserError(f"a sheet is a .png, .svg or .pdf, got {args.out}")
+        raise UsageError(f"a sheet is a .png, .svg or .pdf, got {args.out}")
     count = draw_sheet(load_split(args.dir, args.split, args.format), args.out, args.count)
     print(f"{count} pictures  {args.out}")
     return 0
@@ -123,7 +123,7 @@ def _synth(args: argparse.Namespace) -> int:
     for name in ("train", "val", "test", "size"):
         least = 16 if name == "size" else 1
         if getattr(args, name) < least:
-            raise UserError(f"--{name} is at least {least}, got {getattr(args, name)}")
+            raise UsageError(f"--{name} is at least {least}, got {getattr(args, name)}")
     counts = {name: getattr(args, name) for name in ("train", "val", "test")}
     write_shapes(args.dir, **counts, size=args.size, seed=args.seed)
     print(f"COCO folder  {args.dir}")
@@ -149,7 +149,7 @@ def _load(folder: Path, args: argparse.Namespace) -> dict[str, Split]:
 
     names = args.splits or split_names(folder, args.format)
     if not names:
-        raise UserError(f"a data set has a split, got none in {folder}")
+        raise UsageError(f"a data set has a split, got none in {folder}")
     return {name: load_split(folder, name, args.format) for name in names}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tools.errors import UserError
+from tools.errors import UsageError
 from tools.genomes import load_named
 
 HELP = "draw a genome, the difference of two, or all shipped ones"
@@ -32,13 +32,11 @@ def run(args: argparse.Namespace) -> int:
     """Write the picture and print its path."""
     if args.all == bool(args.genomes) or len(args.genomes) > 2:
         given = " ".join([*args.genomes, *(["--all"] if args.all else [])]) or "nothing"
-        raise UserError(f"draw takes one genome, two genomes or --all, got {given}")
+        raise UsageError(f"draw takes one genome, two genomes or --all, got {given}")
     try:
         path = _draw_all(args.output) if args.all else _draw(args.genomes, args.output)
-    except ValueError as error:  # the suffix; genomes have been read by then
-        raise UserError(str(error)) from None
     except OSError as error:
-        raise UserError(f"cannot write {error.filename}: {error.strerror}") from None
+        raise UsageError(f"cannot write {error.filename}: {error.strerror}") from None
     print(path)
     return 0
 

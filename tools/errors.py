@@ -1,32 +1,14 @@
-"""Which errors are the user's: told in one line, exit code 2."""
+"""Which errors are the user's. They are printed in one line, and the exit code is 2."""
 
 from __future__ import annotations
 
 
-class UserError(Exception):
-    """A mistake of the user, in one line; the command ends with exit code 2."""
+class UsageError(Exception):
+    """Options or arguments of a command that cannot be used."""
 
 
 def user_errors() -> tuple[type[Exception], ...]:
-    """Return the errors that tell the user what to do differently; all others are bugs."""
-    from nasfpn_runtime.errors import (
-        CheckpointError,
-        DataError,
-        DeviceError,
-        DivergedError,
-        EngineError,
-        RecipeError,
-    )
-    from search_space.rules import GenomeError
+    """Return the errors that tell users what to do differently. All others are bugs."""
+    from search_space.errors import UserError
 
-    return (
-        UserError,
-        GenomeError,
-        DataError,
-        RecipeError,
-        CheckpointError,
-        DeviceError,
-        DivergedError,
-        EngineError,
-        OSError,
-    )
+    return (UsageError, UserError, OSError)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.errors import UserError
+from tools.errors import UsageError
 
 if TYPE_CHECKING:
     from nasfpn_runtime.export.exporter import Report
@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> int:
     """Export, then print sizes, cost and differences."""
     out = args.out or args.checkpoint.with_suffix(f".{args.form}")
     if out.suffix != f".{args.form}":
-        raise UserError(f"--format {args.form} writes a .{args.form} file, got {out}")
+        raise UsageError(f"--format {args.form} writes a .{args.form} file, got {out}")
     if args.size and min(args.size) < 1:
-        raise UserError(f"--size is two sides above 0, got {args.size[0]} {args.size[1]}")
+        raise UsageError(f"--size is two sides above 0, got {args.size[0]} {args.size[1]}")
 
     from nasfpn_runtime.cluster.device import set_device
     from nasfpn_runtime.export.exporter import Request, export

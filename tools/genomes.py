@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.errors import UserError
+from tools.errors import UsageError
 
 if TYPE_CHECKING:
     from search_space.genome import Genome
@@ -18,13 +18,13 @@ def load_named(text: str) -> tuple[str, Genome]:
     ``./nasfpn`` is always a file.
 
     Raises:
-        UserError: ``text`` is neither, or the file holds no valid genome.
+        UsageError: ``text`` is neither, or the file holds no valid genome.
     """
     from difflib import get_close_matches
 
     import searched_archs
     from search_space.codec import load_genome
-    from search_space.rules import GenomeError
+    from search_space.errors import GenomeError
 
     known = searched_archs.names()
     if text in known:
@@ -32,7 +32,7 @@ def load_named(text: str) -> tuple[str, Genome]:
     path = Path(text)
     if not path.exists():
         near = get_close_matches(text.lower(), known, 3, 0.5)
-        raise UserError(
+        raise UsageError(
             "a genome is a shipped name or a JSON file, got "
             f"{text!r}, which is no file; "
             + (f"nearest names: {', '.join(near)}" if near else f"names: {', '.join(known)}")
@@ -40,6 +40,6 @@ def load_named(text: str) -> tuple[str, Genome]:
     try:
         return path.stem, load_genome(path)
     except GenomeError as error:
-        raise UserError(str(error)) from None
+        raise UsageError(str(error)) from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tools.errors import UserError
+from tools.errors import UsageError
 from tools.genomes import load_named
 from tools.options import add_overrides
 
@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
 
     recipe = args.recipe or TABLES[args.source].recipe
     if recipe is None:
-        raise UserError(f"--source {args.source} is a backbone: name the detector's --recipe")
+        raise UsageError(f"--source {args.source} is a backbone: name the detector's --recipe")
     if args.out.suffix != ".ckpt":  # MindSpore would add it
-        raise UserError(f"a checkpoint of ours ends in .ckpt, got {args.out}")
+        raise UsageError(f"a checkpoint of ours ends in .ckpt, got {args.out}")
     categories = _lines(args.categories) if args.categories else None
     settings = load_recipe(recipe, args.overrides)
     _, genome = load_named(args.arch)
@@ -69,7 +69,9 @@ def _lines(path: Path) -> tuple[str, ...]:
     try:
         names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the categories: {error}") from None
+        raise UsageError(f"cannot read the categories: {error}") from None
     if not names or len(set(names)) != len(names):
-        raise UserError(f"categories are different names, one a line, got {len(names)} (at {path})")
+        raise UsageError(
+            f"categories are different names, one a line, got {len(names)} (at {path})"
+        )
     return names

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tools.errors import UserError
+from tools.errors import UsageError
 
 HELP = "turn a default_config.yaml of the model zoo into a recipe"
 DISTRIBUTED = 8  # devices of scripts/run_distribute_train.sh's example
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from nasfpn_runtime.importers.zoo_config import import_values, read_values
 
     if args.out.suffix not in (".yaml", ".yml"):
-        raise UserError(f"a recipe is a .yaml file, got {args.out}")
+        raise UsageError(f"a recipe is a .yaml file, got {args.out}")
     values = read_values(args.src, args.overrides)
     devices = args.devices
     if devices is None:

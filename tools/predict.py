@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.errors import UserError
+from tools.errors import UsageError
 from tools.options import ENGINES
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
     options = Options(args.score, args.batch)
     if STDIN in args.inputs and len(args.inputs) > 1:
-        raise UserError(f"- is the only input where it is one, got {len(args.inputs)}")
+        raise UsageError(f"- is the only input where it is one, got {len(args.inputs)}")
     listed = None if args.inputs == [STDIN] else list_files(args.inputs)
     sinks: list[Sink] = [] if args.no_pictures else [PictureFolder(args.out)]
     detector = _load(args)
@@ -89,7 +89,7 @@ def _load(args: argparse.Namespace) -> Detector:
     if engine_of(args.model, args.engine) == "mindspore":
         set_device(args.device)
     elif args.device != "CPU":
-        raise UserError(f"--device is of the engine mindspore, got {args.device}")
+        raise UsageError(f"--device is of the engine mindspore, got {args.device}")
     return Detector.load(args.model, args.engine)
 
 

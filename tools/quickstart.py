@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.errors import UserError
+from tools.errors import UsageError
 from tools.options import seed
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from tools.search import run_search
 
     if args.trials < 1:
-        raise UserError(f"--trials is 1 or more, got {args.trials}")
+        raise UsageError(f"--trials is 1 or more, got {args.trials}")
     out: Path = args.out
     data = out / "data"
     if not data.exists():

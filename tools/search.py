@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tools.errors import UserError
+from tools.errors import UsageError
 from tools.options import add_overrides, seed
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _levels(text: str) -> tuple[Level, ...]:
 
     found = re.fullmatch(r"(\d+)-(\d+)", text)
     if found is None:
-        raise UserError(f"--levels is the finest and the coarsest, such as 3-6, got {text!r}")
+        raise UsageError(f"--levels is the finest and the coarsest, such as 3-6, got {text!r}")
     return tuple(Level(level) for level in range(int(found[1]), int(found[2]) + 1))
 
 
@@ -82,18 +82,18 @@ def run_search(
     """Search, leave ``best.json`` and ``figures/`` in the run folder, and print where.
 
     Raises:
-        UserError: data, recipe, controller or run folder cannot be used.
+        UsageError: data, recipe, controller or run folder cannot be used.
         SearchError: the candidates keep failing.
         KeyboardInterrupt: what is done is kept, and the pictures are drawn.
     """
     from controllers import create_sampler
-    from controllers.search import SearchError, SearchSettings, search
+    from controllers.search import SearchSettings, search
     from controllers.study import open_study
     from search_space import NASFPNSpace
 
     space = space or NASFPNSpace()
     if trials < 1:
-        raise UserError(f"--trials is 1 or more, got {trials}")
+        raise UsageError(f"--trials is 1 or more, got {trials}")
     arguments = {
         "recipe": recipe,
         "overrides": list(overrides),
@@ -101,12 +101,9 @@ def run_search(
         "seed": seed,
         "device": device,
     }
-    try:
-        identity = _identity(data, space, controller, arguments)
-        sampler = create_sampler(controller, space, seed)
-        study = open_study(out, identity, sampler, storage)
-    except (ValueError, OSError) as error:
-        raise UserError(str(error)) from error
+    identity = _identity(data, space, controller, arguments)
+    sampler = create_sampler(controller, space, seed)
+    study = open_study(out, identity, sampler, storage)
     _write_config(out / "config.yaml", {**identity, "data_folder": str(data.resolve())})
     if controller == "ppo":
         from nasfpn_runtime.cluster.device import set_device
@@ -114,8 +111,6 @@ def run_search(
         set_device("CPU")  # the policy is small; an accelerator is for the trainings
     try:
         search(study, space, SearchSettings(out, trials, arguments, timeout=timeout))
-    except SearchError as error:
-        raise UserError(str(error)) from error
     finally:
         _report(study, out)
     return study

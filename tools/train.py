@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.errors import UserError
+from tools.errors import UsageError
 from tools.genomes import load_named
 from tools.options import add_overrides, seed
 
@@ -51,9 +51,9 @@ def run(args: argparse.Namespace) -> int:
     from nasfpn_runtime.recipe.recipe import load_recipe
 
     if args.drop_head and not args.init:
-        raise UserError("--drop-head is about the weights of --init CKPT, which is not given")
+        raise UsageError("--drop-head is about the weights of --init CKPT, which is not given")
     if args.log_every < 1 or args.workers < 0:
-        raise UserError(
+        raise UsageError(
             f"--log-every is 1 or more and --workers 0 or more, got {args.log_every} and "
             f"{args.workers}"
         )

@@ -16,8 +16,9 @@ from nasfpn_runtime.export.deployed import Deployed
 from nasfpn_runtime.export.fold import fold
 from nasfpn_runtime.export.mindir import write_air, write_mindir
 from nasfpn_runtime.export.onnx_file import write_onnx
+from nasfpn_runtime.extras import require
 from nasfpn_runtime.inference.description import Description, describe
-from nasfpn_runtime.inference.engines.base import Engine, require
+from nasfpn_runtime.inference.engines.base import Engine
 from nasfpn_runtime.inference.engines.mindspore import open_checkpoint
 from nasfpn_runtime.network import checkpoint
 from nasfpn_runtime.network.build import build_network

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pickle
 import warnings
 import zipfile
@@ -14,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasfpn_runtime.errors import CheckpointError
+from nasfpn_runtime.extras import require
 from nasfpn_runtime.importers.safetensors import read_safetensors
+from search_space.errors import UserError
 
 Arrays = dict[str, NDArray[Any]]
 WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys that training programs wrap with
@@ -50,7 +51,7 @@ def read_arrays(path: Path) -> Arrays:
 def _reading(read: Callable[[Path], Arrays], path: Path) -> Arrays:
     try:
         arrays = read(path)
-    except CheckpointError:
+    except UserError:
         raise
     # A parser of foreign bytes: whatever it stumbles over, the file is at fault.
     except Exception as error:
@@ -61,19 +62,8 @@ def _reading(read: Callable[[Path], Arrays], path: Path) -> Arrays:
     return arrays
 
 
-def _extra(module: str, extra: str, path: Path) -> Any:
-    """Return a module that only an extra of this package installs."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise CheckpointError(
-            f'reading {path} needs {module}: pip install "nasfpn[{extra}]"; or save its arrays '
-            f"by name as .npz where {module} is"
-        ) from None
-
-
 def _read_torch(path: Path) -> Arrays:
-    torch = _extra("torch", "torch", path)
+    torch = require("torch")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the format, besides the error
@@ -118,7 +108,7 @@ def _read_mindspore(path: Path) -> Arrays:
 
 
 def _read_tensorflow(path: Path) -> Arrays:
-    tf = _extra("tensorflow", "tf", path)
+    tf = require("tensorflow")
     reader = tf.train.load_checkpoint(str(path).removesuffix(".index"))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 

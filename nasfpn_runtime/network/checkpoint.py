@@ -24,8 +24,8 @@ from nasfpn_runtime.errors import CheckpointError, RecipeError
 from nasfpn_runtime.files import link_or_copy
 from nasfpn_runtime.recipe.recipe import Recipe, from_dict
 from search_space.codec import from_json, to_json
+from search_space.errors import GenomeError
 from search_space.genome import Genome
-from search_space.rules import GenomeError
 
 ENTRY = "nasfpn"
 VERSION = 2

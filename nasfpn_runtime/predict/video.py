@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.extras import require
 from nasfpn_runtime.pictures.image import Pixels
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
@@ -47,19 +48,12 @@ def ffmpeg() -> str:
     """Return the program's path.
 
     Raises:
-        DataError: there is none.
+        MissingPackageError: there is none, nor the package that brings one.
     """
     found = shutil.which("ffmpeg")
     if found is not None:
         return found
-    try:
-        from imageio_ffmpeg import get_ffmpeg_exe
-
-        return str(get_ffmpeg_exe())
-    except (ImportError, RuntimeError):
-        raise DataError(
-            "videos need FFmpeg: ffmpeg on the PATH, or pip install 'nasfpn[video]'"
-        ) from None
+    return str(require("imageio_ffmpeg").get_ffmpeg_exe())
 
 
 def _input(program: str, path: Path) -> list[str]:

@@ -14,8 +14,8 @@ from nasfpn_runtime.files import locked, whole
 from nasfpn_runtime.network.checkpoint import Origin
 from nasfpn_runtime.recipe.recipe import Recipe
 from search_space.codec import load_genome, save_genome
+from search_space.errors import GenomeError
 from search_space.genome import Genome
-from search_space.rules import GenomeError
 
 SETTINGS, GENOME = "config.yaml", "genome.json"
 WRITTEN = ("metrics.jsonl", "train.log", "faults.txt", "checkpoints")  # later, by the run

@@ -13,7 +13,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from nasfpn_runtime.errors import CheckpointError, DeviceError
+from nasfpn_runtime.errors import CheckpointError
+from nasfpn_runtime.extras import require
 from nasfpn_runtime.files import whole
 from nasfpn_runtime.training.curves import draw_curves
 
@@ -161,8 +162,4 @@ class RunLog:
 
 
 def _event_writer(folder: Path, step: int) -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise DeviceError("--tensorboard needs: pip install 'nasfpn[tensorboard]'") from None
-    return SummaryWriter(str(folder), purge_step=step)
+    return require("tensorboardX").SummaryWriter(str(folder), purge_step=step)

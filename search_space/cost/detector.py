@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from search_space.cost.backbones import backbone_steps
 from search_space.cost.steps import Step, Steps
+from search_space.errors import GenomeError
 from search_space.genome import Genome, Level
-from search_space.rules import GenomeError
 from search_space.shape import BACKBONE_LEVELS, DetectorShape, Layers
 from search_space.wiring import wire
 

@@ -34,6 +34,7 @@ from search_space.drawing.marks import (
     draw_text,
     text_width,
 )
+from search_space.errors import PictureError
 from search_space.genome import Genome
 
 SUFFIXES = (".pdf", ".png", ".svg")
@@ -80,7 +81,7 @@ def draw_genome(
             genome and title give the same bytes with the same version of matplotlib.
 
     Raises:
-        ValueError: ``path`` has another suffix; nothing is drawn then.
+        PictureError: ``path`` has another suffix; nothing is drawn then.
     """
     _check_suffix(path)
     panel = _Panel(arrange(genome), title)
@@ -100,7 +101,7 @@ def draw_difference(
         names: titles of the two.
 
     Raises:
-        ValueError: ``path`` has another suffix than PNG, SVG or PDF.
+        PictureError: ``path`` has another suffix than PNG, SVG or PDF.
     """
     _check_suffix(path)
     panels = [
@@ -125,11 +126,11 @@ def draw_gallery(genomes: Mapping[str, Genome], path: str | Path | None = None) 
         path: as in :func:`draw_genome`.
 
     Raises:
-        ValueError: ``path`` has another suffix than PNG, SVG or PDF, or there is no genome.
+        PictureError: ``path`` has another suffix than PNG, SVG or PDF, or there is no genome.
     """
     _check_suffix(path)
     if not genomes:
-        raise ValueError("a gallery has at least one genome, got none")
+        raise PictureError("a gallery has at least one genome, got none")
     panels = [_Panel(arrange(genome), name) for name, genome in genomes.items()]
     return _finish(panels, items_of(panel.layout for panel in panels), path)
 
@@ -222,7 +223,7 @@ def _band(axes: Axes, corner: Point, width: float) -> None:
 
 def _check_suffix(path: str | Path | None) -> None:
     if path is not None and Path(path).suffix.lower() not in SUFFIXES:
-        raise ValueError(
+        raise PictureError(
             f"a picture's suffix is one of {', '.join(SUFFIXES)}, got "
             f"{Path(path).suffix!r} (at {path})"
         )

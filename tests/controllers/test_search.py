@@ -17,18 +17,10 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 import controllers
+from controllers.errors import SearchError, StudyError
 from controllers.samplers import REPEATS, suggest
-from controllers.search import SearchError, SearchSettings, search
-from controllers.study import (
-    DUPLICATE_OF,
-    GENOME_ID,
-    WORKER,
-    Presence,
-    StudyMismatchError,
-    locked,
-    open_study,
-    recover,
-)
+from controllers.search import SearchSettings, search
+from controllers.study import DUPLICATE_OF, GENOME_ID, WORKER, Presence, locked, open_study, recover
 from search_space import genome_id, load_genome
 from synthetic import SPACE, reward
 
@@ -220,11 +212,9 @@ def test_a_trial_of_another_machine_is_left_alone(tmp_path: Path) -> None:
 def test_another_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     opened(tmp_path)
     opened(tmp_path)
-    with pytest.raises(
-        StudyMismatchError, match=r"recipe\.epochs 4 where .* has 3; choose another"
-    ):
+    with pytest.raises(StudyError, match=r"recipe\.epochs 4 where .* has 3; choose another"):
         opened(tmp_path, recipe={"epochs": 4})
-    with pytest.raises(StudyMismatchError, match=r"controller 'ppo' where .* has 'random'"):
+    with pytest.raises(StudyError, match=r"controller 'ppo' where .* has 'random'"):
         opened(tmp_path, "ppo")
 
 

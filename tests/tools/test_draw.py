@@ -8,7 +8,7 @@ import pytest
 import searched_archs
 from search_space.codec import save_genome
 from tools import draw
-from tools.errors import UserError
+from tools.errors import UsageError
 from tools.genomes import load_named
 
 
@@ -57,7 +57,7 @@ def test_all_draws_every_shipped_genome(capsys: pytest.CaptureFixture[str]) -> N
 )
 def test_mistakes_are_told(words: list[str], message: str) -> None:
     Path("broken.json").write_text('{"version": 2, "levels": [3, 4], "cells": []}')
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UsageError, match=message):
         run(*words)
     assert not list(Path().glob("*.svg"))
 

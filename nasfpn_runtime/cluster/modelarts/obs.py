@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 from nasfpn_runtime.errors import TransferError
+from nasfpn_runtime.extras import require
 
 SCHEMES = ("obs", "s3")  # moxing takes both for the same storage
 PAUSES = (1.0, 5.0, 20.0)  # seconds before the second, third and fourth attempt
@@ -35,15 +35,10 @@ def storage() -> Any:
     """Return moxing's ``file`` module.
 
     Raises:
-        TransferError: there is no moxing, or it is not the one of ModelArts.
+        MissingPackageError: there is no moxing.
+        TransferError: it is not the one of ModelArts.
     """
-    try:
-        moxing = importlib.import_module("moxing")
-    except ImportError:
-        raise TransferError(
-            "obs:// is reached through moxing, which is not installed: it is in ModelArts' own "
-            "images and not on PyPI, so give local folders elsewhere"
-        ) from None
+    moxing = require("moxing")
     file = getattr(moxing, "file", None)
     missing = [name for name in USED if not hasattr(file, name)]
     if missing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,14 +10,6 @@ from numpy.typing import NDArray
 from nasfpn_runtime.errors import EngineError
 
 BATCH = 8  # pictures that are run together, where nothing asks for fewer
-
-# Where each package comes from.
-INSTALL = {
-    "onnx": "pip install 'nasfpn[onnx]'",
-    "onnxruntime": "pip install 'nasfpn[onnx]'",
-    "openvino": "pip install 'nasfpn[openvino]'",
-    "mindspore_lite": "it is not on PyPI; its wheels are on www.mindspore.cn/lite",
-}
 
 
 class Engine(Protocol):
@@ -36,18 +27,6 @@ class Engine(Protocol):
             EngineError: the runtime refuses.
         """
         ...
-
-
-def require(package: str) -> Any:
-    """Return the module of a package that not everyone has.
-
-    Raises:
-        EngineError: it is not installed.
-    """
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise EngineError(f"{package} is not installed: {INSTALL[package]} ({error})") from None
 
 
 def refused(engine: str, what: object, error: Exception) -> EngineError:

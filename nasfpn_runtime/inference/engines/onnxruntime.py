@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.inference.engines.base import refused, require
+from nasfpn_runtime.extras import require
+from nasfpn_runtime.inference.engines.base import refused
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 _ERRORS_ONLY = 3

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.inference.engines.base import refused, require
+from nasfpn_runtime.extras import require
+from nasfpn_runtime.inference.engines.base import refused
 
 _SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}
 

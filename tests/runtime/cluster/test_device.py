@@ -12,7 +12,8 @@ import mindspore
 import pytest
 
 from locations import ROOT
-from nasfpn_runtime.cluster.device import ISA_VARIABLE, set_device
+from nasfpn_runtime.cluster.device import set_device
+from nasfpn_runtime.cluster.isa import ISA_VARIABLE
 from nasfpn_runtime.errors import DeviceError
 
 AVX512 = 0x20  # bit of dnnl_cpu_isa_t, include/oneapi/dnnl/dnnl_types.h

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +11,10 @@ import numpy as np
 import onnx
 import pytest
 
-from nasfpn_runtime.errors import CheckpointError, EngineError
+from nasfpn_runtime.errors import CheckpointError, EngineError, MissingPackageError
 from nasfpn_runtime.export.onnx_graph import OnnxGraph
+from nasfpn_runtime.extras import PACKAGES
 from nasfpn_runtime.inference.description import ENTRY, describe
-from nasfpn_runtime.inference.engines.base import INSTALL, require
 from nasfpn_runtime.inference.engines.registry import ENGINES, engine_of, open_model
 from nasfpn_runtime.recipe.recipe import load_recipe
 from search_space import Genome, MergingCell
@@ -68,17 +67,16 @@ def test_a_mindir_that_is_none_is_refused(tmp_path: Path) -> None:
         open_model(tmp_path / "a.mindir")
 
 
-@pytest.mark.parametrize("package", INSTALL)
-def test_a_missing_package_comes_with_the_command(
-    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "mindspore_lite"])
+def test_an_engine_that_is_not_installed_comes_with_the_command(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suffix = next((s for s, engines in ENGINES.items() if package in engines), ".onnx")
+    suffix = next(s for s, engines in ENGINES.items() if engine in engines)
     path = write(tmp_path / "a.onnx").rename(tmp_path / f"a{suffix}")
-    monkeypatch.setitem(sys.modules, package, None)
-    opened = require if package == "onnx" else partial(open_model, path)
-    with pytest.raises(EngineError, match=f"^{package} is not installed: ") as failure:
-        opened(package)
-    assert INSTALL[package] in str(failure.value)
+    monkeypatch.setitem(sys.modules, engine, None)
+    with pytest.raises(MissingPackageError, match=engine) as failure:
+        open_model(path, engine)
+    assert PACKAGES[engine][1] in str(failure.value)
 
 
 @pytest.mark.parametrize(
