@@ -1,4 +1,7 @@
-"""Controllers: what proposes the next pyramid, as Optuna samplers, and the search around them."""
+"""Controllers, which propose the next pyramid, as Optuna samplers; and the search around them.
+
+README.md in this folder is the map.
+"""
 
 from __future__ import annotations
 

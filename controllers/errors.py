@@ -1,4 +1,4 @@
-"""What a user's mistake in a search raises. Every message names the rule and the value."""
+"""Errors of a search that tell users what to do differently."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from search_space.errors import UserError
 
 
 class ControllerError(UserError, ValueError):
-    """There is no such controller, or a setting of it is out of range."""
+    """There is no such controller, it has no such setting, or a value is out of range."""
 
 
 class StudyError(UserError, ValueError):
@@ -14,4 +14,4 @@ class StudyError(UserError, ValueError):
 
 
 class SearchError(UserError, RuntimeError):
-    """The search cannot go on: candidate after candidate fails."""
+    """The search cannot continue because candidate after candidate fails."""

@@ -6,29 +6,45 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from controllers.errors import ControllerError
 from controllers.samplers import Choices, LogSampler, Record
+from controllers.settings import check_range
 from search_space import Genome, NASFPNSpace
 
 
 class RegularizedEvolutionSampler(LogSampler):
-    """Mutates the best of a few drawn from the last so many genomes.
+    """Mutates the best of a few members drawn from a population of the most recent genomes.
 
-    The population is the last ``population`` trials that have a value: the oldest leaves,
-    however good. Until there are as many, genomes are drawn evenly. A parent is the best
-    of ``tournament`` members drawn with replacement, the child one of its neighbours.
-    Failed trials never enter the population.
+    The population is the last ``population`` trials with a value: a new genome replaces the
+    oldest one, however good that is. Until the population is full, genomes are drawn uniformly
+    at random. A parent is the best of ``tournament`` members drawn with replacement, and the
+    child is one of its neighbours. Failed trials never enter the population.
 
     Args:
         space: what to search.
         seed: proposals of two seeds are independent.
-        population: Real et al. take 100 for 20,000 trials; 20 suits a few hundred.
-        tournament: Real et al. take 25 of 100; the same share is 5 of 20.
-        crossover_probability: share of children that cross two parents before they are
-            mutated; the algorithm of the paper has none.
+        population: number of members. Real et al. use 100 for 20,000 trials; 20 suits a few
+            hundred.
+        tournament: members drawn for each parent. Real et al. use 25 of 100; 5 of 20 is the
+            same fraction.
+        crossover_probability: fraction of children that cross two parents before they are
+            mutated. The algorithm of the paper has no crossover.
 
     Raises:
-        ControllerError: a size below 1 or a probability outside 0..1.
+        ControllerError: ``population`` or ``tournament`` is below 1, or
+            ``crossover_probability`` is outside 0..1.
+
+    Example:
+        >>> import optuna
+        >>> from controllers import RegularizedEvolutionSampler, suggest
+        >>> from search_space import DetectorShape, NASFPNSpace, detector_cost
+        >>> space = NASFPNSpace()
+        >>> def objective(trial):
+        ...     return detector_cost(suggest(trial, space), DetectorShape()).macs
+        >>> sampler = RegularizedEvolutionSampler(space, seed=0, population=10)
+        >>> study = optuna.create_study(sampler=sampler)
+        >>> study.optimize(objective, n_trials=40)
+        >>> study.best_value < min(trial.value for trial in study.trials[:10])
+        True
     """
 
     def __init__(
@@ -41,13 +57,14 @@ class RegularizedEvolutionSampler(LogSampler):
         crossover_probability: float = 0.0,
     ) -> None:
         super().__init__(space, seed)
-        for name, value in (("population", population), ("tournament", tournament)):
-            if value < 1:
-                raise ControllerError(f"{name} is 1 or more, got {value}")
-        if not 0 <= crossover_probability <= 1:
-            raise ControllerError(
-                f"crossover_probability is from 0 to 1, got {crossover_probability}"
-            )
+        check_range("population", population, population >= 1, "1 or more")
+        check_range("tournament", tournament, tournament >= 1, "1 or more")
+        check_range(
+            "crossover_probability",
+            crossover_probability,
+            0 <= crossover_probability <= 1,
+            "from 0 to 1",
+        )
         self.population, self.tournament = population, tournament
         self.crossover_probability = crossover_probability
 
@@ -63,5 +80,5 @@ class RegularizedEvolutionSampler(LogSampler):
 
     def _parent(self, alive: Sequence[tuple[float, Choices]], rng: np.random.Generator) -> Genome:
         drawn = rng.integers(len(alive), size=self.tournament)
-        # The later of two equals, so that a plateau is wandered over and not held.
+        # The later of two equals, so that the search can drift along a plateau.
         return self.decode(alive[max(drawn, key=lambda i: (alive[i][0], i))][1])

@@ -1,4 +1,4 @@
-"""Pictures of searches: all values, best so far, and several searches side by side."""
+"""Figures of searches: all values, the best so far, and several searches in one figure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from optuna.trial import FrozenTrial, TrialState
 from controllers.study import DUPLICATE_OF
 from search_space.errors import PictureError
 
-# Okabe and Ito's colours, which the colour-blind can tell apart, dark to light in grey.
+# Okabe and Ito's colours, which colour-blind people can tell apart, from dark to light.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 _METADATA: dict[str, dict[str, Any]] = {
-    # No date, so that the same search makes the same file.
+    # Without a date, so that the same search gives the same file.
     ".svg": {"Date": None},
     ".pdf": {"CreationDate": None},
     ".png": {},
@@ -29,24 +29,24 @@ _METADATA: dict[str, dict[str, Any]] = {
 def draw_search(
     trials: Sequence[FrozenTrial], path: str | Path | None = None, *, metric: str = "AP"
 ) -> Figure:
-    """Draw the value of every genome trained and the best so far.
+    """Draw the value of each trained genome and the best value so far.
 
     Args:
-        trials: of one study that maximises; those without a value and duplicates are
+        trials: trials of one study that maximises. Trials without a value and duplicates are
             left out.
-        path: where to write it; PNG, SVG or PDF by its suffix.
-        metric: what the value is.
+        path: file to write; its suffix selects PNG, SVG or PDF. None writes no file.
+        metric: name of the value, for the axis.
 
     Raises:
         PictureError: the path has another suffix.
     """
-    figure, axes = _figure(metric)
+    figure, axes = _new_figure(metric)
     values = _values(trials)
     numbers = range(1, len(values) + 1)
     axes.plot(numbers, values, "o", ms=4, color=_COLOURS[5], mec=_COLOURS[0], label="genome")
-    axes.step(numbers, _best(values), where="post", color=_COLOURS[1], label="best so far")
+    axes.step(numbers, _best_so_far(values), where="post", color=_COLOURS[1], label="best so far")
     axes.legend(frameon=False)
-    return _written(figure, path)
+    return _save(figure, path)
 
 
 def compare_searches(
@@ -55,22 +55,27 @@ def compare_searches(
     *,
     metric: str = "AP",
 ) -> Figure:
-    """Draw the values and the best so far of several searches by name, as draw_search does.
+    """Draw the values and the best value so far of several searches into one figure.
+
+    Args:
+        searches: trials by the name of the search (see :func:`draw_search`).
+        path: file to write; its suffix selects PNG, SVG or PDF. None writes no file.
+        metric: name of the value, for the axis.
 
     Raises:
-        PictureError: the path has another suffix than PNG, SVG or PDF.
+        PictureError: the path has another suffix.
     """
-    figure, axes = _figure(metric)
+    figure, axes = _new_figure(metric)
     for (name, trials), colour, dash in zip(
         searches.items(), cycle(_COLOURS), cycle(_DASHES), strict=False
     ):
         values = _values(trials)
         numbers = range(1, len(values) + 1)
         axes.plot(numbers, values, "o", ms=3, color=colour, alpha=0.35, mew=0)
-        axes.step(numbers, _best(values), where="post", color=colour, ls=dash, label=name)
+        axes.step(numbers, _best_so_far(values), where="post", color=colour, ls=dash, label=name)
     if searches:
         axes.legend(frameon=False, title="best so far")
-    return _written(figure, path)
+    return _save(figure, path)
 
 
 def _values(trials: Sequence[FrozenTrial]) -> list[float]:
@@ -83,11 +88,11 @@ def _values(trials: Sequence[FrozenTrial]) -> list[float]:
     ]
 
 
-def _best(values: Sequence[float]) -> list[float]:
+def _best_so_far(values: Sequence[float]) -> list[float]:
     return list(accumulate(values, max))
 
 
-def _figure(metric: str) -> tuple[Figure, Axes]:
+def _new_figure(metric: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlabel="genomes trained", ylabel=metric)
@@ -97,12 +102,12 @@ def _figure(metric: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _written(figure: Figure, path: str | Path | None) -> Figure:
+def _save(figure: Figure, path: str | Path | None) -> Figure:
     if path is not None:
         suffix = Path(path).suffix.lower()
         if suffix not in _METADATA:
-            raise PictureError(f"a picture is .png, .svg or .pdf, got {str(path)!r}")
-        # The salt: ids in an SVG otherwise come from chance.
+            raise PictureError(f"a figure must be a .png, .svg or .pdf file, got {str(path)!r}")
+        # Without a salt, the ids in an SVG are random.
         with matplotlib.rc_context({"svg.hashsalt": "nasfpn"}):
             figure.savefig(path, metadata=_METADATA[suffix], dpi=150)
     return figure

@@ -13,20 +13,32 @@ from search_space import NASFPNSpace
 
 
 class LocalSearchSampler(LogSampler):
-    """Tries the neighbours of the best genome so far in random order.
+    """Tries the neighbours of the current genome in random order and moves to the first better.
 
-    The first neighbour with a higher value takes its place; when none has, a new climb
-    starts from a genome drawn evenly. A failed trial is a neighbour tried in vain. A genome
-    is not proposed twice, except by a start.
+    If no neighbour is better, it restarts from a genome drawn uniformly at random. A failed
+    trial counts as a neighbour without improvement. No genome is proposed twice, except by a
+    restart.
 
     Args:
         space: what to search.
         seed: proposals of two seeds are independent.
+
+    Example:
+        >>> import optuna
+        >>> from controllers import LocalSearchSampler, suggest
+        >>> from search_space import DetectorShape, NASFPNSpace, detector_cost
+        >>> space = NASFPNSpace()
+        >>> def objective(trial):
+        ...     return detector_cost(suggest(trial, space), DetectorShape()).macs
+        >>> study = optuna.create_study(sampler=LocalSearchSampler(space, seed=0))
+        >>> study.optimize(objective, n_trials=20)
+        >>> len(space.decode(study.best_params).cells)
+        7
     """
 
     def __init__(self, space: NASFPNSpace, seed: int = 0) -> None:
         super().__init__(space, seed)
-        # The log is read anew for every proposal, so the same genomes come up again.
+        # The log is read again for every proposal, so the same genomes come up again.
         self._canonical = lru_cache(maxsize=1 << 16)(lambda c: self.encode(self.decode(c)))
         self._neighbours = lru_cache(maxsize=256)(self._list_neighbours)
 
@@ -37,7 +49,10 @@ class LocalSearchSampler(LogSampler):
         return untried[int(rng.integers(len(untried)))]
 
     def _untried(self, records: Sequence[Record]) -> list[Choices]:
-        """Climb along the records; return what is left to try around the top, in fixed order."""
+        """Return the untried neighbours of the genome that the records climb to, in fixed order.
+
+        The list is empty before the first trial and when a restart is due.
+        """
         tried: set[Choices] = set()
         left: set[Choices] = set()
         top: Choices | None = None

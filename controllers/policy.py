@@ -1,12 +1,12 @@
 """The policy of the paper's controller: an LSTM that makes the decisions one after another.
 
-One layer; its input is the decision before as a one-hot vector (for the first decision, a
-start symbol), its output goes through a softmax of its own for every decision
+The LSTM has one layer. Its input is the previous decision as a one-hot vector, or a start
+symbol for the first decision. Each decision has its own softmax on the output
 (Zoph et al., CVPR 2018, appendix; NAS-FPN, section 3.1).
 
-All weights lie in one flat vector, so that the state of training is three arrays. Learning
-is MindSpore, compiled once for a policy's shape and batch; one proposal is a handful of
-small products, for which a graph call costs more than NumPy does.
+All weights are in one flat vector, so the state of training is three arrays. Learning uses
+MindSpore, compiled once for each shape of policy and batch. Proposals use NumPy: a proposal is
+a few small matrix products, which take less time than the call of a graph.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from mindspore import ops
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
-# MindSpore runs one graph at a time, and threads of a study may learn at once.
+# MindSpore runs one graph at a time, but several threads of a study may learn at once.
 _ONE_GRAPH = threading.Lock()
-# Added to the logits of choices that a decision does not have; exp(-1e9) is 0 in float32.
+# Added to the logits of choices that a decision does not have. exp(-1e9) is 0 in float32.
 _CLOSED = -1e9
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The shape of a policy; its weights are passed in.
+    """The shape of a policy. The weights are passed to its methods.
 
     Attributes:
-        sizes: number of choices of every decision.
+        sizes: number of choices of each decision.
         hidden: units of the LSTM.
     """
 
@@ -45,11 +45,11 @@ class Policy:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the weights in their flat order, which is that of MindSpore's CPU LSTM.
+        """Shapes of the weights in the order of the flat vector, as MindSpore's CPU LSTM has it.
 
-        Input to gates, a column for the start and for each choice of each decision; hidden
-        to gates; bias of the gates (input, forget, candidate, output); hidden to logits and
-        bias of the logits, one each for every decision, as wide as the largest.
+        They are: input to gates, with a column for the start symbol and for each choice of each
+        decision; hidden to gates; bias of the gates (input, forget, candidate, output); hidden
+        to logits, and bias of the logits, for each decision, padded to the largest size.
         """
         steps, width, gates = len(self.sizes), max(self.sizes), 4 * self.hidden
         return (
@@ -67,21 +67,21 @@ class Policy:
 
     @property
     def _first_tokens(self) -> tuple[int, ...]:
-        """Input symbol of every decision's choice 0; symbol 0 is the start."""
+        """Input symbol of choice 0 of each decision; symbol 0 is the start."""
         return tuple(accumulate(self.sizes[:-1], initial=1))
 
     @property
     def mask(self) -> Array:
-        """What is added to the logits, shape (decisions, 1, largest size), float32."""
+        """Values to add to the logits, shape (decisions, 1, largest size), float32."""
         open_ = np.arange(max(self.sizes)) < np.asarray(self.sizes)[:, None]
         return np.where(open_, 0, _CLOSED).astype(np.float32)[:, None]
 
     def initial(self, rng: np.random.Generator, bound: float) -> Array:
-        """Return weights drawn evenly from (-bound, bound), float32."""
+        """Return weights drawn uniformly from (-bound, bound), float32."""
         return rng.uniform(-bound, bound, sum(map(prod, self.shapes))).astype(np.float32)
 
     def sample(self, weights: Array, rng: np.random.Generator) -> tuple[int, ...]:
-        """Draw one choice for every decision."""
+        """Draw one choice for each decision."""
         arrays = split(weights, self.shapes)
         hidden = cell = np.zeros((1, self.hidden), np.float32)
         choices: list[int] = []
@@ -89,13 +89,13 @@ class Policy:
         for step, (size, first) in enumerate(zip(self.sizes, self._first_tokens, strict=True)):
             hidden, cell = _numpy_step(arrays, np.asarray([token]), hidden, cell)
             logits = (hidden @ arrays[3][step] + arrays[4][step])[0, :size]
-            # Gumbel-max: the arg max of logits plus Gumbel noise is a draw from the softmax.
+            # Gumbel-max trick: the argmax of logits plus Gumbel noise is a draw from the softmax.
             choices.append(int(np.argmax(logits + rng.gumbel(size=size))))
             token = first + choices[-1]
         return tuple(choices)
 
     def log_probabilities(self, weights: Array, choices: Array) -> Array:
-        """Return log p of every choice, given those before it.
+        """Return the log probability of each choice, given the previous choices.
 
         Args:
             weights: flat, float32.
@@ -116,32 +116,36 @@ class Policy:
         return result
 
     def tokens(self, choices: Array) -> Array:
-        """Return the input symbol of every step: the start, then what was chosen.
+        """Return the input symbol of each step: the start symbol, then the previous choice.
 
         Args:
             choices: integers, shape (samples, decisions).
 
         Returns:
-            Shape (decisions, samples); the last decision is the input of none.
+            Shape (decisions, samples). The last decision is not an input.
         """
         return np.concatenate(
             [np.zeros((1, len(choices)), np.int64), (choices + self._first_tokens)[:, :-1].T]
         )
 
     def one_hot(self, choices: Array) -> Array:
-        """Return shape (decisions, samples, largest size), float32, of (samples, decisions)."""
+        """Return choices of shape (samples, decisions) one-hot.
+
+        Returns:
+            Shape (decisions, samples, largest size), float32.
+        """
         return np.eye(max(self.sizes), dtype=np.float32)[choices.T]
 
 
 @dataclass(frozen=True)
 class PPOSettings:
-    """How a batch of trials changes the weights (Schulman et al. 2017, equation 7).
+    """Hyperparameters of an update (Schulman et al. 2017, equation 7).
 
     Attributes:
-        learning_rate: of Adam.
-        entropy: weight of the entropy of each decision, in nats, beside its advantage.
-        clip: how far a choice's probability ratio may leave 1.
-        epochs: steps on each batch.
+        learning_rate: learning rate of Adam.
+        entropy: weight of the entropy of each decision, in nats, relative to the advantage.
+        clip: largest distance of a choice's probability ratio from 1 that is still rewarded.
+        epochs: gradient steps on each batch.
     """
 
     learning_rate: float
@@ -152,7 +156,7 @@ class PPOSettings:
 
 @dataclass(frozen=True)
 class Learned:
-    """Weights with Adam's two moments, flat float32 arrays, and its number of steps."""
+    """State of training: weights and Adam's two moments, flat float32 arrays, and steps taken."""
 
     weights: Array
     mean: Array
@@ -161,7 +165,7 @@ class Learned:
 
     @classmethod
     def start(cls, weights: Array) -> Learned:
-        """Return the weights with nothing learned."""
+        """Return the state before the first step."""
         return cls(weights, np.zeros_like(weights), np.zeros_like(weights))
 
 
@@ -172,10 +176,10 @@ def improve(
     choices: Array,
     advantages: Array,
 ) -> Learned:
-    """Return what is learned after PPO on one batch.
+    """Return the state of training after PPO on one batch.
 
-    The old policy of the ratio is ``learned``: it drew the batch, or nearly so where
-    several workers run ahead of each other's results.
+    ``learned`` is the old policy of the probability ratio. It drew the batch, except that with
+    several workers some trials may be drawn before the latest results are in.
 
     Args:
         choices: integers, shape (samples, decisions).
@@ -200,7 +204,7 @@ def improve(
 
 
 def split(weights: Any, shapes: Sequence[tuple[int, ...]]) -> tuple[Any, ...]:
-    """Cut a flat array or tensor into arrays of those shapes."""
+    """Cut a flat array or tensor into arrays of the given shapes."""
     parts: tuple[Any, ...] = ()
     start = 0
     for shape in shapes:
@@ -213,16 +217,16 @@ def split(weights: Any, shapes: Sequence[tuple[int, ...]]) -> tuple[Any, ...]:
 
 
 def forward(policy: Policy, weights: Any, inputs: Any, mask: Any) -> Any:
-    """Return the same as :meth:`Policy.log_probabilities`, differentiable, on tensors.
+    """Compute :meth:`Policy.log_probabilities` on tensors, differentiably.
 
     Args:
         policy: shape of the policy.
-        weights: flat.
+        weights: flat weights.
         inputs: one-hot, shape (decisions, samples, inputs).
         mask: see :attr:`Policy.mask`.
     """
     *recurrent, heads, head_bias = split(weights, policy.shapes)
-    # One operator for all steps: unrolled, a step of learning is hundreds of small kernels.
+    # One operator for all steps: unrolled, a training step would be hundreds of small kernels.
     lstm = ops.LSTM(policy.inputs, policy.hidden, 1, True, False, 0.0)
     start = ops.zeros((1, inputs.shape[1], policy.hidden), ms.float32)
     flat = ops.concat(tuple(part.reshape(-1, 1, 1) for part in recurrent))
@@ -232,14 +236,14 @@ def forward(policy: Policy, weights: Any, inputs: Any, mask: Any) -> Any:
 
 @lru_cache(maxsize=16)
 def _compiled(policy: Policy) -> Callable[..., Any]:
-    """Return one step of Adam on the PPO loss as a graph: compiled once, used by every sampler."""
+    """Return a step of Adam on the PPO loss as a graph, compiled once for all samplers."""
 
     def loss(weights, inputs, onehot, mask, old, advantages, clip, entropy):  # type: ignore[no-untyped-def]
         logs = forward(policy, weights, inputs, mask)
         ratio = ops.exp((logs * onehot).sum(-1) - old)
         clipped = ops.minimum(ops.maximum(ratio, 1 - clip), 1 + clip)
         gain = ops.minimum(ratio * advantages, clipped * advantages)
-        # A closed choice has p = 0 and log p near -1e9: bounded, or 0 * -inf may arise.
+        # A masked choice has p = 0 and log p near -1e9. The bound avoids 0 * -inf.
         disorder = -(ops.exp(logs) * ops.maximum(logs, -100.0)).sum(-1)
         return -(gain + entropy * disorder).sum(0).mean()
 

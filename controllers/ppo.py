@@ -1,4 +1,4 @@
-"""The paper's controller: an LSTM policy trained by PPO on the values of its proposals."""
+"""The controller of the paper: an LSTM policy trained by PPO on the values of its proposals."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from controllers.errors import ControllerError
 from controllers.samplers import Choices, LogSampler, Record
+from controllers.settings import check_range
 from search_space import NASFPNSpace
 
 if TYPE_CHECKING:
     from controllers.policy import Learned, Policy
 
-# Streams of random numbers beside those of the proposals, which are (seed, index).
+# Random streams beside those of the proposals, which are (seed, index).
 _INITIAL_WEIGHTS = (0, 1)
-# States kept, so that a trial that finishes late does not mean learning from the start.
+# Recent states kept, so that a result that arrives late does not mean learning from the start.
 _REMEMBERED = 8
 
 
 @dataclass(frozen=True)
 class _State:
-    """What some batches have taught: weights, and level and variance of the rewards."""
+    """What is learned from some batches: the weights, and level and variance of the rewards."""
 
     learned: Learned
     level: float | None
@@ -33,13 +33,13 @@ class _State:
 
 @dataclass(frozen=True)
 class _Memory:
-    """The last fold: its batches, and states by the number of batches that led to them."""
+    """The batches of the last fold, and states by the number of batches learned from."""
 
     batches: tuple[tuple[Record, ...], ...]
     states: dict[int, _State]
 
     def states_along(self, batches: tuple[tuple[Record, ...], ...]) -> dict[int, _State]:
-        """Return the states that these batches lead to as well."""
+        """Return the states that are valid for these batches too: up to the first difference."""
         same = sum(
             1
             for _ in takewhile(
@@ -50,34 +50,50 @@ class _Memory:
 
 
 class PPOSampler(LogSampler):
-    """Samples from an autoregressive LSTM policy, trained by PPO (NAS-FPN, section 3.1).
+    """Samples from an autoregressive LSTM policy trained by PPO (NAS-FPN, section 3.1).
 
-    After every ``batch`` trials with a value the policy takes ``epochs`` steps on them. The
-    advantage of a trial is its reward less a moving average of the rewards before it, in
-    units of their moving standard deviation, so that the defaults hold for any scale of
-    reward. Failed trials teach nothing.
+    After every ``batch`` trials with a value, the policy takes ``epochs`` gradient steps on
+    them. The advantage of a trial is its reward minus a moving average of the earlier rewards,
+    divided by their moving standard deviation. The defaults therefore suit rewards of any
+    scale. Failed trials are ignored.
 
-    The NAS-FPN paper gives no numbers for its controller. Those of NASNet (Zoph et al.,
-    CVPR 2018, appendix), by which it goes, are for tens of thousands of trials:
+    The NAS-FPN paper gives no hyperparameters for its controller. It follows NASNet (Zoph et
+    al., CVPR 2018, appendix), whose values are for tens of thousands of trials:
     ``hidden=100, bound=0.1, learning_rate=3.5e-4, entropy=1e-5, decay=0.95``. The defaults
-    differ in learning rate and entropy, and learn within hundreds.
+    here have another learning rate and entropy weight, and learn within hundreds of trials.
 
-    The policy is computed on MindSpore's current device, imported at the first proposal.
+    The policy is computed on MindSpore's current device. MindSpore is imported at the first
+    proposal.
 
     Args:
         space: what to search.
         seed: proposals of two seeds are independent.
         hidden: units of the LSTM.
-        bound: weights start evenly distributed in (-bound, bound).
-        batch: trials to an update.
-        epochs: steps on each batch.
-        learning_rate: of Adam.
-        clip: how far a choice's probability ratio may leave 1.
+        bound: initial weights are uniform in (-bound, bound).
+        batch: trials per update.
+        epochs: gradient steps on each batch.
+        learning_rate: learning rate of Adam.
+        clip: largest distance of a choice's probability ratio from 1 that is still rewarded.
         entropy: weight of the entropy of each decision, in nats.
-        decay: of the moving averages, for each trial.
+        decay: decay of the moving averages, per trial.
 
     Raises:
-        ControllerError: ``hidden``, ``batch`` or ``epochs`` below 1, or ``decay`` outside 0..1.
+        ControllerError: ``hidden``, ``batch`` or ``epochs`` is below 1, ``bound`` or
+            ``entropy`` below 0, ``learning_rate`` or ``clip`` not above 0, or ``decay`` not in
+            0 <= decay < 1.
+
+    Example:
+        >>> import optuna
+        >>> from controllers import PPOSampler, suggest
+        >>> from search_space import DetectorShape, NASFPNSpace, detector_cost
+        >>> space = NASFPNSpace()
+        >>> def objective(trial):
+        ...     return detector_cost(suggest(trial, space), DetectorShape()).macs
+        >>> sampler = PPOSampler(space, seed=0, hidden=16, batch=5)
+        >>> study = optuna.create_study(sampler=sampler)
+        >>> study.optimize(objective, n_trials=12)
+        >>> len(space.decode(study.best_params).cells)
+        7
     """
 
     def __init__(
@@ -95,11 +111,13 @@ class PPOSampler(LogSampler):
         decay: float = 0.95,
     ) -> None:
         super().__init__(space, seed)
-        for name, value in (("hidden", hidden), ("batch", batch), ("epochs", epochs)):
-            if value < 1:
-                raise ControllerError(f"{name} is 1 or more, got {value}")
-        if not 0 <= decay < 1:
-            raise ControllerError(f"decay is from 0 to below 1, got {decay}")
+        for name, count in (("hidden", hidden), ("batch", batch), ("epochs", epochs)):
+            check_range(name, count, count >= 1, "1 or more")
+        for name, value in (("bound", bound), ("entropy", entropy)):
+            check_range(name, value, value >= 0, "0 or more")
+        for name, value in (("learning_rate", learning_rate), ("clip", clip)):
+            check_range(name, value, value > 0, "above 0")
+        check_range("decay", decay, 0 <= decay < 1, "from 0 to below 1")
         self.hidden, self.bound, self.batch, self.epochs = hidden, bound, batch, epochs
         self.learning_rate, self.clip, self.entropy = learning_rate, clip, entropy
         self.decay = decay
@@ -110,7 +128,10 @@ class PPOSampler(LogSampler):
         return self._policy().sample(self._learn(scored).learned.weights, rng)
 
     def _learn(self, scored: Sequence[Record]) -> _State:
-        """Fold the records batch by batch; a last, incomplete batch waits."""
+        """Fold the records batch by batch and return the last state.
+
+        A last batch that is not full is left out until it is.
+        """
         ends = range(self.batch, len(scored) + 1, self.batch)
         batches = tuple(tuple(scored[end - self.batch : end]) for end in ends)
         states = self._memory.states_along(batches)
@@ -119,7 +140,7 @@ class PPOSampler(LogSampler):
         for number, batch in enumerate(batches[done:], start=done + 1):
             state = states[number] = self._update(state, batch)
         recent = {n: states[n] for n in sorted(states)[-_REMEMBERED:]}
-        # One assignment: threads of one study share a sampler.
+        # A single assignment, because threads of one study share a sampler.
         self._memory = _Memory(batches, recent)
         return state
 

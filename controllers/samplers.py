@@ -1,8 +1,8 @@
-"""What every controller is: an Optuna sampler that is a function of seed and trial log.
+"""Base classes of the controllers: Optuna samplers that are functions of seed and trial log.
 
-A proposal depends on the seed, the index of its trial and the trials finished when it is
-made, and on nothing else. Hence the same seed gives the same proposals in any process,
-resuming needs no saved state, and workers that share a study need no word with each other.
+A proposal depends only on the seed, the index of its trial, and the trials that are finished
+when it is made. Hence the same seed gives the same proposals in any process, resuming needs no
+saved state, and workers that share a study need not communicate.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from controllers.errors import ControllerError
 from search_space import Genome, NASFPNSpace
 
-# User attribute of a trial that repeats one cut short with its process: that one's number.
+# User attribute of a trial that repeats an interrupted one: the number of that trial.
 REPEATS = "repeats"
 
-# The index chosen for every decision of a space, in their order.
+# The index chosen for each decision of a space, in the order of the decisions.
 Choices: TypeAlias = tuple[int, ...]
 
 
@@ -35,10 +35,10 @@ class Record:
     """A finished trial as a controller sees it.
 
     Attributes:
-        choices: what the trial chose.
-        reward: the trial's value, negated where the study minimises, so that more is
-            better; the last report of a pruned trial, since trials are pruned for being
-            bad and the report says how bad; None for a trial that failed.
+        choices: the choices of the trial.
+        reward: value of the trial, negated if the study minimises, so that higher is better.
+            For a pruned trial it is the last report: trials are pruned for being bad, and the
+            report says how bad. None for a failed trial.
     """
 
     choices: Choices
@@ -48,7 +48,7 @@ class Record:
 def suggest(trial: Trial, space: NASFPNSpace) -> Genome:
     """Ask the trial for every decision of the space and return the genome.
 
-    Works with any sampler and in any study; the parameters are those of
+    It works with any sampler and in any study. The parameters are those of
     :func:`distributions`.
     """
     choices = {d.name: trial.suggest_categorical(d.name, range(d.size)) for d in space.decisions()}
@@ -56,23 +56,24 @@ def suggest(trial: Trial, space: NASFPNSpace) -> Genome:
 
 
 def distributions(space: NASFPNSpace) -> dict[str, BaseDistribution]:
-    """Return Optuna's distribution of every decision, by name, in the space's order.
+    """Return Optuna's distribution of each decision, by name, in the order of the space.
 
-    Categorical, not integer: node numbers, remaining levels and ops have no order that a
-    sampler could use, and the set is the same in every trial.
+    They are categorical, not integer, because node numbers, remaining levels and ops have no
+    order that a sampler could use. They are the same in every trial.
     """
     return {d.name: CategoricalDistribution(range(d.size)) for d in space.decisions()}
 
 
 def trial_index(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
-    """Return which proposal of the study a trial is, from 0.
+    """Return the index of the trial's proposal in the study, from 0.
 
-    A repetition has the index of its first attempt, and the others are counted without
-    repetitions: the proposals of a resumed study are those of an unbroken one.
+    A repeated trial has the index of its first attempt, and repetitions are not counted in the
+    indices of others. So the proposals of a resumed study are those of one that was never
+    interrupted.
 
     Args:
-        trial: one of the study.
-        trials: all of the study, by number.
+        trial: a trial of the study.
+        trials: all trials of the study, by number.
     """
     number = trial.number
     while REPEATS in trials[number].user_attrs:
@@ -83,9 +84,9 @@ def trial_index(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int:
 def finished(space: NASFPNSpace, study: Study, trials: Sequence[FrozenTrial]) -> list[Record]:
     """Return the finished trials in the order of their numbers.
 
-    The order is by number, not by time of finishing: with several workers the latter is
-    known to the storage alone and differs from run to run. Trials without a choice for
-    every decision are left out, as are those that another repeats.
+    They are not in the order in which they finished, because with several workers that order
+    differs from run to run. Trials without a choice for every decision are left out, and so
+    are trials that another one repeats.
     """
     sign = -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0
     names = [d.name for d in space.decisions()]
@@ -105,10 +106,10 @@ def _reward(trial: FrozenTrial, sign: float) -> float | None:
 
 
 class SpaceSampler(optuna.samplers.BaseSampler):
-    """A sampler that asks for the decisions of a space, all at once.
+    """A sampler that chooses all decisions of a space at once.
 
-    Parameters of a trial that are no decisions of the space, which a user's own objective
-    may ask for, are drawn evenly.
+    A user's objective may ask for parameters that are no decisions of the space. These are
+    drawn uniformly at random.
 
     Args:
         space: what to search.
@@ -120,7 +121,7 @@ class SpaceSampler(optuna.samplers.BaseSampler):
 
     def __init__(self, space: NASFPNSpace, seed: int = 0) -> None:
         if not isinstance(seed, int) or seed < 0:
-            raise ControllerError(f"a seed is an integer from 0, got {seed!r}")
+            raise ControllerError(f"seed must be an integer from 0, got {seed!r}")
         self.space, self.seed = space, seed
         self._names = tuple(decision.name for decision in space.decisions())
 
@@ -137,13 +138,13 @@ class SpaceSampler(optuna.samplers.BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         index = trial_index(trial, study.get_trials(deepcopy=False))
-        # A stream of its own for each name: parameters are asked for one at a time.
+        # Each name has its own stream, because parameters are asked for one at a time.
         rng = self.generator(index, zlib.crc32(param_name.encode()))
         sampler = optuna.samplers.RandomSampler(seed=optuna_seed(rng))
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def generator(self, index: int, *stream: int) -> np.random.Generator:
-        """Return the generator of the proposal of that index."""
+        """Return the random generator of the proposal with that index."""
         return np.random.default_rng((self.seed, index, *stream))
 
     def decode(self, choices: Choices) -> Genome:
@@ -151,24 +152,24 @@ class SpaceSampler(optuna.samplers.BaseSampler):
         return self.space.decode(dict(zip(self._names, choices, strict=True)))
 
     def encode(self, genome: Genome) -> Choices:
-        """Return the choices of a genome; of the several that lead to it, always the same."""
+        """Return the choices that decode to the genome; the same ones if several do."""
         return tuple(self.space.encode(genome).values())
 
 
 class LogSampler(SpaceSampler):
-    """A controller of this package: a subclass writes :meth:`propose`, no more."""
+    """A controller of this package. Subclasses implement :meth:`propose`."""
 
     @abstractmethod
     def propose(self, records: Sequence[Record], rng: np.random.Generator) -> Choices:
-        """Return the next choices, given what is finished and this trial's generator."""
+        """Return the next choices, given the finished trials and the generator of this one."""
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         if len(study.directions) > 1:
             raise ControllerError(
-                f"{type(self).__name__} searches for one value, "
-                f"got a study with {len(study.directions)}"
+                f"{type(self).__name__} must have a study with one objective, "
+                f"got one with {len(study.directions)}"
             )
         trials = study.get_trials(deepcopy=False)
         rng = self.generator(trial_index(trial, trials))
@@ -177,10 +178,10 @@ class LogSampler(SpaceSampler):
 
 
 class WrappedSampler(SpaceSampler):
-    """One of Optuna's samplers; a subclass writes :meth:`inner`, no more.
+    """A controller that wraps one of Optuna's samplers. Subclasses implement :meth:`inner`.
 
-    A new one is made for every trial, so that it carries no random state from one to the
-    next; what it learns from, it reads from the study.
+    Each trial uses a new Optuna sampler, so no random state is carried from trial to trial.
+    Optuna's samplers read what they learn from in the study.
     """
 
     @abstractmethod
@@ -192,7 +193,8 @@ class WrappedSampler(SpaceSampler):
     ) -> dict[str, Any]:
         index = trial_index(trial, study.get_trials(deepcopy=False))
         sampler = self.inner(optuna_seed(self.generator(index)))
-        # What it leaves out (all at the start, mutated decisions later) is drawn evenly.
+        # Decisions that it does not return go to sample_independent: all of them in the first
+        # trials, mutated ones later.
         return sampler.sample_relative(study, trial, search_space)
 
 

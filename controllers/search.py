@@ -1,16 +1,16 @@
-"""The search: ask for a genome, train it unless it is known, tell its value, report."""
+"""The search: ask for a genome, train it unless it is known, tell its value to the controller."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
-from tqdm import tqdm
 
 from controllers.errors import SearchError
 from controllers.samplers import suggest
@@ -22,8 +22,10 @@ from controllers.study import (
     locked,
     recover,
     save_best,
+    trained,
 )
-from controllers.worker import Job, Outcome, ProxyWorker
+from controllers.view import CandidateProgress, Silent, View
+from controllers.worker import Job, Outcome, ProxyWorker, Watch
 from search_space import Genome, NASFPNSpace, genome_id, save_genome, to_json
 
 
@@ -32,16 +34,17 @@ class SearchSettings:
     """What a search does with each genome, and when it ends.
 
     Attributes:
-        out: run folder; trial n keeps its files in ``trials/<n>``.
-        trials: genomes trained when the search ends, by all workers and all earlier runs
-            of the study together; repeated and failed ones do not count.
-        arguments: what every candidate gets beside ``genome`` and ``out``.
-        evaluate: ``module:function`` that scores a candidate; see ``proxy.evaluate``.
-        metric: the one of its metrics to maximise.
+        out: run folder; the files of trial N are in ``trials/N``.
+        trials: number of genomes to train, counting all processes and all earlier runs of the
+            study. Duplicates and failed trials do not count.
+        arguments: what each candidate gets besides ``genome`` and ``out``.
+        evaluate: ``module:function`` that scores a candidate (see ``worker.Job``); by default
+            ``candidate.evaluate``.
+        metric: name of the metric to maximise.
         timeout: seconds after which a candidate has failed.
-        duplicates: genomes proposed in a row that are known already, after which the
-            search ends: the controller has converged or the space is used up.
-        failures: candidates in a row after whose failure the search stops.
+        duplicates: number of known genomes, proposed in a row, after which the search ends:
+            the controller has converged, or the space is used up.
+        failures: number of candidates, failed in a row, after which the search stops.
     """
 
     out: Path
@@ -55,23 +58,24 @@ class SearchSettings:
 
 
 def search(
-    study: Study, space: NASFPNSpace, settings: SearchSettings, *, progress: bool = True
+    study: Study, space: NASFPNSpace, settings: SearchSettings, view: View | None = None
 ) -> None:
-    """Run the search until as many genomes are trained as the settings say.
+    """Search until as many genomes are trained as the settings say.
 
-    Several processes may do so on one study. A process that is interrupted or killed
-    leaves its trial to whoever runs the search next.
+    Several processes may do so on one study. If a process is interrupted or killed, the process
+    that searches next repeats its trial.
+
+    Args:
+        study: see ``study.open_study``.
+        space: what to search.
+        settings: what to do with each genome, and when to end.
+        view: what shows how the search is going; None shows nothing.
 
     Raises:
         SearchError: ``settings.failures`` candidates in a row have failed.
     """
-    start = len(_trained(study))
-    with (
-        Presence(settings.out) as presence,
-        ProxyWorker() as worker,
-        tqdm(total=settings.trials, initial=start, unit="genome", disable=not progress) as bar,
-    ):
-        _Loop(study, space, settings, presence, worker, bar.write, bar.update).run()
+    with Presence(settings.out) as presence, ProxyWorker() as worker:
+        _Loop(study, space, settings, presence, worker, view or Silent()).run()
 
 
 @dataclass
@@ -81,16 +85,15 @@ class _Loop:
     settings: SearchSettings
     presence: Presence
     worker: ProxyWorker
-    say: Callable[[str], object]
-    advance: Callable[[int], object]
+    view: View
     duplicates: int = 0
     failures: int = 0
 
     def run(self) -> None:
         while (candidate := self._next()) is not None:
             trial, genome = candidate
-            outcome = self.worker.evaluate(self._job(trial, genome), self.settings.timeout)
-            self._tell(trial, outcome)
+            job, watch = self._job(trial, genome), self._watch(trial.number)
+            self._tell(trial, self.worker.evaluate(job, self.settings.timeout, watch))
             if self.failures >= self.settings.failures:
                 raise SearchError(
                     f"{self.failures} candidates in a row failed, the last with "
@@ -98,12 +101,12 @@ class _Loop:
                 )
 
     def _next(self) -> tuple[Trial, Genome] | None:
-        """Ask until a genome is new; None at the end of the search."""
+        """Ask until a genome is new and return it; None at the end of the search."""
         while self.duplicates < self.settings.duplicates:
             with locked(self.settings.out):
                 for number in recover(self.study, self.presence):
-                    self.say(f"Trial {number} was cut short and will be repeated.")
-                if len(_trained(self.study)) + self._running() >= self.settings.trials:
+                    self.view.note(f"trial {number} was interrupted and will be repeated")
+                if len(trained(self.study)) + self._running() >= self.settings.trials:
                     return None
                 trial = self.study.ask()
                 trial.set_user_attr(WORKER, self.presence.name)
@@ -116,10 +119,13 @@ class _Loop:
                     return trial, genome
                 self.duplicates += 1
                 self._tell_duplicate(trial, twin)
-        self.say(f"The last {self.duplicates} proposals were known genomes: the search ends here.")
+        self.view.note(
+            f"the last {self.duplicates} proposals were known genomes: the search ends here"
+        )
         return None
 
     def _running(self) -> int:
+        """Return the number of trials that a living process works on."""
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return sum(not self.presence.abandoned(trial) for trial in running)
 
@@ -136,20 +142,36 @@ class _Loop:
         trial.set_user_attr(DUPLICATE_OF, twin.number)
         if twin.state == TrialState.COMPLETE:
             self.study.tell(trial, twin.value)
-            self.say(
-                f"Trial {trial.number} is the genome of trial {twin.number}, "
-                f"value {twin.value:.4f}: not trained again."
+            self.view.note(
+                f"trial {trial.number} has the genome of trial {twin.number}, "
+                f"value {twin.value:.4f}, and is not trained again"
             )
         else:
-            # Its value is not known yet; to the controller this trial has not happened.
+            # The value is not known yet. The controller ignores a failed trial.
             self.study.tell(trial, state=TrialState.FAIL)
 
     def _job(self, trial: Trial, genome: Genome) -> Job:
         folder = self._folder(trial)
         folder.mkdir(parents=True, exist_ok=True)
+        # The training finds its genome there and leaves the file, with its note, as it is.
         save_genome(genome, folder / "genome.json", {"trial": trial.number})
         arguments = {**self.settings.arguments, "genome": to_json(genome), "out": str(folder)}
         return Job(self.settings.evaluate, arguments, folder / "log")
+
+    def _watch(self, trial: int) -> Watch:
+        """Return a function that shows the reports of a candidate that starts now."""
+        start = time.monotonic()
+        last: Mapping[str, Any] = {}
+        reported = 0.0
+
+        def show(report: Mapping[str, Any]) -> None:
+            nonlocal last, reported
+            seconds = time.monotonic() - start
+            if report is not last:
+                last, reported = report, seconds
+            self.view.candidate(CandidateProgress(trial, seconds, report, reported))
+
+        return show
 
     def _folder(self, trial: Trial) -> Path:
         return self.settings.out / "trials" / str(trial.number)
@@ -167,26 +189,22 @@ class _Loop:
                 save_best(self.study, self.space, self.settings.out)
         if value is None:
             self.failures += 1
-            self.say(f"Trial {trial.number} failed after {outcome.seconds:.0f} s: {error}")
+            self.view.note(f"trial {trial.number} failed after {outcome.seconds:.0f} s: {error}")
             return
         self.failures = 0
-        self.advance(1)
+        self.view.advance()
         best = self.study.best_trial
-        self.say(
-            f"Trial {trial.number} finished with value {value:.4f} after {outcome.seconds:.0f} s. "
-            f"Best is trial {best.number} with value {best.value:.4f}."
+        self.view.note(
+            f"trial {trial.number}: value {value:.4f} after {outcome.seconds:.0f} s; "
+            f"best is trial {best.number} with {best.value:.4f}"
         )
 
 
 def _value(outcome: Outcome, metric: str) -> tuple[float | None, str | None]:
+    """Return the value of a candidate, or why there is none."""
     if outcome.metrics is None:
         return None, outcome.error
     value = outcome.metrics.get(metric)
     if value is None or not math.isfinite(value):
-        return None, f"the candidate's {metric} is a finite number, got {value}"
+        return None, f"the candidate's {metric} must be a finite number, got {value}"
     return value, None
-
-
-def _trained(study: Study) -> list[FrozenTrial]:
-    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [trial for trial in done if DUPLICATE_OF not in trial.user_attrs]

@@ -1,8 +1,15 @@
-"""The study of a run folder: its storage, what may resume it, and who is working on it.
+"""The study of a run folder: its storage, its identity, and the processes that work on it.
 
-A run folder holds ``study.journal`` (Optuna's journal, unless a storage URL is given),
-``study.lock`` (held for the moments in which a worker changes the study in several steps)
-and ``workers/`` (a file for each worker process, locked as long as it lives).
+A run folder contains ``study.journal`` (Optuna's journal, unless a storage URL is given),
+``study.lock`` (locked while a process changes the study in several steps) and ``workers/``
+(a file for each process that searches, locked as long as the process lives).
+
+The locks are ``flock``'s, unlike ``nasfpn_runtime.files.locked``, which uses ``lockf``. Locks of
+``lockf`` belong to the process: two threads that search would not exclude each other, and a
+process that opens and closes a lock file, as ``Presence.abandoned`` does, would lose its own lock
+on it. Locks of ``flock`` belong to the open file and are inherited by forked children, which may
+outlive the process. Nothing is forked here: the process that trains is started by subprocess,
+which closes all other files in it.
 """
 
 from __future__ import annotations
@@ -15,7 +22,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import optuna
 from optuna.storages import JournalStorage
@@ -24,6 +31,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from controllers.errors import StudyError
+from controllers.identity import check_same
 from controllers.samplers import REPEATS
 from search_space import NASFPNSpace, save_genome
 from search_space.codec import read_document
@@ -42,15 +50,15 @@ def open_study(
     sampler: optuna.samplers.BaseSampler,
     storage: str | None = None,
 ) -> Study:
-    """Create the study of a run folder, or go on with the one that is there.
+    """Create the study of a run folder, or open the one that is there.
 
     Args:
-        out: run folder; made if it does not exist.
-        identity: JSON data that must be the same whenever the study is resumed: space,
-            controller, recipe, data, seed.
+        out: run folder; created if missing.
+        identity: JSON data that must be the same whenever the study is resumed, such as what
+            ``identity.identify`` returns.
         sampler: the controller.
-        storage: an Optuna storage URL instead of the journal; the study is then called
-            after the folder.
+        storage: an Optuna storage URL to use instead of the journal. The study then has the
+            name of the folder.
 
     Raises:
         StudyError: the study there has another identity, or the storage cannot be opened.
@@ -58,41 +66,44 @@ def open_study(
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         study = optuna.create_study(
-            storage=_journal(out / "study.journal") if storage is None else _storage(storage),
+            storage=_open_journal(out / "study.journal")
+            if storage is None
+            else _open_storage(storage),
             study_name="search" if storage is None else out.resolve().name,
             direction="maximize",
             sampler=sampler,
             load_if_exists=True,
         )
-        wanted = json.loads(json.dumps(identity))
+        given = json.loads(json.dumps(identity))
         stored = study.user_attrs.get(_IDENTITY)
         if stored is None:
-            study.set_user_attr(_IDENTITY, wanted)
+            study.set_user_attr(_IDENTITY, given)
         else:
-            _check_same(stored, wanted, out)
+            check_same(stored, given, out)
     return study
 
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keep the other workers of this folder from changing the study meanwhile."""
+    """Hold the lock of a run folder: meanwhile no other process or thread changes its study."""
     with open(out / "study.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 class Presence:
-    """This process's sign of life in a run folder; a context manager.
+    """Shows the other processes of a run folder that this one is alive; a context manager.
 
-    The system gives the lock up when the process ends, however it ends.
+    It holds a lock, which the system releases when the process ends, even if it is killed.
 
     Attributes:
-        name: unlike that of any other worker.
+        name: random name of this process, unique in the folder.
     """
 
     def __init__(self, out: Path) -> None:
         self.name = secrets.token_hex(8)
         self._folder = out / "workers"
+        self._file: TextIO | None = None
 
     def __enter__(self) -> Presence:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -106,23 +117,26 @@ class Presence:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None:  # otherwise a trial may be left that must be known as abandoned
+        # After an error the file stays, so that others see that its trial was abandoned.
+        if error is None:
             (self._folder / self.name).unlink()
+        assert self._file is not None
         self._file.close()
 
     def abandoned(self, trial: FrozenTrial) -> bool:
-        """Return whether the worker of a running trial has ended.
+        """Return whether the process that works on a running trial has ended.
 
-        A worker without a file here is another machine's and said to be alive. A trial
-        that nobody has claimed yet may be anybody's, so nobody else must be alive.
+        A process without a file in the folder is taken to be alive on another machine. A trial
+        without the name of a process may belong to any of them, so it is abandoned only if no
+        other process is alive.
         """
         name = trial.user_attrs.get(WORKER)
         if name is not None:
-            return (self._folder / name).exists() and not self._alive(self._folder / name)
+            return (self._folder / name).exists() and not self._is_locked(self._folder / name)
         others = [path for path in self._folder.iterdir() if path.name != self.name]
-        return not any(map(self._alive, others))
+        return not any(map(self._is_locked, others))
 
-    def _alive(self, path: Path) -> bool:
+    def _is_locked(self, path: Path) -> bool:
         if path.name == self.name:
             return True
         with contextlib.suppress(FileNotFoundError), open(path) as file:
@@ -134,13 +148,13 @@ class Presence:
 
 
 def recover(study: Study, presence: Presence) -> list[int]:
-    """Fail the running trials whose worker has ended and queue each once more.
+    """Mark trials whose process has ended as failed, and queue each of them again.
 
-    The repetition has the same decisions. It is queued before the trial is failed, so a
-    process killed in between loses nothing. Call it under :func:`locked`.
+    The repetition makes the same decisions. It is queued before the trial is marked, so a kill
+    in between loses nothing. Call this while holding :func:`locked`.
 
     Returns:
-        The numbers of the trials to be repeated.
+        The numbers of the trials that will be repeated.
     """
     trials = study.get_trials(deepcopy=False)
     repeated = {trial.user_attrs.get(REPEATS) for trial in trials}
@@ -150,7 +164,7 @@ def recover(study: Study, presence: Presence) -> list[int]:
             study.add_trial(
                 create_trial(
                     state=TrialState.WAITING,
-                    # Where Optuna's enqueue_trial puts them; the rest are notes of samplers.
+                    # As Optuna's enqueue_trial does; the other attributes are notes of samplers.
                     system_attrs={**trial.system_attrs, "fixed_params": trial.params},
                     user_attrs={REPEATS: trial.number},
                 )
@@ -159,10 +173,16 @@ def recover(study: Study, presence: Presence) -> list[int]:
     return [trial.number for trial in stale]
 
 
-def save_best(study: Study, space: NASFPNSpace, out: Path) -> None:
-    """Write the best genome to ``best.json``, with what led to it, if it is not there yet.
+def trained(study: Study) -> list[FrozenTrial]:
+    """Return the trials in which a genome was trained: the complete ones but duplicates."""
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [trial for trial in done if DUPLICATE_OF not in trial.user_attrs]
 
-    Call it under :func:`locked`; does nothing as long as no trial is complete.
+
+def save_best(study: Study, space: NASFPNSpace, out: Path) -> None:
+    """Write the best genome and the trial it comes from to ``best.json``, unless it is there.
+
+    Does nothing while no trial is complete. Call this while holding :func:`locked`.
     """
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not done:
@@ -179,24 +199,24 @@ def save_best(study: Study, space: NASFPNSpace, out: Path) -> None:
     save_genome(genome, path, {**kept, **meta})
 
 
-def _storage(url: str) -> optuna.storages.BaseStorage:
+def _open_storage(url: str) -> optuna.storages.BaseStorage:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         return optuna.storages.get_storage(url)
     except (SQLAlchemyError, ImportError) as error:  # a bad URL, no such server, no driver
-        raise StudyError(f"storage {url} cannot be opened: {error}") from error
+        raise StudyError(f"cannot open storage {url}: {error}") from error
 
 
-def _journal(path: Path) -> JournalStorage:
+def _open_journal(path: Path) -> JournalStorage:
     _drop_torn_line(path)
     return JournalStorage(JournalFileBackend(str(path)))
 
 
 def _drop_torn_line(path: Path) -> None:
-    """Cut off what follows the last line end: a write that a full disk broke off.
+    """Remove an incomplete last line, which a full disk leaves behind.
 
-    Optuna would write on behind it and could read the file no more.
+    Optuna would append to it and could not read the file after that.
     """
     if not path.exists():
         return
@@ -209,14 +229,3 @@ def _drop_torn_line(path: Path) -> None:
                 file.truncate(kept)
     finally:
         lock.release()
-
-
-def _check_same(stored: Any, wanted: Any, out: Path, name: str = "") -> None:
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        for key in sorted(stored.keys() | wanted.keys()):
-            _check_same(stored.get(key), wanted.get(key), out, f"{name}.{key}".lstrip("."))
-    elif stored != wanted:
-        raise StudyError(
-            f"a study is resumed with what it was begun with, got {name} {wanted!r} where {out} "
-            f"has {stored!r}; choose another folder for another search"
-        )

@@ -1,11 +1,12 @@
-"""The process in which candidates are trained, and the parent's handle on it.
+"""The worker process in which candidates are trained, and the parent's handle on it.
 
-A candidate may raise, crash, hang, exhaust memory or print whatever it likes; the search
-learns of it as an :class:`Outcome` and goes on with a new process.
+A candidate may raise, crash, hang, exhaust memory or print anything. The search gets an
+:class:`Outcome` in each case and continues with a new process.
 
-Run as ``python -m controllers.worker`` this file is the child: it reads one JSON object a
-line on standard input (``evaluate``, ``arguments``, ``log``) and answers each with one line
-(``metrics`` or ``error``) on what was its standard output.
+``python -m controllers.worker`` runs this file as the child. It reads one JSON object a line from
+standard input, a job: ``evaluate``, ``arguments``, ``log``. To each it writes one line on what was
+its standard output: ``metrics`` or ``error``. Before that line it may write any number of lines
+with ``progress``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import importlib
+import inspect
 import json
 import math
 import os
@@ -24,13 +26,16 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
-LOOK = 1.0  # seconds between looks at a child that does not answer
-ENDING = 10.0  # seconds in which a child that closed its answers has to end
+LOOK = 1.0  # seconds between two checks of a child that sends nothing
+ENDING = 10.0  # seconds that a child which closed its output has to end
+
+# Is called with what a candidate reported last; empty before its first report.
+Watch: TypeAlias = Callable[[Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,11 @@ class Job:
     """One candidate to evaluate.
 
     Attributes:
-        evaluate: ``module:function``; called with ``arguments``, returns the metrics by name.
-        arguments: what the function gets, as JSON can say it.
-        log: file to which all that the child prints is appended.
+        evaluate: ``module:function``. The function is called with ``arguments`` and returns
+            the metrics by name. If it has a parameter ``report``, that is a function to call
+            with a mapping of JSON data that says how far the evaluation is.
+        arguments: JSON data for the function.
+        log: file to which everything that the child prints is appended.
     """
 
     evaluate: str
@@ -50,7 +57,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went: ``metrics``, or ``error`` with the reason, and the seconds it took."""
+    """Result of a job.
+
+    Attributes:
+        metrics: what the function returned; None if it failed.
+        error: why it failed; None if it did not.
+        seconds: time it took.
+    """
 
     metrics: Mapping[str, float] | None
     error: str | None
@@ -58,12 +71,12 @@ class Outcome:
 
 
 class ProxyWorker:
-    """A child process that evaluates one job after the other.
+    """A child process that evaluates jobs one after another.
 
-    It starts with the first job, with this process's ``sys.path``. It is replaced after a
-    failure, since what a failed candidate leaves behind is unknown, and after ``reuse``
-    jobs, since compiled graphs stay in memory. It ends with its parent, however that ends.
-    Use as a context manager, or call :meth:`close`.
+    The child starts with the first job and has the ``sys.path`` of this process. It is replaced
+    after a failure, because a failed candidate may leave anything behind, and after ``reuse``
+    jobs, because compiled graphs stay in memory. It ends with its parent, even if the parent is
+    killed. Use it as a context manager, or call :meth:`close`.
 
     Args:
         reuse: jobs that one process evaluates.
@@ -71,18 +84,28 @@ class ProxyWorker:
 
     def __init__(self, reuse: int = 20) -> None:
         if reuse < 1:
-            raise ValueError(f"reuse is 1 or more, got {reuse}")
+            raise ValueError(f"reuse must be 1 or more, got {reuse}")
         self.reuse = reuse
         self._child: subprocess.Popen[bytes] | None = None
+        self._lines: LineReader | None = None
         self._jobs = 0
 
-    def evaluate(self, job: Job, timeout: float | None = None) -> Outcome:
-        """Run the job and return how it went; after ``timeout`` seconds the child is killed."""
+    def evaluate(
+        self, job: Job, timeout: float | None = None, watch: Watch | None = None
+    ) -> Outcome:
+        """Run the job and return its outcome.
+
+        Args:
+            job: what to evaluate.
+            timeout: seconds after which the child is killed and the job has failed.
+            watch: called at the start, after each report of the candidate, and at least every
+                ``LOOK`` seconds.
+        """
         start = time.monotonic()
         if self._jobs >= self.reuse or (self._child is not None and self._child.poll() is not None):
             self.close()
         try:
-            reply = self._ask(job, timeout)
+            reply = self._ask(job, timeout, watch)
         except BaseException:
             self.close()
             raise
@@ -99,7 +122,7 @@ class ProxyWorker:
             for stream in (self._child.stdin, self._child.stdout):
                 if stream is not None:
                     stream.close()
-        self._child, self._jobs = None, 0
+        self._child, self._lines, self._jobs = None, None, 0
 
     def __enter__(self) -> ProxyWorker:
         return self
@@ -107,27 +130,75 @@ class ProxyWorker:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _ask(self, job: Job, timeout: float | None) -> dict[str, Any]:
+    def _ask(self, job: Job, timeout: float | None, watch: Watch | None) -> dict[str, Any]:
         child = self._child = self._child or _spawn()
+        lines = self._lines = self._lines or LineReader(child)
         self._jobs += 1
         assert child.stdin is not None
         log = os.path.abspath(job.log)
         line = json.dumps({"evaluate": job.evaluate, "arguments": job.arguments, "log": log})
-        # A child that died since is found out below.
+        # If the child has died meanwhile, reading its answer shows it.
         with contextlib.suppress(BrokenPipeError):
             os.write(child.stdin.fileno(), line.encode() + b"\n")
-        answer = _read_line(child, timeout)
-        if answer is None:
-            return {"error": f"no result within {timeout:g} s"}
-        if not answer.endswith(b"\n"):
-            return {"error": _last_words(child)}
-        reply: dict[str, Any] = json.loads(answer)
-        return reply
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        progress: Mapping[str, Any] = {}
+        while True:
+            if watch is not None:
+                watch(progress)
+            left = deadline - time.monotonic()
+            answer = lines.read(max(0, min(left, LOOK)))
+            if answer is None:
+                if left <= 0:
+                    return {"error": f"no result within {timeout:g} s"}
+                continue
+            if not answer.endswith(b"\n"):
+                return {"error": _last_words(child)}
+            reply: dict[str, Any] = json.loads(answer)
+            if "progress" not in reply:
+                return reply
+            progress = reply["progress"]
+
+
+class LineReader:
+    """Reads the standard output of a child process line by line, with a time limit."""
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        assert child.stdout is not None
+        self._child, self._descriptor = child, child.stdout.fileno()
+        self._buffer = b""
+
+    def read(self, timeout: float) -> bytes | None:
+        """Return the next line with its line end.
+
+        Returns:
+            A line; what is left without a line end once the child has ended or closed its
+            output; None if no line is complete after ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._descriptor, selectors.EVENT_READ)
+            while b"\n" not in self._buffer:
+                # The end of the pipe is not enough: processes that the child forked may live on
+                # and keep it open. The check comes before the read, which then gets all that
+                # the child wrote.
+                ended = self._child.poll() is not None
+                left = deadline - time.monotonic()
+                if selector.select(0 if ended else max(0, left)):
+                    part = os.read(self._descriptor, 65536)
+                    if not part:
+                        break
+                    self._buffer += part
+                elif ended:
+                    break
+                elif left <= 0:
+                    return None
+        line, end, self._buffer = self._buffer.partition(b"\n")
+        return line + end
 
 
 def _spawn() -> subprocess.Popen[bytes]:
-    # In a session of its own: Ctrl-C reaches the parent alone, and the child's own children
-    # can be killed with it. The path is handed on as multiprocessing's spawn does.
+    # In its own session: Ctrl-C reaches only the parent, and the children of the child can be
+    # killed with it. The path is passed on as multiprocessing's spawn does.
     return subprocess.Popen(
         [sys.executable, "-m", "controllers.worker"],
         stdin=subprocess.PIPE,
@@ -138,35 +209,11 @@ def _spawn() -> subprocess.Popen[bytes]:
     )
 
 
-def _read_line(child: subprocess.Popen[bytes], timeout: float | None) -> bytes | None:
-    """Return its next line, what there is of it if it can write no more, None if time runs out."""
-    assert child.stdout is not None
-    deadline = math.inf if timeout is None else time.monotonic() + timeout
-    line = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(child.stdout, selectors.EVENT_READ)
-        while not line.endswith(b"\n"):
-            # The pipe alone does not tell: what the child forked may live and keep it open.
-            # Looked at before the pipe, in which is then all that the child has written.
-            ended = child.poll() is not None
-            left = deadline - time.monotonic()
-            if selector.select(0 if ended else max(0, min(left, LOOK))):
-                part = os.read(child.stdout.fileno(), 65536)
-                if not part:
-                    break
-                line += part
-            elif ended:
-                break
-            elif left <= 0:
-                return None
-    return line
-
-
 def _last_words(child: subprocess.Popen[bytes]) -> str:
     try:
         code = child.wait(ENDING)
     except subprocess.TimeoutExpired:
-        return "the worker process closed the pipe of its answers and did not end"
+        return "the worker process closed its output and did not end"
     if code >= 0:
         return f"the worker process ended with exit code {code}"
     hint = " (out of memory?)" if code == -signal.SIGKILL else ""
@@ -176,8 +223,8 @@ def _last_words(child: subprocess.Popen[bytes]) -> str:
 def main() -> None:
     """Answer jobs until standard input ends, then end with all children.
 
-    The descriptors 0, 1 and 2 belong to the candidate: what it reads is empty, what it
-    prints goes to the job's log, and neither can disturb the conversation.
+    The candidate gets other files as descriptors 0, 1 and 2: its standard input is empty, and
+    what it prints goes to the log of the job. So it cannot disturb the exchange with the parent.
     """
     jobs, answers = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
     with open(os.devnull) as nothing:
@@ -187,24 +234,30 @@ def main() -> None:
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs, lines), daemon=True).start()
     while True:
-        reply = _answer(json.loads(lines.get()))
+        reply = _answer(json.loads(lines.get()), answers)
         print(json.dumps(reply), file=answers, flush=True)
 
 
 def _listen(jobs: TextIO, lines: queue.SimpleQueue[str]) -> None:
-    # The parent's end closes the pipe, however the parent ends and whatever runs meanwhile.
+    # The pipe closes when the parent ends, even if it is killed. This thread notices at once,
+    # whatever the candidate is doing.
     for line in jobs:
         lines.put(line)
     os.killpg(0, signal.SIGKILL)
 
 
-def _answer(job: Mapping[str, Any]) -> dict[str, Any]:
+def _answer(job: Mapping[str, Any], answers: TextIO) -> dict[str, Any]:
+    def report(progress: Mapping[str, Any]) -> None:
+        print(json.dumps({"progress": dict(progress)}), file=answers, flush=True)
+
     with _printing_to(Path(job["log"])):
         try:
             module, _, name = job["evaluate"].partition(":")
-            metrics = getattr(importlib.import_module(module), name)(job["arguments"])
+            function = getattr(importlib.import_module(module), name)
+            reports = "report" in inspect.signature(function).parameters
+            metrics = function(job["arguments"], **({"report": report} if reports else {}))
             return {"metrics": {key: float(value) for key, value in metrics.items()}}
-        # The border of the process: whatever a candidate does wrong is its result.
+        # All errors, because this is the border of the process: a failure is a result.
         except BaseException as error:
             traceback.print_exc()
             return {"error": f"{type(error).__name__}: {error}"}
@@ -212,7 +265,7 @@ def _answer(job: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _printing_to(path: Path) -> Iterator[None]:
-    """Append to the file what this process and its libraries print; stays so afterwards."""
+    """Append to the file what this process and its libraries print, also after the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as log:
         os.dup2(log.fileno(), 1)

@@ -1,4 +1,4 @@
-"""The MindSpore side: build, train, score and deploy any genome. README.md is its map."""
+"""The MindSpore side: build, train, score and deploy any genome. See README.md for a map."""
 
 from __future__ import annotations
 

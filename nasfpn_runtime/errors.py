@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from search_space.errors import UserError
 
 
@@ -35,3 +37,10 @@ class EngineError(UserError, ValueError):
 
 class MissingPackageError(UserError, ImportError):
     """An optional package is not installed."""
+
+
+def first_line(error: Exception) -> str:
+    """Return the line that says what happened in a MindSpore error, whose messages have many."""
+    text = str(error)
+    cause = re.search(r"\[(?:Internal )?ERROR\] +(?!\[)(.+)", text)
+    return cause[1].strip() if cause else next(iter(text.splitlines()), "an error")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and places that one process at a time works in."""
+"""Atomic file writes, and locks between processes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_HELD = (errno.EAGAIN, errno.EACCES)  # POSIX lets a system say either
+_HELD = (errno.EAGAIN, errno.EACCES)  # POSIX allows either when another process holds the lock
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Yield a place beside ``path`` for a file that becomes it at the end.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield the path of a draft beside ``path``; the draft replaces ``path`` when the block ends.
 
-    On errors it is removed, and what was at ``path`` stays.
+    If the block raises, the draft is removed and the file at ``path`` stays as it was.
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -28,31 +28,34 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Make ``target``, which is not there, a link to a file that is never written to again.
+    """Make ``target``, which must not exist, a hard link to ``source``.
 
-    Where the file system has no links it is a copy, which appears whole or not at all.
+    Use it only for files that are never modified in place. Where the file system cannot link,
+    ``target`` is a copy, written atomically.
     """
     try:
         os.link(source, target)
     except OSError:
-        with whole(target) as draft:
+        with atomic_write(target) as draft:
             shutil.copy2(source, draft)
 
 
 @contextmanager
 def locked(file: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold a lock that no other process holds meanwhile.
+    """Hold an exclusive lock on ``file`` for the length of the block.
 
-    It is the process's, not the file's: it ends with the process, however that ends, and
-    unlike flock's is not held on by processes that it forked. The file stays. A file system
-    without locks has none here either.
+    The lock belongs to this process and ends with it, even if the process is killed. Unlike a
+    ``flock``, it is not inherited by forked children, which may outlive the process; but it does
+    not exclude other threads of the process, which is why ``controllers/study.py`` uses ``flock``.
+    The file is not removed. On a file system without locks nothing is locked.
 
     Args:
-        file: made where it is not there, in a folder that is.
-        waiting: called before waiting for another process; None does not wait.
+        file: the lock file, created if missing; its folder must exist.
+        waiting: called before waiting for another process that holds the lock. None means do
+            not wait.
 
     Raises:
-        BlockingIOError: another process holds it, and ``waiting`` is None.
+        BlockingIOError: another process holds the lock, and ``waiting`` is None.
     """
     with file.open("a") as stream:
         try:

@@ -1,7 +1,8 @@
-"""Ctrl-C, also where it gets lost or comes at a bad moment.
+"""Handling of Ctrl-C where it would get lost or arrive at a bad moment.
 
-Python raises ``KeyboardInterrupt`` wherever it happens to be. In a destructor it is printed and
-dropped, and MindSpore's calls of Python drop it too: without more, a run would go on.
+Python raises ``KeyboardInterrupt`` at whatever line is running. If that line is in a destructor,
+Python prints the exception and drops it; if MindSpore called it, MindSpore drops it. Without this
+module a run would then continue.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ _seen = False
 
 
 def check() -> None:
-    """Raise KeyboardInterrupt if there was one since :func:`remembered` began.
+    """Raise KeyboardInterrupt if one was raised since :func:`remembered` was entered.
 
-    Long loops call it once a turn.
+    Long loops call this in every iteration.
     """
     if _seen:
         raise KeyboardInterrupt
@@ -26,9 +27,10 @@ def check() -> None:
 
 @contextmanager
 def remembered() -> Iterator[None]:
-    """Have SIGINT and SIGTERM raise KeyboardInterrupt inside, and :func:`check` do so again.
+    """Make SIGINT and SIGTERM raise KeyboardInterrupt, and remember it for :func:`check`.
 
-    SIGTERM too, because MindSpore's compiler answers Ctrl-C by sending it to its own process.
+    SIGTERM is included because MindSpore's compiler responds to Ctrl-C by sending SIGTERM to its
+    own process.
     """
     global _seen
     _seen = False
@@ -43,11 +45,13 @@ def remembered() -> Iterator[None]:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Raise an interrupt (SIGINT) at the end only, and never in a process that begins here.
+    """Delay SIGINT to the end of the block, and block it in processes that are started inside.
 
-    A terminal interrupts all; the caller acts. What a process blocks its child blocks, from its
-    first moment on. Other threads of the caller, such as MindSpore's, still take the signal,
-    and Python would raise it in the main thread: where a process has half begun, nobody ends it.
+    A terminal sends SIGINT to all processes, but only this one should act on it. A child
+    inherits the blocked signal, so that it is protected from its first instruction on. Blocking
+    alone is not enough here: another thread of this process, such as one of MindSpore's, can
+    still receive the signal, and Python would raise it in the main thread. That would leave a
+    half-started process that nobody ends.
     """
     held: list[int] = []
     main = threading.current_thread() is threading.main_thread()

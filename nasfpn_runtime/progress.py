@@ -1,4 +1,4 @@
-"""What long work says of itself on standard error: bars on a terminal, plain lines elsewhere."""
+"""Progress of long work on standard error: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-PERIOD = 10.0  # seconds between two lines where standard error is no terminal
+PERIOD = 10.0  # seconds between two lines if standard error is not a terminal
+TICK = 1.0  # seconds between two updates of waiting() on a terminal
 
 
 def say(text: str) -> None:
@@ -23,17 +24,17 @@ def say(text: str) -> None:
 
 
 class Progress:
-    """How far a loop is: a bar on a terminal, otherwise a line every ``PERIOD`` seconds.
+    """Progress of a loop: a bar on a terminal, otherwise a line every ``PERIOD`` seconds.
 
-    Use it as a context manager. The width of a bar is that of the terminal, or ``COLUMNS``.
+    Use it as a context manager. A bar is as wide as the terminal, or ``COLUMNS`` if that is set.
 
     Args:
-        what: the work, such as ``train``.
-        unit: what is counted, such as ``step``.
-        total: how many there will be; None where nobody knows.
-        done: how many were done in earlier runs.
-        shown: False shows nothing.
-        leave: whether a bar stays on the screen at its end.
+        what: name of the work, such as ``train``.
+        unit: name of one item, such as ``step``.
+        total: number of items; None if unknown.
+        done: number of items done in earlier runs.
+        shown: False to show nothing.
+        leave: whether the bar stays on the screen at its end.
     """
 
     def __init__(
@@ -48,58 +49,68 @@ class Progress:
     ) -> None:
         self.what, self.unit, self.total, self.done = what, unit, total, done
         self.shown = shown and sys.stderr is not None
-        self._lines = self.shown and not sys.stderr.isatty()
+        self._plain = self.shown and not sys.stderr.isatty()
         self._bar = _bar(
-            self.shown and not self._lines,
+            self.shown and not self._plain,
             desc=what,
             unit=unit,
             total=total,
             initial=done,
             leave=leave,
         )
-        self._first, self._began = done, time.monotonic()
-        self._told, self._told_at = done, self._began
+        self._first, self._started_at = done, time.monotonic()
+        self._printed, self._printed_at = done, self._started_at
+        self._text = ""
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._lines and self.done > self._told:
-            self._tell("")
+        if self._plain and self.done > self._printed:
+            self._print_line()
         self._bar.close()
 
     def advance(self, count: int = 1, text: str = "") -> None:
-        """Count what was done; ``text`` says how it went, such as ``loss 0.312``."""
-        self.done += count
+        """Count items as done; ``text`` describes the state, such as ``loss 0.312``."""
+        self.done, self._text = self.done + count, text
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(count)
-        if self._lines and time.monotonic() - self._told_at >= PERIOD:
-            self._tell(text)
+        self._print_if_due()
+
+    def expect(self, more: int) -> None:
+        """Raise the total by ``more``, which may be negative; it stays None if it is unknown."""
+        if self.total is not None:
+            self.total += more
+            self._bar.total = self.total
 
     def note(self, text: str) -> None:
-        """Say how the work in hand is going, without counting anything."""
+        """Describe the state of the current item, without counting it."""
+        self._text = text
         self._bar.set_postfix_str(text)
-        if self._lines and time.monotonic() - self._told_at >= PERIOD:
-            self._tell(text)
+        self._print_if_due()
 
-    def _tell(self, text: str) -> None:
+    def _print_if_due(self) -> None:
+        if self._plain and time.monotonic() - self._printed_at >= PERIOD:
+            self._print_line()
+
+    def _print_line(self) -> None:
         now = time.monotonic()
-        of = "" if self.total is None else f"/{self.total}"
-        parts = [f"{self.what}: {self.done}{of} {self.unit}s"]
+        total = "" if self.total is None else f"/{self.total}"
+        parts = [f"{self.what}: {self.done}{total} {_plural(self.unit)}"]
         if self.total is not None and self._first < self.done < self.total:
-            each = (now - self._began) / (self.done - self._first)
+            each = (now - self._started_at) / (self.done - self._first)
             parts.append(f"{tqdm.format_interval(each * (self.total - self.done))} left")
-        say(", ".join([*parts, text] if text else parts))
-        self._told, self._told_at = self.done, now
+        say(", ".join([*parts, self._text] if self._text else parts))
+        self._printed, self._printed_at = self.done, now
 
 
 @contextmanager
 def waiting(text: str, *, shown: bool = True) -> Iterator[None]:
-    """Say what is being waited for, and for how long already, until the block ends.
+    """Show what is being waited for, and for how long, until the block ends.
 
-    On a terminal a line counts the seconds and disappears at the end. Elsewhere a line is
-    printed at the start and every ``PERIOD`` seconds. A thread does this, so that it goes on
-    while MindSpore compiles.
+    On a terminal, a line counts the seconds and disappears at the end. Elsewhere, a line is
+    printed at the start and then every ``PERIOD`` seconds. A background thread does this, so that
+    it continues while MindSpore compiles.
     """
     if not shown or sys.stderr is None:
         yield
@@ -108,17 +119,16 @@ def waiting(text: str, *, shown: bool = True) -> Iterator[None]:
     bar = _bar(terminal, desc=text, bar_format="{desc} ({elapsed})", leave=False)
     if not terminal:
         say(text)
-    ended = threading.Event()
+    started_at, ended = time.monotonic(), threading.Event()
 
     def tick() -> None:
-        began = time.monotonic()
-        while not ended.wait(1.0 if terminal else PERIOD):
+        while not ended.wait(TICK if terminal else PERIOD):
             if terminal:
                 bar.refresh()
             else:
-                say(f"{text} ({time.monotonic() - began:.0f} s)")
+                say(f"{text} ({time.monotonic() - started_at:.0f} s)")
 
-    thread = threading.Thread(target=tick, daemon=True)
+    thread = threading.Thread(target=tick, name="waiting", daemon=True)
     thread.start()
     try:
         yield
@@ -129,6 +139,21 @@ def waiting(text: str, *, shown: bool = True) -> Iterator[None]:
 
 
 def _bar(shown: bool, **settings: Any) -> Any:
-    columns = os.environ.get("COLUMNS", "")
-    width = int(columns) if columns.isdecimal() and int(columns) > 0 else None
-    return tqdm(file=sys.stderr, disable=not shown, ncols=width, **settings)
+    columns, rows = _terminal_size() if shown else (None, None)
+    return tqdm(file=sys.stderr, disable=not shown, ncols=columns, nrows=rows, **settings)
+
+
+def _terminal_size() -> tuple[int | None, int | None]:
+    """Return columns and rows for a bar; None where tqdm may ask the terminal."""
+    try:
+        size = os.get_terminal_size(sys.stderr.fileno())
+    except OSError:  # a stream that is no file, such as that of IDLE
+        size = os.terminal_size((0, 0))
+    # A terminal can report a size of 0, for example in a container. tqdm would show nothing then.
+    columns, rows = (None if size.columns else 80), (None if size.lines else 24)
+    wanted = os.environ.get("COLUMNS", "")
+    return (int(wanted) if wanted.isdecimal() and int(wanted) > 0 else columns), rows
+
+
+def _plural(unit: str) -> str:
+    return f"{unit}es" if unit.endswith(("ch", "sh", "s", "x")) else f"{unit}s"

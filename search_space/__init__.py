@@ -1,4 +1,8 @@
-"""Feature pyramids as values: build, check, write, name, count, draw and search them."""
+"""Feature pyramids as values, and the space of all pyramids that a search chooses from.
+
+README.md explains the words (genome, cell, node, level, leftover, decision) and which file
+does what.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +52,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # matplotlib takes half a second to import and few users of the package draw.
+    # Imported on first use: matplotlib takes half a second, and few users draw.
     if name == "draw_genome":
         from search_space.drawing.pictures import draw_genome
 

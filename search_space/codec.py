@@ -1,4 +1,4 @@
-"""Genomes as text: JSON v1, and the tuple list of the TensorFlow implementations.
+"""Genomes as text: JSON v1, and the list of tuples of the TensorFlow implementations.
 
 JSON v1 is one object::
 
@@ -9,8 +9,8 @@ JSON v1 is one object::
       "meta": {...}
     }
 
-``meta`` is free and optional; any other key is an error. A TensorFlow block is
-``(level, "attention" | "sum", (i, j), is_output)``, as in tensorflow/tpu
+``meta`` is optional and may hold any object; any other key is an error. A TensorFlow
+block is ``(level, "attention" | "sum", (i, j), is_output)``, as in tensorflow/tpu
 ``models/official/detection/modeling/architecture/nasfpn.py``.
 """
 
@@ -23,9 +23,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from search_space.errors import GenomeError
+from search_space.errors import GenomeError, nearest
 from search_space.genome import PYRAMID_LEVELS, Genome, MergingCell, to_levels
 from search_space.rules import is_int
+from search_space.wiring import wire
 
 VERSION = 1
 TFBlock = tuple[int, str, tuple[int, int], bool]
@@ -33,11 +34,11 @@ _TF_OPS = ("attention", "sum")
 
 
 def to_json(genome: Genome, meta: Mapping[str, Any] | None = None) -> str:
-    """Return the genome as JSON v1: one cell a line, the same text for the same values.
+    """Return the genome as JSON v1, one cell per line; equal arguments give equal text.
 
     Args:
-        genome: what to write.
-        meta: JSON data to keep beside it, written with sorted keys.
+        genome: the genome to write.
+        meta: JSON data to store with it, written with sorted keys.
 
     Raises:
         TypeError, ValueError: ``meta`` is not JSON data.
@@ -61,37 +62,38 @@ def from_json(text: str) -> Genome:
     """Return the genome of a JSON v1 text.
 
     Raises:
-        GenomeError: the text is not JSON v1, or a genome rule does not hold; the path
-            is that in the document, such as ``cells[1].inputs``.
+        GenomeError: the text is not JSON v1, or a genome rule is broken. The path is
+            relative to the document, such as ``cells[1].inputs``.
     """
     return read_document(text)[0]
 
 
 def read_document(text: str) -> tuple[Genome, dict[str, Any]]:
-    """Return the genome of a JSON v1 text and its ``meta``, empty where there is none.
+    """Return the genome of a JSON v1 text and its ``meta``, empty if there is none.
 
     Raises:
         GenomeError: as :func:`from_json`.
     """
     try:
-        document = json.loads(text, object_pairs_hook=_object)
+        document = json.loads(text, object_pairs_hook=_object_with_unique_keys)
     except GenomeError:
         raise
     except (ValueError, RecursionError) as error:
-        raise GenomeError("a genome file is JSON", str(error), "document") from None
-    _keys(document, {"version", "levels", "cells"}, {"meta"}, "document")
+        raise GenomeError("a genome file must be JSON", str(error), "document") from None
+    _check_keys(document, {"version", "levels", "cells"}, {"meta"}, "document")
     if not is_int(document["version"]) or document["version"] != VERSION:
-        raise GenomeError(f"the version is {VERSION}", document["version"], "version")
+        raise GenomeError(f"the version must be {VERSION}", document["version"], "version")
     for key in ("levels", "cells"):
         if not isinstance(document[key], list):
-            raise GenomeError(f"{key} is a list", document[key], key)
+            raise GenomeError(f"{key} must be a list", document[key], key)
     meta = document.get("meta", {})
     if not isinstance(meta, dict):
-        raise GenomeError("meta is an object", meta, "meta")
+        raise GenomeError("meta must be an object", meta, "meta")
     cells = []
     for index, cell in enumerate(document["cells"]):
-        _keys(cell, {"level", "op", "inputs"}, set(), f"cells[{index}]")
-        cells.append(_cell(cell["level"], cell["op"], cell["inputs"], f"cells[{index}]"))
+        path = f"cells[{index}]"
+        _check_keys(cell, {"level", "op", "inputs"}, set(), path)
+        cells.append(_make_cell(cell["level"], cell["op"], cell["inputs"], path))
     return Genome(tuple(cells), to_levels(document["levels"], "levels")), meta
 
 
@@ -100,18 +102,19 @@ def load_genome(path: str | Path) -> Genome:
 
     Raises:
         OSError: the file cannot be read.
-        GenomeError: as :func:`from_json`, the path led by the file's name.
+        GenomeError: as :func:`from_json`; the path starts with the file name.
     """
     try:
         return from_json(Path(path).read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise GenomeError("a genome file is UTF-8 text", str(error), str(path)) from None
+        raise GenomeError("a genome file must be UTF-8 text", str(error), str(path)) from None
     except GenomeError as error:
-        raise GenomeError(error.rule, error.value, f"{path}: {error.path}") from None
+        where = f"{path}: {error.path}"
+        raise GenomeError(error.rule, error.value, where, error.hint) from None
 
 
 def save_genome(genome: Genome, path: str | Path, meta: Mapping[str, Any] | None = None) -> None:
-    """Write the genome as JSON v1, wholly or not at all.
+    """Write the genome as JSON v1, atomically.
 
     Raises:
         OSError: the file cannot be written.
@@ -133,32 +136,33 @@ def from_tf_blocks(
     """Return the genome of TensorFlow blocks, given as tuples or lists.
 
     Raises:
-        GenomeError: a block is malformed, a genome rule does not hold, or ``is_output``
-            is not what the order of the blocks says (the last one on a level is its
-            output); the path is ``blocks[i]`` or below.
+        GenomeError: a block is malformed, a genome rule is broken, or ``is_output``
+            contradicts the order of the blocks: it must be true for the last block on
+            each level and for no other. The path starts with ``blocks``, such as
+            ``blocks[1].inputs``.
     """
     blocks = list(blocks)
     cells = []
     for index, block in enumerate(blocks):
         if not isinstance(block, (list, tuple)) or len(block) != 4:
             raise GenomeError(
-                "a block is (level, op, inputs, is_output)", block, f"blocks[{index}]"
+                "a block must be (level, op, inputs, is_output)", block, f"blocks[{index}]"
             )
         if block[1] not in _TF_OPS:
             raise GenomeError(
-                f"a block's op is one of {', '.join(_TF_OPS)}", block[1], f"blocks[{index}].op"
+                f"a block's op must be one of {', '.join(_TF_OPS)}", block[1], f"blocks[{index}].op"
             )
         level, op, inputs, _ = block
-        cells.append(_cell(level, op, inputs, f"blocks[{index}]"))
+        cells.append(_make_cell(level, op, inputs, f"blocks[{index}]"))
     try:
         genome = Genome(tuple(cells), to_levels(levels, "levels"))
     except GenomeError as error:
         path = error.path.replace("cells", "blocks", 1)
-        raise GenomeError(error.rule, error.value, path) from None
-    for index, (block, implied) in enumerate(zip(blocks, _is_output(genome), strict=True)):
+        raise GenomeError(error.rule, error.value, path, error.hint) from None
+    for index, (block, implied) in enumerate(zip(blocks, _output_flags(genome), strict=True)):
         if block[3] is not implied:
             raise GenomeError(
-                f"is_output is {implied} here, as only the last block on a level is its output",
+                f"is_output must be {implied}: it marks the last block on each level",
                 block[3],
                 f"blocks[{index}]",
             )
@@ -172,10 +176,10 @@ def to_tf_blocks(genome: Genome) -> list[TFBlock]:
         GenomeError: a cell is neither a sum nor an attention of two inputs.
     """
     blocks = []
-    for index, (cell, output) in enumerate(zip(genome.cells, _is_output(genome), strict=True)):
+    for index, (cell, output) in enumerate(zip(genome.cells, _output_flags(genome), strict=True)):
         if cell.op not in _TF_OPS or len(cell.inputs) != 2:
             raise GenomeError(
-                "a TensorFlow block is a sum or an attention of two inputs",
+                "a TensorFlow block must be a sum or an attention of two inputs",
                 (cell.op, cell.inputs),
                 f"cells[{index}]",
             )
@@ -184,30 +188,31 @@ def to_tf_blocks(genome: Genome) -> list[TFBlock]:
     return blocks
 
 
-def _is_output(genome: Genome) -> list[bool]:
-    outputs = set(genome.outputs.values())
-    return [len(genome.levels) + i in outputs for i in range(len(genome.cells))]
+def _output_flags(genome: Genome) -> list[bool]:
+    return [cell.output for cell in wire(genome).cells]
 
 
-def _cell(level: Any, op: Any, inputs: Any, path: str) -> MergingCell:
+def _make_cell(level: Any, op: Any, inputs: Any, path: str) -> MergingCell:
     try:
         return MergingCell(level, op, inputs)
     except GenomeError as error:
         raise error.under(path) from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object_with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
         repeated = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
-        raise GenomeError("an object has each key once", repeated, repeated)
+        raise GenomeError("keys of an object must be unique", repeated, repeated)
     return result
 
 
-def _keys(value: object, required: set[str], optional: set[str], path: str) -> None:
+def _check_keys(value: object, required: set[str], optional: set[str], path: str) -> None:
     if not isinstance(value, dict):
-        raise GenomeError("an object", value, path)
+        raise GenomeError("a value here must be an object", value, path)
+    known = sorted(required | optional)
     for key in sorted(required - value.keys()):
-        raise GenomeError(f"the key {key} is there", sorted(value), path)
+        raise GenomeError(f"key {key} must be present", sorted(value), path)
     for key in sorted(value.keys() - required - optional):
-        raise GenomeError(f"keys are {', '.join(sorted(required | optional))}", key, path)
+        rule = f"a key must be one of {', '.join(known)}"
+        raise GenomeError(rule, key, path, nearest(key, known))

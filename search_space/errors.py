@@ -1,6 +1,12 @@
-"""What a user's mistake raises. Every message names the rule, the value and the place."""
+"""Errors that a user's mistake raises, and how their messages are worded.
+
+Every message names the rule, the value and where the value is.
+"""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(Exception):
@@ -14,22 +20,32 @@ class GenomeError(UserError, ValueError):
     """A genome breaks a rule.
 
     Attributes:
-        rule: what must hold, as a sentence without its full stop.
-        value: what was found instead.
-        path: where, such as ``cells[1].inputs``.
+        rule: what must hold, such as ``the version must be 1``.
+        value: the value that breaks the rule.
+        path: where the value is, such as ``cells[1].inputs``.
+        hint: end of the message, such as the result of :func:`nearest`; may be empty.
     """
 
-    def __init__(self, rule: str, value: object, path: str) -> None:
-        super().__init__(f"{rule}, got {value!r} (at {path})")
-        self.rule, self.value, self.path = rule, value, path
+    def __init__(self, rule: str, value: object, path: str, hint: str = "") -> None:
+        super().__init__(f"{rule}, got {value!r} (at {path}){hint}")
+        self.rule, self.value, self.path, self.hint = rule, value, path, hint
 
-    def __reduce__(self) -> tuple[type[GenomeError], tuple[str, object, str]]:
-        return type(self), (self.rule, self.value, self.path)
+    def __reduce__(self) -> tuple[type[GenomeError], tuple[str, object, str, str]]:
+        return type(self), (self.rule, self.value, self.path, self.hint)
 
     def under(self, prefix: str) -> GenomeError:
-        """Return the same error seen from outside: ``inputs`` -> ``cells[1].inputs``."""
-        return type(self)(self.rule, self.value, f"{prefix}.{self.path}")
+        """Return the same error with ``prefix`` before its path: ``cells[1].inputs``."""
+        return type(self)(self.rule, self.value, f"{prefix}.{self.path}", self.hint)
 
 
 class PictureError(UserError, ValueError):
-    """A picture cannot be drawn, or not in the format that was asked for."""
+    """A picture cannot be drawn, or its format is not supported."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``, did you mean X?`` with X the known name most like ``name``, or ``""``.
+
+    Every message about an unknown name ends with it.
+    """
+    close = difflib.get_close_matches(name, known, 1)
+    return f", did you mean {close[0]}?" if close else ""

@@ -14,8 +14,10 @@ PYRAMID_LEVELS = (3, 4, 5, 6, 7)
 class Level(int):
     """A pyramid level: the feature map whose stride is ``2 ** level`` input pixels.
 
-    A plain integer otherwise, so ``Level(3) == 3``. Raises GenomeError outside
-    1..10.
+    Otherwise a plain integer, so ``Level(3) == 3``.
+
+    Raises:
+        GenomeError: the value is not an integer from 1 to 10.
     """
 
     __slots__ = ()
@@ -26,7 +28,7 @@ class Level(int):
 
     @property
     def stride(self) -> int:
-        """Input pixels per cell of the feature map, on both axes."""
+        """Input pixels per feature map pixel, on both axes."""
         return 1 << int(self)
 
     @property
@@ -43,24 +45,24 @@ class Level(int):
 
 @dataclass(frozen=True)
 class MergingCell:
-    """One node of the pyramid: resample the inputs to ``level``, merge them by ``op``.
+    """A node that resamples its inputs to ``level`` and merges them by ``op``.
 
     ``sum``, ``attention`` and ``weighted`` cells end with ReLU, 3x3 convolution and
-    batch norm (NAS-FPN paper, section 3.1, figure 6); an ``identity`` cell is its
-    resampled input and nothing else.
+    batch norm (NAS-FPN paper, section 3.1, figure 6). An ``identity`` cell only
+    resamples its input.
 
     Attributes:
-        level: output level.
-        op: ``sum``: elementwise sum. ``attention``: ``a + b * sigmoid(pool(a))`` with
-            ``a`` the coarser input, the first one where both have the same level
-            (paper, figure 4; operand after tensorflow/tpu ``nasfpn.py``).
+        level: level of the feature map that the cell makes.
+        op: ``sum``: elementwise sum. ``attention``: ``a + b * sigmoid(pool(a))``, where
+            ``a`` is the coarser input, or the first one if both have the same level
+            (paper, figure 4; choice of ``a`` as in tensorflow/tpu ``nasfpn.py``).
             ``weighted``: sum with learned non-negative weights that add up to one
             (EfficientDet, fast normalised fusion). ``identity``: pass through.
-        inputs: node numbers, input levels first, then cells.
+        inputs: node numbers. The input levels are numbered first, then the cells.
 
     Raises:
-        GenomeError: a rule of ``rules.py`` does not hold; the path is relative to the
-            cell (``inputs``).
+        GenomeError: a rule of ``rules.py`` is broken. The path is relative to the cell,
+            such as ``inputs``.
     """
 
     level: Level
@@ -81,19 +83,19 @@ class MergingCell:
 class Genome:
     """A feature pyramid: merging cells over input levels.
 
-    Nodes are numbered input levels first (0 is the finest), then cells in order. The
-    last cell on a level is the output of that level. When an output is built, every
-    node of its level that nothing has used yet (a leftover) is added to it after the
-    op and before ReLU; the order of cells therefore matters (paper, section 3.1; rule
-    as in tensorflow/tpu ``nasfpn.py``). Since outputs have the levels of the inputs,
-    pyramids stack.
+    The nodes are the input levels, numbered from 0 (the finest), followed by the cells in
+    order. The last cell on a level is the output of that level. A leftover is a node on
+    that level that no cell has used by the time the output is built. All leftovers are
+    added to the output, after the op and before ReLU, so the order of the cells matters
+    (paper, section 3.1; rule as in tensorflow/tpu ``nasfpn.py``). The outputs have the
+    levels of the inputs, so pyramids can be stacked.
 
     Attributes:
         cells: one or more per input level.
         levels: input levels, ascending.
 
     Raises:
-        GenomeError: a rule of ``rules.py`` does not hold.
+        GenomeError: a rule of ``rules.py`` is broken.
     """
 
     cells: tuple[MergingCell, ...]
@@ -104,7 +106,7 @@ class Genome:
         object.__setattr__(self, "levels", to_levels(self.levels, "levels"))
         for index, cell in enumerate(self.cells):
             if not isinstance(cell, MergingCell):
-                raise GenomeError("a cell is a MergingCell", cell, f"cells[{index}]")
+                raise GenomeError("a cell must be a MergingCell", cell, f"cells[{index}]")
         rules.levels_ascend(self.levels)
         for index in range(len(self.cells)):
             rules.level_is_an_input_level(self.cells, self.levels, index)
@@ -123,7 +125,7 @@ class Genome:
         return {level: last[level] for level in self.levels}
 
     def leftovers(self) -> dict[int, tuple[int, ...]]:
-        """Return, for every output that receives leftovers, their node numbers."""
+        """Return the leftovers of each output that has any, both as node numbers."""
         used: set[int] = set()
         outputs = set(self.outputs.values())
         levels = self.node_levels
@@ -141,7 +143,12 @@ class Genome:
 
 
 def to_levels(values: Iterable[int], path: str) -> tuple[Level, ...]:
-    """Return integers as levels; GenomeError carries ``path`` and the place, as ``levels[0]``."""
+    """Return integers as levels.
+
+    Raises:
+        GenomeError: a value is no level. The path is ``path`` with the index, such as
+            ``levels[0]``.
+    """
     levels = []
     for index, value in enumerate(values):
         try:

@@ -1,4 +1,4 @@
-"""A name for what a genome computes: equal for genomes that differ in numbering only."""
+"""The id of a genome: equal for genomes that differ only in the numbering of their cells."""
 
 from __future__ import annotations
 
@@ -11,29 +11,34 @@ from typing import Any
 from search_space.genome import Genome
 from search_space.wiring import wire
 
-# Per node: its own attributes, and (role, place) of its sources, sorted.
+# For each node: its (level, op, output), and the sorted (role, index in the form) of its
+# sources.
 Form = tuple[tuple[tuple[int, str, bool], tuple[tuple[str, int], ...]], ...]
 
 
 def genome_id(genome: Genome) -> str:
     """Return 64 hex digits, equal exactly when two genomes compute the same pyramid.
 
-    That is: when their graphs (:func:`search_space.graph.to_graph`) are isomorphic under
-    every node attribute and the edges' ``role``. The digits are the SHA-256 of a
-    canonical form, hence "exactly" up to collisions of SHA-256.
+    Two genomes compute the same pyramid when their graphs
+    (:func:`search_space.graph.to_graph`) are isomorphic under every node attribute and
+    the edges' ``role``. The digits are the SHA-256 of a canonical form of the graph, so
+    "exactly" holds up to collisions of SHA-256.
 
-    Argument. Every node gets a digest of its level, op, output flag and of the sorted
-    (role, digest) of its sources. By induction from the inputs, an isomorphism maps
-    each node to one of equal digest. Where all digests differ, which is the usual case,
-    at most one map is left and it is one exactly when the sets of digests are equal.
-    Equal digests are twins: cells with the same past, each with weights of its own. They
-    cannot be told apart from below, and whether two users share one twin or take one each
-    is what sets genomes apart. Twins are therefore split by their users
-    (``_refine``) and, where that leaves a tie, one after the other is made the first
-    of its class and the least outcome of all is taken (``_least_form``): that depends
-    on no numbering, and it spells out the whole graph.
+    Why this is correct. Each node gets a digest of its level, op and output flag and of
+    the sorted (role, digest) of its sources. By induction from the inputs, an isomorphism
+    maps each node to a node of equal digest. Usually all digests of a genome differ. Then
+    at most one map can be an isomorphism, and it is one exactly when both genomes have
+    the same set of digests.
+
+    Nodes of equal digest are twins: they compute the same from the inputs, each with its
+    own weights. Their sources do not tell them apart, but their users may: two cells that
+    read the same twin differ from two cells that read one twin each. So twins are first
+    split by their users (``_refine``). If some are still tied, each of them in turn is
+    made the first of its class, and the least of all resulting forms is taken
+    (``_least_form``). This form describes the whole graph and does not depend on the
+    numbering.
     """
-    graph = _graph(genome)
+    graph = _read_graph(genome)
     colours = _ranks(_digests(graph))
     if len(set(colours)) == len(colours):
         form = _form(colours, graph)
@@ -44,23 +49,26 @@ def genome_id(genome: Genome) -> str:
 
 @dataclass(frozen=True)
 class _Graph:
-    """Nodes by number: own attributes, and (role, node) of all sources and of all users."""
+    """A genome's graph as lists over node numbers.
+
+    Attributes:
+        own: level, op and output flag of each node.
+        sources: (role, node) of all nodes that each node reads.
+        users: (role, node) of all nodes that read each node.
+    """
 
     own: list[tuple[int, str, bool]]
     sources: list[list[tuple[str, int]]]
     users: list[list[tuple[str, int]]]
 
 
-def _graph(genome: Genome) -> _Graph:
+def _read_graph(genome: Genome) -> _Graph:
     wiring = wire(genome)
     own = [(int(level), "input", False) for level in wiring.levels]
     sources: list[list[tuple[str, int]]] = [[] for _ in wiring.levels]
     for cell in wiring.cells:
         own.append((int(cell.level), cell.op, cell.output))
-        sources.append(
-            [(source.role, source.node) for source in cell.inputs]
-            + [("leftover", node) for node in cell.leftovers]
-        )
+        sources.append([(role, node) for node, role in cell.sources])
     users: list[list[tuple[str, int]]] = [[] for _ in own]
     for number, edges in enumerate(sources):
         for role, source in edges:
@@ -69,21 +77,22 @@ def _graph(genome: Genome) -> _Graph:
 
 
 def _digests(graph: _Graph) -> list[str]:
+    """Return a digest of what each node computes from the inputs."""
     digests: list[str] = []
     for own, edges in zip(graph.own, graph.sources, strict=True):
-        past = sorted([(role, digests[source]) for role, source in edges])
-        digests.append(hashlib.sha256(repr((own, past)).encode()).hexdigest())
+        sources = sorted([(role, digests[source]) for role, source in edges])
+        digests.append(hashlib.sha256(repr((own, sources)).encode()).hexdigest())
     return digests
 
 
 def _ranks(keys: Sequence[Any]) -> list[int]:
-    """Return each key's place among the distinct keys; it depends on no numbering."""
-    place = {key: rank for rank, key in enumerate(sorted(set(keys)))}
-    return [place[key] for key in keys]
+    """Return the rank of each key among the distinct keys, in sorted order."""
+    ranks = {key: rank for rank, key in enumerate(sorted(set(keys)))}
+    return [ranks[key] for key in keys]
 
 
 def _refine(colours: list[int], graph: _Graph) -> list[int]:
-    """Split classes by the colours of sources and users until nothing splits."""
+    """Split classes of equal colour by the colours of sources and users until none splits."""
     while True:
         keys = [
             (
@@ -99,29 +108,30 @@ def _refine(colours: list[int], graph: _Graph) -> list[int]:
         colours = finer
 
 
-def _tie(colours: list[int]) -> list[int]:
-    """Return the nodes of the least colour that several share, none where all differ."""
+def _tied_nodes(colours: list[int]) -> list[int]:
+    """Return all nodes of the least colour that several nodes share, or an empty list."""
     shared = [colour for colour, count in Counter(colours).items() if count > 1]
     return [node for node, colour in enumerate(colours) if shared and colour == min(shared)]
 
 
-def _first(node: int, colours: list[int], graph: _Graph) -> list[int]:
-    """Make ``node`` the first of its class, and let the others follow."""
+def _put_first(node: int, colours: list[int], graph: _Graph) -> list[int]:
+    """Make ``node`` the first of its class and refine the colours of the others."""
     return _refine(_ranks([(c, n != node) for n, c in enumerate(colours)]), graph)
 
 
 def _least_form(colours: list[int], graph: _Graph) -> Form:
     """Return the least form over all ways to order the nodes of equal colour.
 
-    Two choices that lead to one form by whatever path are images of each other under a
-    symmetry of the graph, so all that follows is equal too and one of them is enough:
-    many exact twins cost little. Only contrived genomes need more than a few branches.
+    If two tied nodes, put first, lead to the same form, then a symmetry of the graph maps
+    one to the other. Both branches would give the same forms, so only one is followed.
+    Many exact twins therefore cost little, and only contrived genomes need more than a few
+    branches.
     """
     branches: dict[Form, list[int]] = {}
-    for node in _tie(colours):
-        branch = leaf = _first(node, colours, graph)
-        while tie := _tie(leaf):
-            leaf = _first(tie[0], leaf, graph)
+    for node in _tied_nodes(colours):
+        branch = leaf = _put_first(node, colours, graph)
+        while tied := _tied_nodes(leaf):
+            leaf = _put_first(tied[0], leaf, graph)
         branches.setdefault(_form(leaf, graph), branch)
     if not branches:
         return _form(colours, graph)
@@ -129,7 +139,7 @@ def _least_form(colours: list[int], graph: _Graph) -> Form:
 
 
 def _form(colours: list[int], graph: _Graph) -> Form:
-    """Return the graph with its nodes in the order of their colours, all different."""
+    """Return the form of a graph: its nodes in the order of their colours, all different."""
     return tuple(
         (graph.own[node], tuple(sorted((r, colours[n]) for r, n in graph.sources[node])))
         for node in sorted(range(len(colours)), key=colours.__getitem__)

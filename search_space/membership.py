@@ -1,6 +1,7 @@
-"""What a genome of one :class:`search_space.space.NASFPNSpace` obeys on top of ``rules.py``.
+"""The rules of a :class:`search_space.space.NASFPNSpace`, in addition to those of ``rules.py``.
 
-One named function per rule, as there: nothing when it holds, else GenomeError.
+One function for each rule, as there: it returns nothing if the rule holds and raises
+GenomeError otherwise.
 """
 
 from __future__ import annotations
@@ -15,77 +16,81 @@ if TYPE_CHECKING:
     from search_space.space import NASFPNSpace
 
 
-def levels_are_the_spaces(space: NASFPNSpace, genome: Genome) -> None:
+def levels_match_space(space: NASFPNSpace, genome: Genome) -> None:
     """The input levels are those of the space."""
     if genome.levels != space.levels:
         expected = tuple(map(int, space.levels))
-        raise GenomeError(f"the levels are {expected}", tuple(map(int, genome.levels)), "levels")
+        raise GenomeError(f"levels must be {expected}", tuple(map(int, genome.levels)), "levels")
 
 
-def cells_are_as_many(space: NASFPNSpace, genome: Genome) -> None:
-    """There are as many cells as the space has: intermediate ones and one per level."""
+def cell_count_matches_space(space: NASFPNSpace, genome: Genome) -> None:
+    """The number of cells is that of the space: the intermediate cells and one per level."""
     if len(genome.cells) != space.cells:
-        raise GenomeError(f"there are {space.cells} cells", len(genome.cells), "cells")
+        rule = f"the number of cells must be {space.cells}"
+        raise GenomeError(rule, len(genome.cells), "cells")
 
 
-def ops_are_open(space: NASFPNSpace, genome: Genome) -> None:
-    """Every op is one of the space's."""
+def ops_are_allowed(space: NASFPNSpace, genome: Genome) -> None:
+    """Every op is one of the space's ops."""
     for index, cell in enumerate(genome.cells):
         if cell.op not in space.ops:
-            raise GenomeError(f"an op is one of {space.ops}", cell.op, f"cells[{index}].op")
+            raise GenomeError(f"an op must be one of {space.ops}", cell.op, f"cells[{index}].op")
 
 
 def inputs_are_pairs(space: NASFPNSpace, genome: Genome) -> None:
     """Every cell has two inputs."""
     for index, cell in enumerate(genome.cells):
         if len(cell.inputs) != 2:
-            raise GenomeError("a cell has two inputs", cell.inputs, f"cells[{index}].inputs")
+            raise GenomeError("a cell must have two inputs", cell.inputs, f"cells[{index}].inputs")
 
 
-def intermediate_levels_are_open(space: NASFPNSpace, genome: Genome) -> None:
-    """Intermediate cells, which come first, sit on levels open to them."""
+def intermediate_levels_are_allowed(space: NASFPNSpace, genome: Genome) -> None:
+    """Each of the intermediate cells, which come first, is on an allowed level."""
     allowed = tuple(map(int, space.intermediate_levels or ()))
     for index, cell in enumerate(genome.cells[: space.intermediate_cells]):
         if cell.level not in allowed:
             raise GenomeError(
-                f"an intermediate cell's level is one of {allowed}",
+                f"an intermediate cell's level must be one of {allowed}",
                 int(cell.level),
                 f"cells[{index}].level",
             )
 
 
 def outputs_come_last(space: NASFPNSpace, genome: Genome) -> None:
-    """The cells after the intermediate ones are the outputs, one per level."""
+    """Every cell after the intermediate ones is the output of its level."""
     outputs = set(genome.outputs.values())
     for index in range(space.intermediate_cells, len(genome.cells)):
         if len(genome.levels) + index not in outputs:
             raise GenomeError(
-                f"from cell {space.intermediate_cells} on, each cell is an output",
+                f"every cell from cell {space.intermediate_cells} on must be an output",
                 f"a cell on {genome.cells[index].level} before its output",
                 f"cells[{index}].level",
             )
 
 
 def gate_is_the_first_input(space: NASFPNSpace, genome: Genome) -> None:
-    """An attention cell whose inputs tie in level, where order matters, has them ascending."""
+    """If both inputs of an attention cell have the same level, they are ascending.
+
+    Only there does their order matter: the first input is the gate.
+    """
     levels = genome.node_levels
     for index, cell in enumerate(genome.cells):
         if cell.op == "attention":
             first, second = cell.inputs
             if first > second and levels[first] == levels[second]:
                 raise GenomeError(
-                    "attention inputs on one level are ascending",
+                    "attention inputs on one level must be ascending",
                     cell.inputs,
                     f"cells[{index}].inputs",
                 )
 
 
 MEMBERSHIP: tuple[Callable[[NASFPNSpace, Genome], None], ...] = (
-    levels_are_the_spaces,
-    cells_are_as_many,
-    ops_are_open,
+    levels_match_space,
+    cell_count_matches_space,
+    ops_are_allowed,
     inputs_are_pairs,
-    intermediate_levels_are_open,
+    intermediate_levels_are_allowed,
     outputs_come_last,
     gate_is_the_first_input,
 )

@@ -1,7 +1,7 @@
-"""The rules every genome obeys, one named function each.
+"""The rules that every genome obeys, one function for each.
 
-A rule returns nothing when it holds and raises GenomeError when it does not. What one
-particular search space allows on top is in ``membership.py``.
+A function returns nothing if its rule holds and raises GenomeError otherwise. The
+further rules of a search space are in ``membership.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MIN_LEVEL, MAX_LEVEL = 1, 10  # strides 2 to 1024
 
-# op -> (least, most) number of inputs; None means any number.
+# op -> least and greatest number of inputs; None: no limit.
 ARITY: dict[str, tuple[int, int | None]] = {
     "sum": (2, None),
     "attention": (2, 2),
@@ -27,32 +27,33 @@ ARITY: dict[str, tuple[int, int | None]] = {
 
 
 def is_int(value: object) -> bool:
-    """True for an integer that is not a bool."""
+    """Return whether the value is an integer and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def level_is_in_range(level: object) -> None:
     """A level is an integer from 1 (stride 2) to 10 (stride 1024)."""
     if not is_int(level) or not MIN_LEVEL <= level <= MAX_LEVEL:  # type: ignore[operator]
-        raise GenomeError(f"a level is an integer from {MIN_LEVEL} to {MAX_LEVEL}", level, "level")
+        rule = f"a level must be an integer from {MIN_LEVEL} to {MAX_LEVEL}"
+        raise GenomeError(rule, level, "level")
 
 
 def op_is_known(op: object) -> None:
     """An op is one of ``sum``, ``attention``, ``weighted``, ``identity``."""
     if not isinstance(op, str) or op not in ARITY:
-        raise GenomeError(f"an op is one of {', '.join(ARITY)}", op, "op")
+        raise GenomeError(f"an op must be one of {', '.join(ARITY)}", op, "op")
 
 
 def inputs_are_nodes(inputs: object) -> None:
     """A cell's inputs are node numbers: integers from 0."""
     if not isinstance(inputs, tuple) or not all(is_int(i) and i >= 0 for i in inputs):
-        raise GenomeError("inputs are node numbers, integers from 0", inputs, "inputs")
+        raise GenomeError("inputs must be node numbers, integers from 0", inputs, "inputs")
 
 
 def inputs_are_distinct(inputs: tuple[int, ...]) -> None:
-    """A cell does not take the same node twice."""
+    """A cell's inputs are different nodes."""
     if len(set(inputs)) != len(inputs):
-        raise GenomeError("a cell takes a node at most once", inputs, "inputs")
+        raise GenomeError("inputs must be different nodes", inputs, "inputs")
 
 
 def arity_fits_op(op: str, inputs: tuple[int, ...]) -> None:
@@ -60,46 +61,46 @@ def arity_fits_op(op: str, inputs: tuple[int, ...]) -> None:
     least, most = ARITY[op]
     if len(inputs) < least or (most is not None and len(inputs) > most):
         count = f"{least}" if most == least else f"{least} or more"
-        raise GenomeError(f"op {op} takes {count} input(s)", inputs, "inputs")
+        raise GenomeError(f"op {op} must have {count} input(s)", inputs, "inputs")
 
 
 def levels_ascend(levels: Sequence[int]) -> None:
     """The input levels are two or more, in strictly ascending order."""
     if len(levels) < 2 or any(a >= b for a, b in pairwise(levels)):
         raise GenomeError(
-            "input levels are two or more, ascending", tuple(map(int, levels)), "levels"
+            "input levels must be two or more, ascending", tuple(map(int, levels)), "levels"
         )
 
 
 def level_is_an_input_level(
     cells: Sequence[MergingCell], levels: Sequence[int], index: int
 ) -> None:
-    """A cell sits on one of the input levels, so that pyramids can be stacked."""
+    """A cell is on one of the input levels, so that pyramids can be stacked."""
     if cells[index].level not in levels:
         raise GenomeError(
-            f"a cell's level is one of the input levels {tuple(map(int, levels))}",
+            f"a cell's level must be one of the input levels {tuple(map(int, levels))}",
             int(cells[index].level),
             f"cells[{index}].level",
         )
 
 
 def inputs_precede_cell(cells: Sequence[MergingCell], levels: Sequence[int], index: int) -> None:
-    """A cell takes input levels and earlier cells only, so the graph is acyclic."""
+    """A cell's inputs are input levels and earlier cells, so the graph is acyclic."""
     number = len(levels) + index
     if any(i >= number for i in cells[index].inputs):
         raise GenomeError(
-            f"inputs of node {number} are below {number}",
+            f"inputs of node {number} must be below {number}",
             cells[index].inputs,
             f"cells[{index}].inputs",
         )
 
 
 def every_level_has_an_output(cells: Sequence[MergingCell], levels: Sequence[int]) -> None:
-    """Each input level has a cell; the last one on a level is its output."""
+    """Each input level has a cell; the last cell on a level is its output."""
     missing = set(levels) - {cell.level for cell in cells}
     if missing:
         raise GenomeError(
-            "every input level has at least one cell, the last of which is its output",
+            "every input level must have a cell; the last cell on a level is its output",
             f"no cell on level(s) {sorted(map(int, missing))}",
             "cells",
         )

@@ -1,4 +1,4 @@
-"""The sizes of a detector: all that its cost depends on besides the genome."""
+"""The sizes of a detector: everything besides the genome that its cost depends on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from search_space.rules import is_int
 
-BACKBONE_LEVELS = range(2, 6)  # levels a backbone supplies; coarser ones are pooled
+BACKBONE_LEVELS = range(2, 6)  # levels a backbone supplies; coarser levels are pooled
 
 
 class ResNetKind(NamedTuple):
-    """Residual blocks in each of the four groups, and whether they are bottlenecks."""
+    """Number of residual blocks in each of the four groups, and whether they are bottlenecks."""
 
     blocks: tuple[int, int, int, int]
     bottleneck: bool
@@ -28,16 +28,19 @@ RESNETS: dict[str, ResNetKind] = {
 
 
 class Residuals(NamedTuple):
-    """A run of inverted residual blocks; the width between is ``expansion`` times the input's."""
+    """A series of inverted residual blocks.
+
+    The inside of a block has ``expansion`` times the channels of its input.
+    """
 
     expansion: int
     channels: int
     repeats: int
 
 
-# Sandler et al. 2018, table 2, by the level of the result, with its stem of 32 channels. The
-# last convolution is not the classifier's of 1280 channels but one of 256, as for FPN-Lite in
-# TF's Object Detection API (``ssd_mobilenet_v2_fpn_feature_extractor.py``).
+# Level of the output -> blocks, for a stem of 32 channels (Sandler et al. 2018, table 2). The
+# last convolution has 256 channels, as for FPN-Lite in TF's Object Detection API
+# (``ssd_mobilenet_v2_fpn_feature_extractor.py``), instead of the classifier's 1280.
 MOBILENETV2: dict[int, tuple[Residuals, ...]] = {
     1: (Residuals(1, 16, 1),),
     2: (Residuals(6, 24, 2),),
@@ -51,9 +54,15 @@ BACKBONES = (*RESNETS, "mobilenetv2")
 
 
 def mobilenet_channels(channels: int, width: int) -> int:
-    """Return the channels of a MobileNetV2 whose stem has ``width``: a multiple of 8.
+    """Return the channels of a MobileNetV2 layer when the stem has ``width`` channels.
 
-    The nearest one that is no less than 90% (slim ``mobilenet.py``, ``_make_divisible``).
+    Args:
+        channels: channels of the layer in the published network, whose stem has 32.
+        width: channels of the stem.
+
+    Returns:
+        ``channels`` scaled by ``width / 32`` and rounded to the nearest multiple of 8
+        that is at least 90% of it (slim ``mobilenet.py``, ``_make_divisible``).
     """
     exact = channels * width / MOBILENETV2_STEM
     rounded = max(8, int(exact + 4) // 8 * 8)
@@ -62,21 +71,24 @@ def mobilenet_channels(channels: int, width: int) -> int:
 
 @dataclass(frozen=True)
 class Layers:
-    """Which layers a detector has where implementations differ; the defaults are TF's.
+    """The layers in which implementations differ; the defaults are those of TensorFlow.
 
     Attributes:
         lateral_bias: laterals have a bias before batch norm.
-        lateral_skip: no lateral where the backbone already has the channels.
-        coarse_conv: levels above the backbone's come from a 1x1 convolution without bias,
-            batch norm and a pool of the level below; from the pool alone otherwise.
-        cell_bias: cell convolutions have a bias before batch norm.
-        head_shared: heads share their convolutions over levels.
-        head_bias, head_norm: convolutions of the heads have a bias, and a batch norm.
-        predict_bias: the predicting convolutions have a bias.
-        separable: the 3x3 convolutions of cells and heads are depthwise, without bias or
-            batch norm, and then pointwise (paper, NAS-FPNLite; TF's ``separable_conv2d``
-            of tensorflow/tpu ``nasfpn.py`` and ``heads.py`` and of the Object Detection
-            API's ``convolutional_box_predictor.py``). Laterals stay 1x1, as in the latter.
+        lateral_skip: a level has no lateral if its backbone map already has the
+            pyramid's channels.
+        coarse_conv: a level above the backbone is made from the level below by a 1x1
+            convolution without bias, batch norm and a pool; if false, by the pool alone.
+        cell_bias: convolutions of cells have a bias before batch norm.
+        head_shared: each head uses the same convolutions on all levels.
+        head_bias: convolutions of the heads have a bias.
+        head_norm: convolutions of the heads have a batch norm.
+        predict_bias: the last convolution of each head, which predicts, has a bias.
+        separable: each 3x3 convolution of cells and heads is split into a depthwise one,
+            without bias or batch norm, and a pointwise one (paper, NAS-FPNLite; TF's
+            ``separable_conv2d`` in tensorflow/tpu ``nasfpn.py`` and ``heads.py`` and in
+            the Object Detection API's ``convolutional_box_predictor.py``). Laterals stay
+            1x1, as in the Object Detection API.
     """
 
     lateral_bias: bool = True
@@ -92,21 +104,22 @@ class Layers:
 
 @dataclass(frozen=True)
 class DetectorShape:
-    """All that a detector's cost depends on besides its genome.
+    """Everything besides the genome that a detector's cost depends on.
 
     Attributes:
-        backbone: a name of ``BACKBONES``.
-        width: channels of the stem. Of a ResNet 64 as published; the four groups have 1, 2,
-            4 and 8 times as many, bottlenecks put out 4 times that. Of ``mobilenetv2`` 32;
-            all else is in proportion (:func:`mobilenet_channels`).
-        channels: of the pyramid.
-        stacks: how often the pyramid repeats.
-        head_convs: 3x3 convolutions of each head before the predicting one.
-        head_channels: of these; by default those of the pyramid.
-        classes: scores per anchor (91 for COCO in tf, background included).
-        anchors: per place of a feature map.
-        image: height and width in pixels.
-        layers: which layers there are.
+        backbone: one of ``BACKBONES``.
+        width: channels of the stem. A ResNet as published has 64; its four groups have
+            1, 2, 4 and 8 times as many, and bottlenecks output 4 times those. The
+            published ``mobilenetv2`` has 32; its other layers scale with the stem
+            (:func:`mobilenet_channels`).
+        channels: channels of the pyramid.
+        stacks: number of pyramids in a row.
+        head_convs: number of 3x3 convolutions in each head before the predicting one.
+        head_channels: channels of the ``head_convs``; by default ``channels``.
+        classes: scores per anchor (91 for COCO in TensorFlow, background included).
+        anchors: anchors per feature map pixel.
+        image: height and width of the input image in pixels.
+        layers: the layers in which implementations differ.
 
     Raises:
         ValueError: a value is out of range; the message names it.
@@ -125,15 +138,16 @@ class DetectorShape:
 
     def __post_init__(self) -> None:
         if self.backbone not in BACKBONES:
-            raise ValueError(f"backbone is one of {', '.join(BACKBONES)}, got {self.backbone!r}")
+            known = ", ".join(BACKBONES)
+            raise ValueError(f"backbone must be one of {known}, got {self.backbone!r}")
         if self.head_channels is None:
             object.__setattr__(self, "head_channels", self.channels)
         object.__setattr__(self, "image", tuple(self.image))
         if len(self.image) != 2:
-            raise ValueError(f"image is (height, width), got {self.image!r}")
+            raise ValueError(f"image must be (height, width), got {self.image!r}")
         for field in fields(self)[1:-1]:
             value = getattr(self, field.name)
             least = 0 if field.name == "head_convs" else 1
             for part in value if field.name == "image" else (value,):
                 if not is_int(part) or part < least:
-                    raise ValueError(f"{field.name} is {least} or more, got {value!r}")
+                    raise ValueError(f"{field.name} must be {least} or more, got {value!r}")

@@ -1,4 +1,4 @@
-"""The NAS-FPN search space as static named decisions, with its moves and its size."""
+"""The NAS-FPN search space: its decisions, its size, and how to sample and change genomes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PAIR_OPS = tuple(op for op, (least, _) in ARITY.items() if least == 2)
 
-# Cells by index with what stands there instead: one step from one genome to the next.
+# A step from one genome to a neighbour: indices of cells, each with the cell that replaces it.
 Move = tuple[tuple[int, MergingCell], ...]
 
 
@@ -28,8 +28,8 @@ class Decision:
     """One categorical choice: an integer from 0 to ``size - 1``.
 
     Attributes:
-        name: ``cell0.level``, ``cell0.first``, ``cell0.second`` or ``cell0.op``, with
-            the cell's place in the genome.
+        name: ``cell0.level``, ``cell0.first``, ``cell0.second`` or ``cell0.op``, with the
+            index of the cell in the genome.
         size: number of choices, 2 or more.
     """
 
@@ -39,22 +39,24 @@ class Decision:
 
 @dataclass(frozen=True)
 class NASFPNSpace:
-    """All pyramids of some intermediate cells followed by one output cell per level.
+    """All pyramids of a number of intermediate cells followed by one output cell per level.
 
-    Every cell merges two different earlier nodes. Intermediate cells choose their
-    level; output cells take the levels in an order that is chosen too. The defaults are
-    the paper's space (NAS-FPN, section 3.1): two intermediate cells, none of them on
-    the finest level, and 1,931,334,451,200,000 genomes.
+    Every cell merges two different earlier nodes. The level of each intermediate cell and
+    the order of the output cells' levels are decisions. The defaults are the paper's space
+    (NAS-FPN, section 3.1): two intermediate cells, neither on the finest level, and
+    1,931,334,451,200,000 genomes.
 
-    The order of a cell's two inputs is no choice: genomes of the space are written with
-    ascending inputs. Where order changes nothing, ``contains``, ``encode`` and the moves
-    take a genome in any order; the moves return ascending ones.
+    The order of a cell's two inputs is no decision: the space's genomes have ascending
+    inputs. Every method also accepts a genome whose inputs are in another order, unless
+    that changes what the genome computes; the genomes that a method returns have
+    ascending inputs.
 
     Attributes:
         levels: input and output levels, ascending.
-        intermediate_cells: how many cells come before the output cells.
-        intermediate_levels: levels open to them; by default all but the finest.
-        ops: ops open to every cell, among ``PAIR_OPS``.
+        intermediate_cells: number of cells before the output cells.
+        intermediate_levels: levels allowed for intermediate cells; by default all but the
+            finest.
+        ops: ops allowed for every cell, from ``PAIR_OPS``.
 
     Raises:
         GenomeError: a parameter breaks a rule; the path is the parameter's name.
@@ -68,18 +70,18 @@ class NASFPNSpace:
     def __post_init__(self) -> None:
         object.__setattr__(self, "levels", to_levels(self.levels, "levels"))
         levels_ascend(self.levels)
-        among = self.levels[1:] if self.intermediate_levels is None else self.intermediate_levels
-        free = to_levels(among, "intermediate_levels")
-        object.__setattr__(self, "intermediate_levels", free)
+        given = self.levels[1:] if self.intermediate_levels is None else self.intermediate_levels
+        allowed = to_levels(given, "intermediate_levels")
+        object.__setattr__(self, "intermediate_levels", allowed)
         object.__setattr__(self, "ops", tuple(self.ops))
         if not is_int(self.intermediate_cells) or self.intermediate_cells < 0:
             raise GenomeError(
-                "the number of intermediate cells is an integer from 0",
+                "the number of intermediate cells must be an integer from 0",
                 self.intermediate_cells,
                 "intermediate_cells",
             )
-        _is_a_choice(tuple(map(int, free)), tuple(map(int, self.levels)), "intermediate_levels")
-        _is_a_choice(self.ops, PAIR_OPS, "ops")
+        _check_subset(tuple(map(int, allowed)), tuple(map(int, self.levels)), "intermediate_levels")
+        _check_subset(self.ops, PAIR_OPS, "ops")
 
     @property
     def cells(self) -> int:
@@ -87,64 +89,72 @@ class NASFPNSpace:
         return self.intermediate_cells + len(self.levels)
 
     def decisions(self) -> tuple[Decision, ...]:
-        """Return the decisions in the order of the cells; any combination is a genome.
+        """Return the decisions in the order of the cells.
 
-        A choice that shrinks is an index among what remains: ``second`` among the nodes
-        other than ``first``, an output cell's ``level`` among the levels without output
-        so far, both ascending. What leaves one choice only is no decision.
+        Every combination of choices is a genome. Each choice is an index into the
+        ascending values that remain: ``second`` counts the nodes other than ``first``,
+        and the ``level`` of an output cell counts the levels that have no output yet. If
+        only one value remains, there is no decision.
         """
         return self._decisions
 
     def size(self) -> int:
-        """Return the number of genomes, inputs being unordered."""
+        """Return the number of genomes, without regard to the order of a cell's inputs."""
         pairs = prod(comb(len(self.levels) + i, 2) for i in range(self.cells))
-        levels = len(self._free_levels) ** self.intermediate_cells * factorial(len(self.levels))
+        free = len(self._allowed_levels) ** self.intermediate_cells
+        levels = free * factorial(len(self.levels))
         return int(pairs * levels * len(self.ops) ** self.cells)
 
     def decode(self, choices: Mapping[str, int]) -> Genome:
-        """Return the genome of one choice for every decision.
+        """Return the genome that the choices describe.
+
+        Args:
+            choices: the name of every decision with its choice.
 
         Raises:
-            GenomeError: a decision is missing, unknown or out of range.
+            GenomeError: a decision is missing or unknown, or a choice is out of range.
         """
         sizes = {decision.name: decision.size for decision in self.decisions()}
         for name in sorted(sizes.keys() ^ choices.keys()):
-            raise GenomeError("choices name every decision and no other", name, "choices")
+            raise GenomeError("choices must name every decision and no other", name, "choices")
         for name, size in sizes.items():
             if not 0 <= choices[name] < size:
-                raise GenomeError(f"a choice is from 0 to {size - 1}", choices[name], name)
+                raise GenomeError(f"a choice must be from 0 to {size - 1}", choices[name], name)
         remaining = list(self.levels)
         cells = []
         for index in range(self.cells):
-            level, first, second, op = (choices.get(f"cell{index}.{f}", 0) for f in _FIELDS)
-            at = self._free_levels[level] if self._is_inner(index) else remaining.pop(level)
+            choice, first, second, op = (choices.get(f"cell{index}.{f}", 0) for f in _FIELDS)
+            if self._is_intermediate(index):
+                level = self._allowed_levels[choice]
+            else:
+                level = remaining.pop(choice)
             inputs = _ascending(first, second + (second >= first))
-            cells.append(MergingCell(at, self.ops[op], inputs))
+            cells.append(MergingCell(level, self.ops[op], inputs))
         return Genome(tuple(cells), self.levels)
 
     def encode(self, genome: Genome) -> dict[str, int]:
         """Return the choices, by name, that :meth:`decode` turns into ``genome``.
 
-        What comes back has ascending inputs and is otherwise equal.
+        The decoded genome has ascending inputs and otherwise equals ``genome``.
 
         Raises:
             GenomeError: the genome is outside the space.
         """
-        genome = self._checked(genome)
+        genome = self._with_ascending_inputs(genome)
         names = {decision.name for decision in self.decisions()}
         remaining = list(self.levels)
         choices = {}
         for index, cell in enumerate(genome.cells):
             first, second = cell.inputs
-            among = self._free_levels if self._is_inner(index) else remaining
-            values = (among.index(cell.level), first, second - 1, self.ops.index(cell.op))
+            levels = self._allowed_levels if self._is_intermediate(index) else remaining
+            values = (levels.index(cell.level), first, second - 1, self.ops.index(cell.op))
             choices.update({f"cell{index}.{f}": v for f, v in zip(_FIELDS, values, strict=True)})
-            if not self._is_inner(index):
+            if not self._is_intermediate(index):
                 remaining.remove(cell.level)
         return {name: value for name, value in choices.items() if name in names}
 
     def violation(self, genome: Genome) -> GenomeError | None:
-        """Return the first rule of membership that the genome breaks, None for a member."""
+        """Return the error of the first membership rule that the genome breaks, None if none."""
         try:
             for rule in MEMBERSHIP:
                 rule(self, genome)
@@ -157,53 +167,54 @@ class NASFPNSpace:
         return self.violation(genome) is None
 
     def sample(self, rng: np.random.Generator) -> Genome:
-        """Return a genome, all equally likely: 2 ** cells vectors of choices lead to each."""
+        """Return a random genome, all equally likely."""
+        # Uniform choices suffice: 2 ** cells vectors of choices lead to every genome.
         return self.decode({d.name: int(rng.integers(d.size)) for d in self.decisions()})
 
     def enumerate(self) -> Iterator[Genome]:
-        """Yield every genome once; for small spaces."""
+        """Yield every genome of the space once; only practical for small spaces."""
         pairs = [combinations(range(len(self.levels) + i), 2) for i in range(self.cells)]
         for inputs in product(*pairs):
             for ops in product(self.ops, repeat=self.cells):
-                for free in product(self._free_levels, repeat=self.intermediate_cells):
+                for free in product(self._allowed_levels, repeat=self.intermediate_cells):
                     for order in permutations(self.levels):
                         yield Genome(
                             tuple(map(MergingCell, free + order, ops, inputs)), self.levels
                         )
 
     def neighbours(self, genome: Genome) -> Iterator[Genome]:
-        """Yield every genome of the space that is one change away, each once.
+        """Return an iterator over all genomes of the space that are one change away, each once.
 
-        A change replaces one input, an op or an intermediate cell's level, or swaps the
-        levels of two output cells. The relation is symmetric.
+        A change replaces one input, one op or the level of one intermediate cell, or it
+        swaps the levels of two output cells. The relation is symmetric.
 
         Raises:
             GenomeError: the genome is outside the space.
         """
-        genome = self._checked(genome)
+        genome = self._with_ascending_inputs(genome)
         return (_apply(genome, move) for move in self._moves(genome))
 
     def mutate(self, genome: Genome, rng: np.random.Generator) -> Genome:
-        """Return one of :meth:`neighbours`, all equally likely."""
-        genome = self._checked(genome)
+        """Return a random one of the :meth:`neighbours`, all equally likely."""
+        genome = self._with_ascending_inputs(genome)
         moves = list(self._moves(genome))
         return _apply(genome, moves[int(rng.integers(len(moves)))])
 
     def crossover(self, a: Genome, b: Genome, rng: np.random.Generator) -> Genome:
-        """Return a child of two genomes.
+        """Return a random child of two genomes.
 
-        Each cell is that of either parent, evenly; the levels of the output cells, which
-        must stay a permutation, are in the order of one of the two.
+        Each cell comes from either parent with equal probability. The levels of the
+        output cells must stay a permutation, so all of them come from one parent.
 
         Raises:
             GenomeError: a parent is outside the space.
         """
-        parents = self._checked(a), self._checked(b)
+        parents = self._with_ascending_inputs(a), self._with_ascending_inputs(b)
         order = parents[int(rng.integers(2))]
         cells = []
         for index in range(self.cells):
             cell = parents[int(rng.integers(2))].cells[index]
-            level = cell.level if self._is_inner(index) else order.cells[index].level
+            level = cell.level if self._is_intermediate(index) else order.cells[index].level
             cells.append(MergingCell(level, cell.op, cell.inputs))
         return Genome(tuple(cells), self.levels)
 
@@ -217,18 +228,22 @@ class NASFPNSpace:
         )
 
     @property
-    def _free_levels(self) -> tuple[Level, ...]:
+    def _allowed_levels(self) -> tuple[Level, ...]:
+        """The levels allowed for intermediate cells; never None, unlike the attribute's type."""
         return self.intermediate_levels or ()
 
-    def _is_inner(self, index: int) -> bool:
+    def _is_intermediate(self, index: int) -> bool:
         return index < self.intermediate_cells
 
     def _sizes(self, index: int) -> tuple[int, int, int, int]:
+        """Return the number of choices for each field of a cell, one or more."""
         nodes = len(self.levels) + index
-        levels = len(self._free_levels) if self._is_inner(index) else self.cells - index
+        intermediate = self._is_intermediate(index)
+        levels = len(self._allowed_levels) if intermediate else self.cells - index
         return levels, nodes, nodes - 1, len(self.ops)
 
-    def _checked(self, genome: Genome) -> Genome:
+    def _with_ascending_inputs(self, genome: Genome) -> Genome:
+        """Check that the genome is in the space and return it with ascending inputs."""
         error = self.violation(genome)
         if error is not None:
             raise error
@@ -243,7 +258,7 @@ class NASFPNSpace:
             for op in self.ops:
                 if op != cell.op:
                     yield ((index, MergingCell(cell.level, op, cell.inputs)),)
-            for level in self._free_levels if self._is_inner(index) else ():
+            for level in self._allowed_levels if self._is_intermediate(index) else ():
                 if level != cell.level:
                     yield ((index, MergingCell(level, cell.op, cell.inputs)),)
         for one, two in combinations(range(self.intermediate_cells, self.cells), 2):
@@ -257,9 +272,10 @@ class NASFPNSpace:
 _FIELDS = ("level", "first", "second", "op")
 
 
-def _is_a_choice(values: Sequence[object], among: Sequence[object], name: str) -> None:
-    if not values or len(set(values)) != len(values) or not set(values) <= set(among):
-        raise GenomeError(f"one or more of {tuple(among)}, each once", values, name)
+def _check_subset(values: Sequence[object], allowed: Sequence[object], name: str) -> None:
+    if not values or len(set(values)) != len(values) or not set(values) <= set(allowed):
+        rule = f"{name} must be one or more of {tuple(allowed)}, each once"
+        raise GenomeError(rule, values, name)
 
 
 def _ascending(a: int, b: int) -> tuple[int, int]:

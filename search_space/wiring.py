@@ -1,6 +1,7 @@
-"""How a genome is wired: which nodes each cell reads, in which roles, and its leftovers.
+"""How a genome is wired: which nodes each cell reads, in which roles, with which leftovers.
 
-Derived here once, for the graph, the identity, the cost and the network.
+This is the only module that derives the wiring. The graph, the identity, the cost and the
+network all use :func:`wire`.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from dataclasses import dataclass
 
 from search_space.genome import Genome, Level, MergingCell
 
+LEFTOVER = "leftover"  # role of a leftover among the sources of a cell
+
 
 @dataclass(frozen=True)
 class WiredInput:
-    """An input of a cell.
+    """One input of a cell.
 
     Attributes:
-        node: its node number.
-        level: the level of that node.
-        role: ``term``, or ``gate`` and ``value`` of an attention cell.
+        node: number of the node that is read.
+        level: level of that node.
+        role: ``gate`` or ``value`` in an attention cell, ``term`` in any other.
     """
 
     node: int
@@ -27,10 +30,17 @@ class WiredInput:
 
 @dataclass(frozen=True)
 class WiredCell:
-    """A cell that makes node ``number``.
+    """A cell with everything it reads.
 
-    It resamples its ``inputs`` to ``level``, merges them by ``op`` and adds ``leftovers``
-    (node numbers, all on its own level). ``output`` says whether it is its level's output.
+    It resamples its inputs to its level, merges them by its op and adds its leftovers.
+
+    Attributes:
+        number: number of the node that the cell makes.
+        level: level of that node.
+        op: as in :class:`search_space.genome.MergingCell`.
+        inputs: the inputs, in the order of the genome.
+        leftovers: numbers of the leftover nodes, all on the cell's level.
+        output: whether the cell is the output of its level.
     """
 
     number: int
@@ -40,10 +50,25 @@ class WiredCell:
     leftovers: tuple[int, ...]
     output: bool
 
+    @property
+    def sources(self) -> tuple[tuple[int, str], ...]:
+        """Node number and role of all that the cell reads.
+
+        The inputs come first, in order, then the leftovers with the role ``leftover``.
+        """
+        inputs = tuple((source.node, source.role) for source in self.inputs)
+        return inputs + tuple((node, LEFTOVER) for node in self.leftovers)
+
 
 @dataclass(frozen=True)
 class Wiring:
-    """All cells of one pyramid; ``outputs`` are node numbers in ascending order of level."""
+    """The wiring of one pyramid.
+
+    Attributes:
+        levels: input levels, ascending.
+        cells: the cells, in the order of the genome.
+        outputs: node number of each level's output, ascending by level.
+    """
 
     levels: tuple[Level, ...]
     cells: tuple[WiredCell, ...]
@@ -51,7 +76,7 @@ class Wiring:
 
 
 def wire(genome: Genome) -> Wiring:
-    """Return the wiring of a genome: one entry per cell, in the genome's order."""
+    """Return the wiring of a genome."""
     levels, leftovers = genome.node_levels, genome.leftovers()
     outputs = tuple(genome.outputs.values())
     cells = tuple(
@@ -74,8 +99,8 @@ def wire(genome: Genome) -> Wiring:
 def _roles(cell: MergingCell, levels: tuple[Level, ...]) -> tuple[str, ...]:
     """Return the role of each input.
 
-    The coarser input of an attention cell is the gate, the first one on a tie
-    (tensorflow/tpu ``nasfpn.py``: ``>=``).
+    The gate of an attention cell is the coarser input, or the first one if both have the
+    same level (tensorflow/tpu ``nasfpn.py``: ``>=``).
     """
     if cell.op != "attention":
         return ("term",) * len(cell.inputs)

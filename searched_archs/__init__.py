@@ -1,18 +1,17 @@
-"""Pyramids that others found or drew, as genomes with their provenance.
+"""Published pyramids as genomes, with their sources.
 
-One JSON v1 file each (``search_space.codec``) beside this module; its ``meta`` holds the
-fields of :class:`ArchInfo`. README.md has them as a table.
+Each is one JSON v1 file (``search_space.codec``) beside this module, whose ``meta`` holds
+the fields of :class:`ArchInfo`. README.md lists them in a table.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 
 from search_space.codec import read_document
-from search_space.errors import GenomeError
+from search_space.errors import GenomeError, nearest
 from search_space.genome import Genome
 
 
@@ -21,12 +20,13 @@ class ArchInfo:
     """Where an architecture comes from.
 
     Attributes:
-        name: what :func:`load` takes.
-        title: as one writes it.
+        name: name of the architecture, as :func:`load` takes it.
+        title: name for people to read.
         source: paper, or repository, file and commit.
-        note: in what the genome differs from the source, empty where in nothing.
-        published_ap: AP in percent, None where none was published.
-        published_on: data, detector and place of that AP, empty with None.
+        note: how the genome differs from its source; empty if it does not.
+        published_ap: AP in percent, None if none was published.
+        published_on: data and detector of that AP and where it was published; empty if
+            there is none.
     """
 
     name: str
@@ -38,7 +38,7 @@ class ArchInfo:
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all architectures, in alphabetical order."""
+    """Return the names of all architectures in alphabetical order."""
     files = resources.files(__name__).iterdir()
     return tuple(sorted(f.name[:-5] for f in files if f.name.endswith(".json")))
 
@@ -47,8 +47,8 @@ def load(name: str) -> Genome:
     """Return an architecture's genome.
 
     Raises:
-        GenomeError: there is no architecture of that name; the message lists the names
-            and the nearest one.
+        GenomeError: there is no architecture of that name. The message lists all names and
+            suggests the nearest one.
     """
     return _read(name)[0]
 
@@ -66,8 +66,8 @@ def info(name: str) -> ArchInfo:
 def _read(name: str) -> tuple[Genome, ArchInfo]:
     known = names()
     if name not in known:
-        near = "".join(f"; nearest is {n}" for n in get_close_matches(str(name), known, 1))
-        raise GenomeError(f"an architecture is one of {', '.join(known)}{near}", name, "name")
+        rule = f"an architecture must be one of {', '.join(known)}"
+        raise GenomeError(rule, name, "name", nearest(str(name), known))
     text = resources.files(__name__).joinpath(f"{name}.json").read_text(encoding="utf-8")
     genome, meta = read_document(text)
     return genome, ArchInfo(name=name, **meta)

@@ -1,21 +1,28 @@
-"""``nasfpn archs``: the shipped genomes."""
+"""``nasfpn archs``: list the shipped genomes."""
 
 from __future__ import annotations
 
 import argparse
 
-HELP = "list the shipped genomes with source, parameters, MACs and published AP"
+from tools.options import add_recipe
+
+HELP = "List the shipped genomes with cost, published AP and source"
+DESCRIPTION = f"{HELP}.\nGENOME in other commands is one of these names, or a JSON file."
+EXAMPLES = (
+    "nasfpn archs",
+    "nasfpn archs --recipe bccd-256",
+    "nasfpn archs --recipe mmdet-r50-7x256-640",
+)
 RECIPE = "tf-r50-7x256-640"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    help = f"sizes are those of this recipe's detector (default: {RECIPE})"
-    parser.add_argument("--recipe", default=RECIPE, help=help)
+    add_recipe(parser, of="the detector whose sizes are listed", default=RECIPE)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; sizes are those of the recipe's detector."""
+    """Print a table; parameters and MACs are those of the recipe's detector."""
     import searched_archs
     from nasfpn_runtime.recipe.recipe import load_recipe
     from search_space import detector_cost
@@ -33,8 +40,9 @@ def run(args: argparse.Namespace) -> int:
         )
     height, width = shape.image
     print(
-        f"\nParameters and multiply-adds of a RetinaNet with {shape.backbone}, {shape.stacks} "
-        f"stacks of {shape.channels} channels,\n{height}x{width}, {shape.classes} classes. "
-        f"AP as published by the source; searched_archs/README.md says on what."
+        f"\nParameters and MACs (multiply-adds) of a RetinaNet with {shape.backbone}, "
+        f"{shape.stacks} stacks of\n{shape.channels} channels, {height}x{width} px and "
+        f"{shape.classes} classes. AP is the figure that the source published;\n"
+        "searched_archs/README.md says for which detector and data set."
     )
     return 0

@@ -1,4 +1,4 @@
-"""``nasfpn bench``: every figure that we quote about speed."""
+"""``nasfpn bench``: measure the figures that the documentation gives."""
 
 from __future__ import annotations
 
@@ -6,40 +6,50 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-HELP = "measure what the documentation says about speed"
+from tools.errors import UsageError
+from tools.options import add_option, add_recipe, check_least
+
+HELP = "Measure speed, and differences of exported files"
+DESCRIPTION = """Measure the figures that the documentation gives:
+  step    time of a training step, and of the same network trained as
+          MindSpore's documentation shows
+  data    images per second that are prepared for training
+  genome  time of operations on genomes
+  parity  largest differences of exported files from their checkpoint"""
+EXAMPLES = (
+    "nasfpn bench genome",
+    "nasfpn bench step --rounds 1",
+    "nasfpn bench parity --recipe shapes",
+)
 GENOMES = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    add = parser.add_argument
-    add(
-        "what",
-        choices=["step", "data", "genome", "parity"],
-        help="a training step; preparing its pictures; what is done to a genome; or how far "
-        "exported files are from their checkpoint",
-    )
-    add("--rounds", type=int, default=3, help="step, data: processes of each kind (default: 3)")
-    add("--data", type=Path, metavar="DIR", help="data: a COCO folder (default: drawn pictures)")
-    add(
+    choices = ["step", "data", "genome", "parity"]
+    parser.add_argument("what", choices=choices, help="what to measure, see above")
+    help = "step, data: number of processes of each kind, run in turn"
+    add_option(parser, "--rounds", type=int, default=3, metavar="N", help=help)
+    help = "data: COCO folder"
+    add_option(parser, "--data", type=Path, metavar="DIR", unset="generated images", help=help)
+    add_option(
+        parser,
         "--modelzoo",
         type=Path,
         metavar="DIR",
-        help="data: a checkout of the model zoo's research/cv/nas-fpn, to compare with; needs cv2",
+        unset="measure this project only",
+        help="data: checkout of the model zoo's research/cv/nas-fpn to compare with; needs OpenCV",
     )
-    add("--recipe", default="bccd-256", help="parity: sizes of the network (default: bccd-256)")
+    add_recipe(parser, of="the networks of parity", default="bccd-256")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print medians, with the machine they are from."""
+    """Print medians, after a line about the machine."""
     import os
     import platform
 
-    from tools.errors import UsageError
-
-    if args.rounds < 1:
-        raise UsageError(f"--rounds is 1 or more, got {args.rounds}")
-    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, medians")
+    check_least("--rounds", args.rounds, 1)
+    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, medians", flush=True)
     if args.what == "step":
         _step(args.rounds)
     elif args.what == "data":
@@ -52,34 +62,38 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _step(rounds: int) -> None:
-    """Print both variants, run in turn, and their ratio."""
+    """Print the times of both variants, run in turn, and their ratio."""
     from statistics import median
 
     from nasfpn_runtime.bench.step import SIZES, compare
+    from nasfpn_runtime.progress import waiting
 
     print("ms per training step of batch 8")
-    print(f"{'px':>4} {'project':>9} {'documented':>11} {'ratio':>6}")
+    print(f"{'px':>4} {'project':>9} {'documented':>11} {'ratio':>6}", flush=True)
     for side in SIZES:
-        times = compare(side, rounds)
+        with waiting(f"bench step: {side} px, 2 x {rounds} processes"):
+            times = compare(side, rounds)
         ours, theirs = median(times["project"]), median(times["documented"])
         print(f"{side:4d} {ours:9.0f} {theirs:11.0f} {ours / theirs:6.2f}", flush=True)
 
 
 def _data(args: argparse.Namespace) -> None:
-    """Print the pipelines' speeds, run in turn, and their ratio."""
+    """Print the speeds of the pipelines, run in turn, and their ratio."""
     from statistics import median
 
     from nasfpn_runtime.bench.data import BATCH, RECIPE, compare, described, drawn
-    from tools.errors import UsageError
+    from nasfpn_runtime.progress import say, waiting
 
     if args.modelzoo is not None and not (args.modelzoo / "src" / "dataset.py").is_file():
-        raise UsageError(f"--modelzoo has src/dataset.py, got {args.modelzoo}")
+        raise UsageError(f"--modelzoo must be a folder with src/dataset.py, got {args.modelzoo}")
+    say(f"bench data: {args.data or 'generated images'}")
     with drawn(args.data) as data:
-        print(f"images/s of {RECIPE}, batch {BATCH}: {described(data)}")
-        speeds = compare(data, args.modelzoo, args.rounds)
-    for name, found in speeds.items():
-        runs = " ".join(f"{speed:.0f}" for speed in found)
-        print(f"{name:9} {median(found):6.0f}   ({runs})")
+        print(f"images/s of {RECIPE}, batch {BATCH}: {described(data)}", flush=True)
+        with waiting(f"bench data: {args.rounds} processes of each pipeline"):
+            speeds = compare(data, args.modelzoo, args.rounds)
+    for name, measured in speeds.items():
+        runs = " ".join(f"{speed:.0f}" for speed in measured)
+        print(f"{name:9} {median(measured):6.0f}   ({runs})")
     if len(speeds) > 1:
         print(f"ratio     {median(speeds['project']) / median(speeds['modelzoo']):6.2f}")
 
@@ -87,6 +101,10 @@ def _data(args: argparse.Namespace) -> None:
 def _parity(recipe: str) -> None:
     """Print a row for each exported file and engine; nothing is timed."""
     import tempfile
+
+    from nasfpn_runtime.progress import say
+
+    say(f"bench parity: exporting and comparing networks of {recipe}")
 
     from nasfpn_runtime.bench.parity import parity
     from nasfpn_runtime.cluster.device import set_device
@@ -97,19 +115,23 @@ def _parity(recipe: str) -> None:
     print(f"{'genome':8} {'input':>9} {'file':12} {'engine':12} {'boxes px':>9} {'scores':>9}")
     with tempfile.TemporaryDirectory() as folder:
         for row in parity(Path(folder), load_recipe(recipe)):
-            size, found = f"{row.size[0]}x{row.size[1]}", row.difference
+            size, difference = f"{row.size[0]}x{row.size[1]}", row.difference
             print(
-                f"{row.genome:8} {size:>9} {row.form:6} {row.precision} {row.engine:12} "
-                f"{found.boxes:9.1e} {found.scores:9.1e}",
+                f"{row.genome:8} {size:>9} {row.format:6} {row.precision} {row.engine:12} "
+                f"{difference.boxes:9.1e} {difference.scores:9.1e}",
                 flush=True,
             )
 
 
 def _genome() -> None:
-    """Print the time of each operation over random genomes of the published space."""
+    """Print the median time of operations on random genomes of the published space."""
     import io
     import time
     from statistics import median
+
+    from nasfpn_runtime.progress import say
+
+    say(f"bench genome: {GENOMES} random genomes")
 
     import numpy as np
 

@@ -1,4 +1,8 @@
-"""The ``nasfpn`` command: one module of this package per subcommand."""
+"""The ``nasfpn`` command: one module of this package per subcommand.
+
+Each module has ``HELP`` (one line), ``DESCRIPTION``, ``EXAMPLES``, ``add_arguments(parser)`` and
+``run(args)``. Importing them is fast: they import what they need when they run.
+"""
 
 from __future__ import annotations
 
@@ -21,59 +25,96 @@ from tools import (
     import_config,
     predict,
     quickstart,
+    recipes,
     search,
     train,
 )
-from tools.errors import user_errors
+from tools.errors import one_line, user_errors
+from tools.options import help_settings
 
-COMMANDS = {
-    "quickstart": quickstart,
-    "archs": archs,
-    "draw": draw,
-    "train": train,
-    "import": import_checkpoint,
-    "import-config": import_config,
-    "eval": evaluate,
-    "export": export,
-    "predict": predict,
-    "data": data,
-    "search": search,
-    "compare": compare,
-    "bench": bench,
+# What a user wants to do -> the commands for it, in the order of the help.
+GROUPS = {
+    "start": {"quickstart": quickstart},
+    "data": {"data": data},
+    "train": {"recipes": recipes, "train": train, "eval": evaluate},
+    "search": {"search": search, "compare": compare},
+    "look at cell graphs": {"archs": archs, "draw": draw},
+    "deploy": {"export": export, "predict": predict},
+    "import": {"import": import_checkpoint, "import-config": import_config},
+    "measure": {"bench": bench},
 }
-GO_ON = ("quickstart", "train", "search", "compare")  # where they stopped
+COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
+RESUMABLE = ("quickstart", "train", "search", "compare")
+DESCRIPTION = "Search, train, score, draw and deploy feature pyramids for object detection."
+EXAMPLES = (
+    "nasfpn quickstart",
+    "nasfpn data synth shapes",
+    "nasfpn train --arch nasfpn --data shapes --recipe shapes",
+)
+
+
+class PrintVersion(argparse.Action):
+    """Print the version of the installed package and exit."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, *args: object, **settings: object) -> None:
+        """Look the version up only now: importing ``importlib.metadata`` takes a while."""
+        from importlib.metadata import version
+
+        print(f"nasfpn {version('nasfpn')}")
+        sys.exit(0)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    listing = ""
+    for title, group in GROUPS.items():
+        listing += f"\n{title}:\n"
+        listing += "".join(f"  {name:15}{module.HELP}\n" for name, module in group.items())
+    more = "\n`nasfpn COMMAND --help` lists the options of a command."
+    parser = argparse.ArgumentParser(
+        prog="nasfpn",
+        usage="nasfpn [-h] [--version] COMMAND ...",
+        **help_settings(f"{DESCRIPTION}\n{listing}{more}", EXAMPLES),
+    )
+    parser.add_argument("--version", action=PrintVersion, help="print the version and exit")
+    # The description lists the commands: argparse itself cannot group them.
+    commands = parser.add_subparsers(
+        prog="nasfpn", dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS
+    )
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(name, **help_settings(module.DESCRIPTION, module.EXAMPLES))
+        module.add_arguments(command)
+    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code.
 
-    0: done. 2: a mistake of the user's, told in one line. 130: interrupted.
+    0: success. 1: some input is faulty (``data check``, ``predict``). 2: a user error, printed in
+    one line. 130: interrupted.
     """
-    parser = argparse.ArgumentParser(
-        prog="nasfpn", description="Search, train, score and draw detection pyramids."
-    )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, module in COMMANDS.items():
-        module.add_arguments(
-            commands.add_parser(name, help=module.HELP, description=module.HELP.capitalize())
-        )
+    os.environ.setdefault("GLOG_v", "3")  # of MindSpore's log, print errors only
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args = parser.parse_args(arguments, argparse.Namespace(argv=arguments))
+    args = make_parser().parse_args(arguments, argparse.Namespace(argv=arguments))
     try:
         with remembered():
             code: int = COMMANDS[args.command].run(args)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        again = shlex.join(["nasfpn", *arguments])
-        goes_on = f" The same command goes on from here: {again}"
-        print(f"\nStopped.{goes_on if args.command in GO_ON else ''}", file=sys.stderr)
+        resume = ""
+        if args.command in RESUMABLE:
+            resume = f" To resume, run the same command: {shlex.join(['nasfpn', *arguments])}"
+        print(f"\nStopped.{resume}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader, such as `head`, has stopped reading
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         if not isinstance(error, user_errors()):
             raise
-        print(f"nasfpn: error: {error}", file=sys.stderr)
+        print(f"nasfpn: error: {one_line(error)}", file=sys.stderr)
         return 2

@@ -1,42 +1,65 @@
-"""``nasfpn compare``: search with several controllers, retrain the winners, make the table."""
+"""``nasfpn compare``: search with several controllers, retrain the winners, make a table."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
 from tools.genomes import load_named
-from tools.options import seed
+from tools.options import add_data, add_option, add_out, add_recipe, seed
 
 if TYPE_CHECKING:
     from nasfpn_runtime.recipe.recipe import Recipe
     from search_space.genome import Genome
 
-HELP = "search with several controllers, retrain winners and known pyramids, make one table"
+HELP = "Compare controllers and known genomes in one table"
+DESCRIPTION = """\
+Search with several controllers, retrain the winners and known genomes with
+several seeds, and write one table of their scores and costs. Run the same
+command to resume."""
+EXAMPLES = (
+    "nasfpn compare --data shapes --proxy shapes-proxy --recipe shapes --trials 4 -o runs/compare",
+    "nasfpn compare --data shapes --controllers --archs fpn nasfpn --recipe shapes -o runs/archs",
+    "nasfpn compare --data shapes --controllers evolution tpe --trials 20 -o runs/controllers",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="data set with a test split")
-    add("--out", type=Path, required=True, metavar="DIR", help="run folder; again: goes on")
-    add("--controllers", nargs="*", default=["ppo", "random"], help="(default: ppo random)")
-    add("--trials", type=int, default=40, help="genomes per search (default: 40)")
-    add("--proxy", default="bccd-proxy", help="recipe of the searches (default: bccd-proxy)")
-    add("--archs", nargs="*", default=["nasfpn", "fpn", "panet", "bifpn"], metavar="GENOME")
-    add("--recipe", default="bccd-128", help="recipe of the retraining (default: bccd-128)")
-    add("--seeds", nargs="+", type=seed, default=[0, 1, 2], help="(default: 0 1 2)")
+    add_data(parser, "; with a test split")
+    add_out(parser, "DIR", "run folder", type=Path, required=True)
+    help = "controllers of the searches; none: no search"
+    default = ["ppo", "random"]
+    add_option(parser, "--controllers", nargs="*", default=default, metavar="NAME", help=help)
+    help = "number of genomes that each search trains"
+    add_option(parser, "--trials", type=int, default=40, metavar="N", help=help)
+    add_recipe(parser, "--proxy", of="the short trainings of the searches", default="bccd-proxy")
+    help = "genomes to train besides the winners: shipped names or JSON files"
+    default = ["nasfpn", "fpn", "panet", "bifpn"]
+    add_option(parser, "--archs", nargs="*", default=default, metavar="GENOME", help=help)
+    add_recipe(parser, of="the retraining", default="bccd-128")
+    help, seeds = "random seeds of the retraining", [0, 1, 2]
+    add_option(parser, "--seeds", nargs="+", type=seed, default=seeds, metavar="N", help=help)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is missing in the run folder, then print the table and write it there."""
+    """Do what is missing in the run folder, then write the table there and print it."""
+    from nasfpn_runtime.progress import say
+
+    if not args.controllers and not args.archs:
+        raise UsageError("compare needs a controller or a genome: give --controllers or --archs")
+    say(
+        f"compare: {len(args.controllers)} searches of {args.trials} trials, then "
+        f"{len(args.controllers) + len(args.archs)} genomes with {len(args.seeds)} seeds on "
+        f"{args.data}"
+    )
+
     from controllers.figures import compare_searches
     from nasfpn_runtime.data.dataset import load_split
-    from nasfpn_runtime.files import whole
+    from nasfpn_runtime.files import atomic_write
     from nasfpn_runtime.recipe.recipe import load_recipe
     from tools.search import run_search
 
@@ -51,8 +74,6 @@ def run(args: argparse.Namespace) -> int:
         )
         searches[controller] = study.get_trials(deepcopy=False)
         genomes[f"{controller} winner"] = load_named(str(folder / "best.json"))[1]
-    if not genomes:
-        raise UsageError("compare takes one controller or one genome at least")
     if searches:
         compare_searches(searches, out / "searches.svg")
     scores = {
@@ -61,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     }
     categories = len(load_split(args.data, "train").categories)
     table = _table(genomes, scores, recipe, categories)
-    with whole(out / "table.md") as draft:
+    with atomic_write(out / "table.md") as draft:
         draft.write_text(table)
     print(f"\n{table}\n{out / 'table.md'}")
     if searches:
@@ -74,18 +95,19 @@ def _slug(name: str) -> str:
 
 
 def _score(genome: Genome, recipe: Recipe, data: Path, out: Path, seed: int) -> tuple[float, float]:
-    """Return AP of the last epoch on val and test, from ``scores.json`` where that is done."""
-    from nasfpn_runtime.files import whole
+    """Return the AP on val and test after the last epoch; read ``scores.json`` if it exists."""
+    from nasfpn_runtime.files import atomic_write
+    from nasfpn_runtime.progress import say
     from nasfpn_runtime.scoring.evaluate import score_checkpoint
     from nasfpn_runtime.training.train import train
 
     folder = out / f"seed{seed}"
     file = folder / "scores.json"
     if not file.exists():
-        print(f"training {folder}", file=sys.stderr)
+        say(f"compare: training {folder}")
         result = train(recipe, genome, data, folder, seed=seed)
         test = score_checkpoint(result.last, data, "test")
-        with whole(file) as draft:
+        with atomic_write(file) as draft:
             draft.write_text(json.dumps({"val": result.metrics["AP"], "test": test["AP"]}))
     scores = json.loads(file.read_text())
     return scores["val"], scores["test"]
@@ -97,7 +119,7 @@ def _table(
     recipe: Recipe,
     categories: int,
 ) -> str:
-    """Return a Markdown table, highest mean val AP first."""
+    """Return a Markdown table, sorted by mean val AP, highest first."""
     from search_space import detector_cost
 
     columns = ["pyramid", *(f"{s} AP {v}" for s in ("val", "test") for v in ("mean", "range"))]

@@ -1,4 +1,4 @@
-"""``nasfpn data``: make, check and look at data sets."""
+"""``nasfpn data``: generate, check, show and pack data sets."""
 
 from __future__ import annotations
 
@@ -8,49 +8,75 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
-from tools.options import seed
+from tools.options import add_option, add_out, add_seed, check_least, help_settings
 
 if TYPE_CHECKING:
     from nasfpn_runtime.data.dataset import Split
     from nasfpn_runtime.data.samples import Fault
 
-HELP = "check a data set, look at it, draw one, or pack it for training"
-TRAINED = ("train", "val")  # splits that a training reads
-FORMS = ("coco", "voc", "yolo", "text")  # those that MindRecord is made from
+HELP = "Generate, check, show or pack a data set"
+DESCRIPTION = f"{HELP}.\n`nasfpn data COMMAND --help` lists the options of a command."
+SYNTH_EXAMPLES = (
+    "nasfpn data synth shapes",
+    "nasfpn data synth shapes-256 --size 256 --seed 1",
+    "nasfpn data synth few-shapes --train 16 --val 4 --test 4",
+)
+CHECK_EXAMPLES = (
+    "nasfpn data check shapes",
+    "nasfpn data check shapes --splits train val",
+    "nasfpn data check shapes --format coco",
+)
+SHOW_EXAMPLES = (
+    "nasfpn data show shapes -o sheet.png",
+    "nasfpn data show shapes -o val.svg --split val",
+    "nasfpn data show shapes -o many.pdf --count 48",
+)
+CREATE_EXAMPLES = (
+    "nasfpn data create shapes -o shapes-record",
+    "nasfpn data create shapes -o shapes-test --splits test --shards 1",
+    "nasfpn data create shapes -o shapes-coco --format coco",
+)
+EXAMPLES = (SYNTH_EXAMPLES[0], CHECK_EXAMPLES[0], SHOW_EXAMPLES[0], CREATE_EXAMPLES[0])
+TRAINING_SPLITS = ("train", "val")  # the splits that training reads
+FORMATS = ("coco", "voc", "yolo", "text")  # the formats that MindRecord is made from
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the commands and their options."""
-    commands = parser.add_subparsers(dest="data_command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", dest="data_command", metavar="COMMAND", required=True
+    )
 
-    def command(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=text, description=text[0].upper() + text[1:])
-
-    create = command("create", "write a data set as sharded MindRecord")
-    create.add_argument("src", type=Path, metavar="SRC", help="the data set's folder")
-    create.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="new folder")
-    _add_selection(create, FORMS)
-    create.add_argument("--shards", type=int, default=8, help="files of a split (default: 8)")
-
-    check = command("check", "count pictures and boxes, list faults; exit code 1 if there are some")
-    check.add_argument("dir", type=Path, metavar="DIR", help="the data set's folder")
-    _add_selection(check, ("mindrecord", *FORMS))
-
-    show = command("show", "draw a sheet of pictures with their boxes")
-    show.add_argument("dir", type=Path, metavar="DIR", help="the data set's folder")
-    show.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=".png, .svg")
-    show.add_argument("--split", default="train", help="train, val, ... (default: train)")
-    show.add_argument("--count", type=int, default=12, help="pictures (default: 12)")
-    _add_format(show, ("mindrecord", *FORMS))
-
-    synth = command("synth", "draw a data set of circles, squares and triangles")
+    help = "Generate a data set of circles, squares and triangles"
+    synth = commands.add_parser("synth", help=help, **help_settings(f"{help}.", SYNTH_EXAMPLES))
     synth.add_argument("dir", type=Path, metavar="DIR", help="new COCO folder")
     for split, count in (("train", 160), ("val", 40), ("test", 40)):
-        synth.add_argument(
-            f"--{split}", type=int, default=count, help=f"pictures (default: {count})"
-        )
-    synth.add_argument("--size", type=int, default=128, help="px of a side (default: 128)")
-    synth.add_argument("--seed", type=seed, default=0, help="(default: 0)")
+        help = f"images of the {split} split"
+        add_option(synth, f"--{split}", type=int, default=count, metavar="N", help=help)
+    add_option(synth, "--size", type=int, default=128, metavar="PX", help="side of an image")
+    add_seed(synth, of="the images")
+
+    help = "Count images and boxes and list faults"
+    text = f"{help}. The exit code is 1 if there are faults."
+    check = commands.add_parser("check", help=help, **help_settings(text, CHECK_EXAMPLES))
+    check.add_argument("dir", type=Path, metavar="DIR", help="data set folder")
+    _add_selection(check, ("mindrecord", *FORMATS))
+
+    help = "Draw a sheet of images with their boxes"
+    show = commands.add_parser("show", help=help, **help_settings(f"{help}.", SHOW_EXAMPLES))
+    show.add_argument("dir", type=Path, metavar="DIR", help="data set folder")
+    add_out(show, "FILE", "file to write: .png, .svg or .pdf", type=Path, required=True)
+    add_option(show, "--split", default="train", help="split to draw: train, val, test, ...")
+    add_option(show, "--count", type=int, default=12, metavar="N", help="images on the sheet")
+    _add_format(show, ("mindrecord", *FORMATS))
+
+    help = "Write a data set as sharded MindRecord"
+    text = f"{help}. Training on it gives the same losses as on SRC."
+    create = commands.add_parser("create", help=help, **help_settings(text, CREATE_EXAMPLES))
+    create.add_argument("src", type=Path, metavar="SRC", help="data set folder to read")
+    add_out(create, "DIR", "new folder to write", type=Path, required=True)
+    _add_selection(create, FORMATS)
+    add_option(create, "--shards", type=int, default=8, metavar="N", help="files of each split")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,7 +88,9 @@ def run(args: argparse.Namespace) -> int:
 def _create(args: argparse.Namespace) -> int:
     from nasfpn_runtime.data.counts import count_table
     from nasfpn_runtime.data.mindrecord_writer import pack
+    from nasfpn_runtime.progress import say
 
+    say(f"data create: {args.src} as MindRecord to {args.out}")
     splits = _load(args.src, args)
     faults = pack(splits, args.out, shards=args.shards)
     print(count_table({name: _reload(args.out, name) for name in splits}))
@@ -78,9 +106,11 @@ def _check(args: argparse.Namespace) -> int:
     from nasfpn_runtime.data.mindrecord_writer import decoded
     from nasfpn_runtime.data.samples import Fault
     from nasfpn_runtime.errors import DataError
+    from nasfpn_runtime.progress import say
 
+    say(f"data check: {args.dir}")
     splits = _load(args.dir, args)
-    # Reading a folder looks at the headers; a picture that ends early shows here.
+    # Loading a split reads the headers of images only; decoding finds the truncated ones.
     faults = {
         name: (
             *split.faults,
@@ -92,17 +122,17 @@ def _check(args: argparse.Namespace) -> int:
         )
         for name, split in splits.items()
     }
-    needed = [name for name in TRAINED if name not in splits]
-    if not needed:
+    missing = [name for name in TRAINING_SPLITS if name not in splits]
+    if not missing:
         try:
-            check_same_categories(*(splits[name] for name in TRAINED))
+            check_same_categories(*(splits[name] for name in TRAINING_SPLITS))
         except DataError as error:
             other = Fault("other categories than train", str(error), "stops training")
             faults["val"] += (other,)
     print(count_table(splits))
     if not args.splits:
-        missing = f"; training needs {' and '.join(needed)} too" if needed else ""
-        print(f"\nsplits: {', '.join(splits)}{missing}")
+        needed = f"; training also needs {' and '.join(missing)}" if missing else ""
+        print(f"\nsplits: {', '.join(splits)}{needed}")
     return 1 if _report(faults) else 0
 
 
@@ -111,37 +141,41 @@ def _show(args: argparse.Namespace) -> int:
     from nasfpn_runtime.data.sheet import draw_sheet
 
     if args.out.suffix not in (".png", ".svg", ".pdf"):
-        raise UsageError(f"a sheet is a .png, .svg or .pdf, got {args.out}")
+        raise UsageError(f"--out must end in .png, .svg or .pdf, got {args.out}")
+    from nasfpn_runtime.progress import say
+
+    say(f"data show: {args.dir}, split {args.split}")
     count = draw_sheet(load_split(args.dir, args.split, args.format), args.out, args.count)
-    print(f"{count} pictures  {args.out}")
+    print(f"{count} images  {args.out}")
     return 0
 
 
 def _synth(args: argparse.Namespace) -> int:
     from nasfpn_runtime.data.drawn import write_shapes
+    from nasfpn_runtime.progress import say
 
-    for name in ("train", "val", "test", "size"):
-        least = 16 if name == "size" else 1
-        if getattr(args, name) < least:
-            raise UsageError(f"--{name} is at least {least}, got {getattr(args, name)}")
     counts = {name: getattr(args, name) for name in ("train", "val", "test")}
+    for name, count in counts.items():
+        check_least(f"--{name}", count, 1)
+    check_least("--size", args.size, 16)
+    say(f"data synth: {sum(counts.values())} images of {args.size} px to {args.dir}")
     write_shapes(args.dir, **counts, size=args.size, seed=args.seed)
     print(f"COCO folder  {args.dir}")
     return 0
 
 
-_COMMANDS = {"create": _create, "check": _check, "show": _show, "synth": _synth}
+_COMMANDS = {"synth": _synth, "check": _check, "show": _show, "create": _create}
 
 
-def _add_format(parser: argparse.ArgumentParser, forms: tuple[str, ...]) -> None:
-    parser.add_argument("--format", choices=forms, help="(default: what the folder looks like)")
+def _add_format(parser: argparse.ArgumentParser, formats: tuple[str, ...]) -> None:
+    help = "format of the data set"
+    add_option(parser, "--format", choices=formats, unset="detected from the folder", help=help)
 
 
-def _add_selection(parser: argparse.ArgumentParser, forms: tuple[str, ...]) -> None:
-    _add_format(parser, forms)
-    parser.add_argument(
-        "--splits", nargs="+", metavar="SPLIT", help="train, val, ... (default: all there are)"
-    )
+def _add_selection(parser: argparse.ArgumentParser, formats: tuple[str, ...]) -> None:
+    _add_format(parser, formats)
+    help = "splits to read: train, val, test, ..."
+    add_option(parser, "--splits", nargs="+", metavar="SPLIT", unset="all", help=help)
 
 
 def _load(folder: Path, args: argparse.Namespace) -> dict[str, Split]:
@@ -149,7 +183,7 @@ def _load(folder: Path, args: argparse.Namespace) -> dict[str, Split]:
 
     names = args.splits or split_names(folder, args.format)
     if not names:
-        raise UsageError(f"a data set has a split, got none in {folder}")
+        raise UsageError(f"cannot find a split, such as train or val, in {folder}")
     return {name: load_split(folder, name, args.format) for name in names}
 
 
@@ -163,9 +197,9 @@ def _report(faults: dict[str, tuple[Fault, ...]]) -> bool:
     """Print the faults of each split; return whether there are any."""
     from nasfpn_runtime.data.dataset import fault_report
 
-    for name, found in faults.items():
-        if found:
-            print(f"\nfaults in {name}:\n{fault_report(found)}")
+    for name, listed in faults.items():
+        if listed:
+            print(f"\nfaults in {name}:\n{fault_report(listed)}")
     if not any(faults.values()):
         print("\nno faults")
     return any(faults.values())

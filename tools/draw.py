@@ -1,4 +1,4 @@
-"""``nasfpn draw``: pictures of genomes."""
+"""``nasfpn draw``: draw genomes."""
 
 from __future__ import annotations
 
@@ -7,24 +7,37 @@ from pathlib import Path
 
 from tools.errors import UsageError
 from tools.genomes import load_named
+from tools.options import DeprecatedName, add_flag, add_out
 
-HELP = "draw a genome, the difference of two, or all shipped ones"
+HELP = "Draw a genome, the difference of two, or all shipped ones"
+DESCRIPTION = """\
+Draw the cell graph of a genome, the difference of two genomes, or a gallery of
+all shipped ones."""
+EXAMPLES = (
+    "nasfpn draw nasfpn",
+    "nasfpn draw fpn nasfpn -o difference.png",
+    "nasfpn draw --all -o gallery.svg",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     parser.add_argument(
         "genomes",
         nargs="*",
         metavar="GENOME",
-        help="a shipped name (see `nasfpn archs`) or a JSON file; two are compared",
+        help="one or two: a shipped name (see `nasfpn archs`) or a JSON file",
     )
-    parser.add_argument("--all", action="store_true", help="a gallery of the shipped genomes")
-    parser.add_argument(
-        "-o",
-        "--output",
+    add_flag(parser, "--all", help="draw a gallery of the shipped genomes")
+    add_out(
+        parser,
+        "FILE",
+        "file to write: .svg, .png or .pdf",
         type=Path,
-        metavar="FILE",
-        help="PNG, SVG or PDF by its suffix (default: an SVG named after the genomes)",
+        unset="an .svg file named after the genomes",
+    )
+    parser.add_argument(
+        "--output", dest="out", type=Path, action=DeprecatedName, instead="-o or --out"
     )
 
 
@@ -33,19 +46,22 @@ def run(args: argparse.Namespace) -> int:
     if args.all == bool(args.genomes) or len(args.genomes) > 2:
         given = " ".join([*args.genomes, *(["--all"] if args.all else [])]) or "nothing"
         raise UsageError(f"draw takes one genome, two genomes or --all, got {given}")
+    from nasfpn_runtime.progress import say
+
+    say(f"draw: {'the shipped genomes' if args.all else ' and '.join(args.genomes)}")
     try:
-        path = _draw_all(args.output) if args.all else _draw(args.genomes, args.output)
+        path = _draw_all(args.out) if args.all else _draw(args.genomes, args.out)
     except OSError as error:
         raise UsageError(f"cannot write {error.filename}: {error.strerror}") from None
     print(path)
     return 0
 
 
-def _draw(genomes: list[str], output: Path | None) -> Path:
+def _draw(genomes: list[str], out: Path | None) -> Path:
     from search_space.drawing.pictures import draw_difference, draw_genome
 
     named = [load_named(text) for text in genomes]
-    path = output or Path("-vs-".join(name for name, _ in named) + ".svg")
+    path = out or Path("-vs-".join(name for name, _ in named) + ".svg")
     if len(named) == 1:
         ((name, genome),) = named
         draw_genome(genome, path, title=name)
@@ -55,10 +71,10 @@ def _draw(genomes: list[str], output: Path | None) -> Path:
     return path
 
 
-def _draw_all(output: Path | None) -> Path:
+def _draw_all(out: Path | None) -> Path:
     import searched_archs
     from search_space.drawing.pictures import draw_gallery
 
-    path = output or Path("gallery.svg")
+    path = out or Path("gallery.svg")
     draw_gallery({name: searched_archs.load(name) for name in searched_archs.names()}, path)
     return path

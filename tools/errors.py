@@ -12,3 +12,9 @@ def user_errors() -> tuple[type[Exception], ...]:
     from search_space.errors import UserError
 
     return (UsageError, UserError, OSError)
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of an error in one line."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return " ".join(line for line in lines if line) or type(error).__name__

@@ -1,36 +1,51 @@
-"""``nasfpn eval``: COCO's figures of a checkpoint or exported file."""
+"""``nasfpn eval``: score a checkpoint or exported file by COCO's metrics."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from tools.options import ENGINES
+from tools.options import add_data, add_device, add_engine, add_option, add_stacks
 
-HELP = "score a checkpoint or exported file on a split of a data set"
+HELP = "Score a checkpoint or an exported file on a data set"
+DESCRIPTION = """\
+Score a checkpoint or an exported file on a split of a data set. Prints COCO's
+metrics and the AP of each category."""
+EXAMPLES = (
+    "nasfpn eval --checkpoint runs/nasfpn-shapes/checkpoints/best.ckpt --data shapes",
+    "nasfpn eval --checkpoint runs/nasfpn-shapes/checkpoints/best.ckpt --data shapes --split test",
+    "nasfpn eval --checkpoint shapes.onnx --engine openvino --data shapes",
+)
+PROTOCOLS = ("coco", "modelzoo")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, metavar="FILE", help=".ckpt, .mindir or .onnx")
-    add("--data", type=Path, required=True, metavar="DIR", help="data set")
-    add("--split", default="val", help="train, val, test, ... (default: val)")
-    add(
+    help = "checkpoint or exported file: .ckpt, .mindir or .onnx"
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help=help)
+    add_data(parser)
+    help = "split to score on: train, val, test, ..."
+    add_option(parser, "--split", default="val", help=help)
+    add_option(
+        parser,
         "--protocol",
         default="coco",
-        choices=("coco", "modelzoo"),
-        help="coco: all pictures, the recipe's thresholds; modelzoo: without pictures that have "
-        "no boxes or a crowd, score 0.1, IoU 0.6, 100 a class, as its published AP (default: "
-        "coco)",
+        choices=PROTOCOLS,
+        help="coco: all images, the recipe's thresholds; modelzoo: as the model zoo's published "
+        "AP, so without images that have no boxes or a crowd region, minimum score 0.1, IoU 0.6, "
+        "100 detections of a class",
     )
-    add("--stacks", type=int, metavar="N", help="cut the pyramid after N stacks (default: all)")
-    add("--engine", choices=ENGINES, help="runs the file (default: mindspore or onnxruntime)")
-    add("--device", default="CPU", help="CPU or Ascend (default: CPU)")
+    add_stacks(parser)
+    add_engine(parser)
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print COCO's table and the AP of each category."""
+    from nasfpn_runtime.progress import say
+
+    say(f"eval: {args.checkpoint} on {args.data}, split {args.split}, {args.device}")
+
     from nasfpn_runtime.cluster.device import set_device
     from nasfpn_runtime.scoring.coco_eval import summary
     from nasfpn_runtime.scoring.evaluate import score_checkpoint

@@ -1,4 +1,4 @@
-"""``nasfpn export``: a checkpoint as a file for other runtimes."""
+"""``nasfpn export``: write a checkpoint as a file for other runtimes."""
 
 from __future__ import annotations
 
@@ -7,54 +7,78 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
+from tools.options import add_device, add_flag, add_option, add_out, add_stacks
 
 if TYPE_CHECKING:
-    from nasfpn_runtime.export.exporter import Report
+    from nasfpn_runtime.export.exporter import ExportReport
     from nasfpn_runtime.pictures.image import Pixels
 
-HELP = "write a checkpoint for other runtimes, and compare what was written"
-FORMS = ("mindir", "onnx", "air")
-PICTURES = 4
+HELP = "Write a checkpoint as ONNX, MINDIR or AIR"
+DESCRIPTION = """\
+Write a checkpoint as ONNX, MINDIR or AIR. The file contains box decoding, class
+names, preprocessing and thresholds. It is run and compared with the checkpoint
+before it appears at its place."""
+EXAMPLES = (
+    "nasfpn export runs/nasfpn-shapes/checkpoints/best.ckpt --format onnx -o shapes.onnx",
+    "nasfpn export runs/nasfpn-shapes/checkpoints/best.ckpt --format onnx --with-nms --dynamic",
+    "nasfpn export runs/nasfpn-shapes/checkpoints/best.ckpt --format mindir --precision fp16",
+)
+FORMATS = ("mindir", "onnx", "air")
+IMAGES = 4  # that the file is compared on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    add = parser.add_argument
-    add("checkpoint", type=Path, metavar="CKPT", help="written by `nasfpn train` or `import`")
-    add("--format", dest="form", required=True, choices=FORMS, help="of the file")
-    add("-o", "--out", type=Path, metavar="FILE", help="(default: beside the checkpoint)")
-    add("--with-nms", action="store_true", help="ONNX: the file gives detections, not all boxes")
-    add("--precision", default="fp32", choices=("fp32", "fp16"), help="(default: fp32)")
-    add(
-        "--dynamic",
-        action="store_true",
-        help="any number of pictures, in ONNX also of any sides (default: one, of one size)",
-    )
-    add(
+    help = "checkpoint written by `nasfpn train` or `nasfpn import`"
+    parser.add_argument("checkpoint", type=Path, metavar="CKPT", help=help)
+    help = "format of the file; air needs --device Ascend"
+    parser.add_argument("--format", dest="form", required=True, choices=FORMATS, help=help)
+    unset = "beside the checkpoint, under its name"
+    add_out(parser, "FILE", "file to write", type=Path, unset=unset)
+    help = "include non-maximum suppression, so that the file returns detections; ONNX only"
+    add_flag(parser, "--with-nms", help)
+    help = "precision of weights and convolutions"
+    add_option(parser, "--precision", default="fp32", choices=("fp32", "fp16"), help=help)
+    help = "accept any number of images, in ONNX also any height and width, instead of one image "
+    add_flag(parser, "--dynamic", help + "of one size")
+    add_option(
+        parser,
         "--size",
         type=int,
         nargs=2,
         metavar=("H", "W"),
-        help="of the input, rounded up to the coarsest stride (default: the recipe's)",
+        unset="the recipe's",
+        help="height and width of the input, rounded up to multiples of the coarsest stride",
     )
-    add("--stacks", type=int, metavar="N", help="cut the pyramid after N stacks (default: all)")
-    add("--data", type=Path, metavar="DIR", help="compare on its pictures (default: drawn ones)")
-    add("--device", default="CPU", help="CPU or Ascend (default: CPU)")
+    add_stacks(parser)
+    add_option(
+        parser,
+        "--data",
+        type=Path,
+        metavar="DIR",
+        unset="generated images",
+        help=f"data set folder: compare on the first {IMAGES} images of its val split",
+    )
+    add_device(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Export, then print sizes, cost and differences."""
     out = args.out or args.checkpoint.with_suffix(f".{args.form}")
     if out.suffix != f".{args.form}":
-        raise UsageError(f"--format {args.form} writes a .{args.form} file, got {out}")
+        raise UsageError(f"--out must end in .{args.form} for --format {args.form}, got {out}")
     if args.size and min(args.size) < 1:
-        raise UsageError(f"--size is two sides above 0, got {args.size[0]} {args.size[1]}")
+        raise UsageError(f"--size must be 1 or more, got {args.size[0]} {args.size[1]}")
+
+    from nasfpn_runtime.progress import say, waiting
+
+    say(f"export: {args.checkpoint} to {out}, {args.precision}, {args.device}")
 
     from nasfpn_runtime.cluster.device import set_device
-    from nasfpn_runtime.export.exporter import Request, export
+    from nasfpn_runtime.export.exporter import ExportRequest, export
 
     set_device(args.device)
-    wanted = Request(
+    request = ExportRequest(
         args.form,
         args.precision,
         args.with_nms,
@@ -62,44 +86,43 @@ def run(args: argparse.Namespace) -> int:
         tuple(args.size) if args.size else None,
         args.stacks,
     )
-    pictures = _pictures(args.data)
-    _print(export(args.checkpoint, out, wanted, pictures), len(pictures))
+    images = _images(args.data)
+    with waiting("writing the file and comparing it with the checkpoint"):
+        report = export(args.checkpoint, out, request, images)
+    _print(report, len(images))
     return 0
 
 
-def _pictures(data: Path | None) -> list[Pixels]:
+def _images(data: Path | None) -> list[Pixels]:
     import numpy as np
 
     if data is None:
         from nasfpn_runtime.data.drawn import draw_picture
 
         rng = np.random.default_rng(0)
-        return [draw_picture(side, rng)[0] for side in range(160, 160 + 40 * PICTURES, 40)]
+        return [draw_picture(side, rng)[0] for side in range(160, 160 + 40 * IMAGES, 40)]
     from nasfpn_runtime.data.dataset import load_split
-    from nasfpn_runtime.data.mindrecord import source
-    from nasfpn_runtime.pictures.image import read_image
 
-    samples = load_split(data, "val").samples[:PICTURES]
-    return [read_image(source(sample.path)) for sample in samples]
+    return [sample.read() for sample in load_split(data, "val").samples[:IMAGES]]
 
 
-def _print(report: Report, pictures: int) -> None:
+def _print(report: ExportReport, images: int) -> None:
     from nasfpn_runtime.export.compare import allowed
 
-    about, cost, found = report.description, report.cost, report.difference
+    about, cost, difference = report.description, report.cost, report.difference
     height, width = about.size
     batch = about.batch or "any number of"
     sides = f"{height}x{width}" if about.fixed else f"sides in multiples of {about.stride}"
     print(f"file        {report.path}, {report.bytes:,} bytes, {about.precision}")
     print(f"input       {batch} x 3 x {sides}")
     print(f"cost        {cost.parameters:,} parameters, {cost.macs:,} MACs at {height}x{width}")
-    if found is None:
-        print("difference  not compared: AIR runs in Ascend's own tools only")
+    if difference is None:
+        print("difference  not compared: only Ascend's own tools can run AIR")
         return
     limits = allowed(about)
     print(
-        f"difference  boxes {found.boxes:.2g} px (at most {limits.boxes:.2g}), scores "
-        f"{found.scores:.2g} (at most {limits.scores}) from the checkpoint's, {pictures} pictures"
+        f"difference  boxes {difference.boxes:.2g} px (limit {limits.boxes:.2g}), scores "
+        f"{difference.scores:.2g} (limit {limits.scores}) from the checkpoint on {images} images"
     )
     if about.suppressed:
-        print("            detections as by postprocess.py")
+        print("            detections equal those of the project's own suppression")

@@ -1,4 +1,4 @@
-"""Genomes as commands name them: shipped names or files."""
+"""Genomes on the command line: shipped names or files."""
 
 from __future__ import annotations
 
@@ -12,34 +12,29 @@ if TYPE_CHECKING:
 
 
 def load_named(text: str) -> tuple[str, Genome]:
-    """Return the name and the genome of a shipped architecture or else of a JSON file.
+    """Return the name and the genome of a shipped architecture or a JSON file.
 
-    A file's name is its path's stem. A shipped name wins over a file of the same name;
-    ``./nasfpn`` is always a file.
+    The name of a file's genome is the file's stem. A shipped name takes precedence over a file
+    of the same name; ``./nasfpn`` is always a file.
 
     Raises:
-        UsageError: ``text`` is neither, or the file holds no valid genome.
+        UsageError: ``text`` is neither a shipped name nor a file that can be read.
+        GenomeError: the file does not contain a valid genome.
     """
-    from difflib import get_close_matches
-
     import searched_archs
     from search_space.codec import load_genome
-    from search_space.errors import GenomeError
+    from search_space.errors import nearest
 
     known = searched_archs.names()
     if text in known:
         return text, searched_archs.load(text)
     path = Path(text)
     if not path.exists():
-        near = get_close_matches(text.lower(), known, 3, 0.5)
         raise UsageError(
-            "a genome is a shipped name or a JSON file, got "
-            f"{text!r}, which is no file; "
-            + (f"nearest names: {', '.join(near)}" if near else f"names: {', '.join(known)}")
+            f"a genome must be a JSON file or one of {', '.join(known)}, "
+            f"got {text!r}{nearest(text.lower(), known)}"
         )
     try:
         return path.stem, load_genome(path)
-    except GenomeError as error:
-        raise UsageError(str(error)) from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None

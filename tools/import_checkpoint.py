@@ -1,4 +1,4 @@
-"""``nasfpn import``: a checkpoint of another implementation becomes one of ours."""
+"""``nasfpn import``: convert a checkpoint of another implementation."""
 
 from __future__ import annotations
 
@@ -7,51 +7,69 @@ from pathlib import Path
 
 from tools.errors import UsageError
 from tools.genomes import load_named
-from tools.options import add_overrides
+from tools.options import add_flag, add_option, add_out, add_overrides, add_recipe
 
-HELP = "turn a checkpoint of mmdetection, TF, the model zoo, ... into one of ours"
+HELP = "Convert a checkpoint of another implementation"
+DESCRIPTION = """\
+Convert a checkpoint of mmdetection, TensorFlow or the MindSpore model zoo into
+one that the other commands read. The sources torchvision and mindcv are
+backbones, whose weights can start a training: `nasfpn train --init`."""
+EXAMPLES = (
+    "nasfpn import retinanet_r50_nasfpn_crop640_50e_coco.pth --source mmdet -o mmdet.ckpt",
+    "nasfpn import retinanet_nasfpn-300_916.ckpt --source modelzoo -o zoo.ckpt",
+    "nasfpn import resnet50.pth --source torchvision --recipe mmdet-r50-7x256-640 -o r50.ckpt",
+)
 SOURCES = ("mmdet", "modelzoo", "tf", "torchvision", "mindcv")
 ARCH = "nasfpn"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    add = parser.add_argument
-    add("src", type=Path, metavar="SRC", help=".pth, .safetensors, .npz, .ckpt or TF prefix")
-    add("--source", required=True, choices=SOURCES, help="whose names it has")
-    add("-o", "--out", type=Path, required=True, metavar="CKPT", help="file to write")
-    add("--recipe", help="name or YAML file (default: the source's; backbones have none)")
-    add("--arch", default=ARCH, metavar="GENOME", help=f"name or JSON file (default: {ARCH})")
-    add("--categories", type=Path, metavar="FILE", help="a name a line (default: COCO's)")
-    add("--partial", action="store_true", help="take what fits; the rest has initial weights")
+    help = "file to convert: .pth, .safetensors, .npz, .ckpt or the prefix of a TensorFlow one"
+    parser.add_argument("src", type=Path, metavar="SRC", help=help)
+    help = "implementation that wrote the file"
+    parser.add_argument("--source", required=True, choices=SOURCES, help=help)
+    add_out(parser, "CKPT", ".ckpt file to write", type=Path, required=True)
+    unset = "the source's; required for a backbone"
+    add_recipe(parser, of="the detector", unset=unset)
+    help = "genome of the detector: a shipped name or a JSON file"
+    add_option(parser, "--arch", default=ARCH, metavar="GENOME", help=help)
+    help = "file with the names of the categories, one on each line"
+    add_option(parser, "--categories", type=Path, metavar="FILE", unset="COCO's", help=help)
+    add_flag(parser, "--partial", help="load what fits; initialise the rest randomly")
     add_overrides(parser, "model.stacks=5")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert, then print what was mapped, ignored and missing."""
+    """Convert, then print which entries were mapped, ignored and missing."""
     from nasfpn_runtime.importers.spellings import SOURCES as TABLES
     from nasfpn_runtime.recipe.recipe import load_recipe
 
     recipe = args.recipe or TABLES[args.source].recipe
     if recipe is None:
-        raise UsageError(f"--source {args.source} is a backbone: name the detector's --recipe")
-    if args.out.suffix != ".ckpt":  # MindSpore would add it
-        raise UsageError(f"a checkpoint of ours ends in .ckpt, got {args.out}")
-    categories = _lines(args.categories) if args.categories else None
+        raise UsageError(f"--source {args.source} is a backbone and needs the detector's --recipe")
+    if args.out.suffix != ".ckpt":  # MindSpore would append it
+        raise UsageError(f"--out must end in .ckpt, got {args.out}")
+    categories = _read_names(args.categories) if args.categories else None
     settings = load_recipe(recipe, args.overrides)
-    _, genome = load_named(args.arch)
+    name, genome = load_named(args.arch)
+
+    from nasfpn_runtime.progress import say, waiting
+
+    say(f"import: {args.src} from {args.source} as {name} by {settings.name}, to {args.out}")
 
     from nasfpn_runtime.importers.convert import convert, listed
 
-    loaded = convert(
-        args.src,
-        args.source,
-        args.out,
-        settings,
-        genome,
-        categories=categories,
-        partial=args.partial,
-    )
+    with waiting("converting the weights"):
+        loaded = convert(
+            args.src,
+            args.source,
+            args.out,
+            settings,
+            genome,
+            categories=categories,
+            partial=args.partial,
+        )
     print(
         f"mapped      {len(loaded.mapped)} entries to {len(set(loaded.mapped.values()))} parameters"
     )
@@ -65,13 +83,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(path: Path) -> tuple[str, ...]:
+def _read_names(path: Path) -> tuple[str, ...]:
+    """Return the lines of a file of category names."""
     try:
         names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the categories: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot read --categories {path}: {reason}") from None
     if not names or len(set(names)) != len(names):
         raise UsageError(
-            f"categories are different names, one a line, got {len(names)} (at {path})"
+            f"--categories must be different names, one on each line, got {len(names)} lines with "
+            f"{len(set(names))} names (at {path})"
         )
     return names

@@ -1,4 +1,4 @@
-"""``nasfpn import-config``: settings of the model zoo become a recipe."""
+"""``nasfpn import-config``: convert settings of the model zoo into a recipe."""
 
 from __future__ import annotations
 
@@ -8,46 +8,59 @@ from pathlib import Path
 from typing import Any
 
 from tools.errors import UsageError
+from tools.options import add_option, add_out
 
-HELP = "turn a default_config.yaml of the model zoo into a recipe"
+HELP = "Convert a default_config.yaml of the model zoo into a recipe"
+DESCRIPTION = """Convert a default_config.yaml of the MindSpore model zoo (research/cv/nas-fpn)
+into a recipe. Prints what each key becomes and the command that trains by it."""
+EXAMPLES = (
+    "nasfpn import-config default_config.yaml -o mine.yaml",
+    "nasfpn import-config default_config.yaml --set lr=0.05 --set epoch_size=100 -o mine.yaml",
+    "nasfpn import-config default_config.yaml --devices 1 -o one-device.yaml",
+)
 DISTRIBUTED = 8  # devices of scripts/run_distribute_train.sh's example
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    add = parser.add_argument
-    add("src", type=Path, metavar="SRC", help="a file like research/cv/nas-fpn/default_config.yaml")
-    add("-o", "--out", type=Path, required=True, metavar="RECIPE", help=".yaml file to write")
-    add(
+    help = "settings, such as research/cv/nas-fpn/default_config.yaml"
+    parser.add_argument("src", type=Path, metavar="SRC", help=help)
+    add_out(parser, "RECIPE", ".yaml file to write", type=Path, required=True)
+    add_option(
+        parser,
         "--set",
         dest="overrides",
         action="append",
         default=[],
+        unset="none",
         metavar="KEY=VALUE",
-        help="what was on the command line of train.py, such as lr=0.05",
+        help="change a key of SRC, as on the command line of train.py, such as lr=0.05; may be "
+        "repeated",
     )
-    add(
+    add_option(
+        parser,
         "--devices",
         type=int,
         metavar="N",
-        help=f"that batch_size was on each of (default: {DISTRIBUTED}, 1 for distribute=False)",
+        unset=f"{DISTRIBUTED}, or 1 if SRC has distribute: False",
+        help="number of devices; batch_size is the batch of each",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the recipe; print what became of each key and how to train."""
+    """Write the recipe; print what each key becomes and how to train."""
     import yaml
 
     from nasfpn_runtime.importers.zoo_config import import_values, read_values
 
     if args.out.suffix not in (".yaml", ".yml"):
-        raise UsageError(f"a recipe is a .yaml file, got {args.out}")
+        raise UsageError(f"--out must end in .yaml or .yml, got {args.out}")
     values = read_values(args.src, args.overrides)
     devices = args.devices
     if devices is None:
         devices = DISTRIBUTED if values["distribute"] else 1
     content = import_values(values, devices, str(args.src), args.overrides).to_dict()
-    del content["name"]  # that of the file
+    del content["name"]  # a recipe is named after its file
     content["description"] = f"From the model zoo's {args.src.name}, on {devices} devices."
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(yaml.safe_dump(content, sort_keys=False))
@@ -59,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(values: dict[str, Any], content: dict[str, Any]) -> Iterator[str]:
-    """Yield lines that say of each key what it is here."""
+    """Yield lines with what each key becomes."""
     from nasfpn_runtime.importers import zoo_keys
 
     def setting(key: str, text: str) -> str:
@@ -73,9 +86,9 @@ def _report(values: dict[str, Any], content: dict[str, Any]) -> Iterator[str]:
 
     for title, table, show in (
         ("settings of the recipe", {**zoo_keys.COPIED, **zoo_keys.DERIVED}, setting),
-        ("follow from these", zoo_keys.FIXED, lambda _, text: text),
+        ("follow from the settings", zoo_keys.FIXED, lambda _, text: text),
         ("options of commands", zoo_keys.MOVED, other),
-        ("no meaning here", zoo_keys.NOTHING, other),
+        ("not used here", zoo_keys.NOTHING, other),
     ):
         yield f"\n{title}: {len(table)} keys"
         yield from (f"  {key:28} {show(key, text)}" for key, (_, text) in table.items())

@@ -1,31 +1,190 @@
-"""Options that several commands have."""
+"""Options that several commands share, and the form of every help text."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
+from tools.errors import UsageError
+
+DEVICES = ("CPU", "Ascend")
 ENGINES = ("mindspore", "mindspore_lite", "onnxruntime", "openvino")
 
 
-def seed(text: str) -> int:
-    """Return the seed that an option's word is; a ``type`` of argparse.
+class Options(Protocol):
+    """What options are added to: a parser or one of its groups."""
+
+    def add_argument(self, *names: str, **settings: Any) -> argparse.Action:
+        """Add an argument, as :class:`argparse.ArgumentParser` does."""
+        ...
+
+
+def help_settings(description: str, examples: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of a parser whose help ends with examples.
+
+    Args:
+        description: printed as it is, so with line breaks.
+        examples: command lines that can be copied.
+    """
+    return {
+        "description": description,
+        "epilog": "examples:\n" + "\n".join(f"  {line}" for line in examples),
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+
+
+def add_option(
+    options: Options,
+    *names: str,
+    help: str,
+    default: Any = None,
+    unset: str = "",
+    **settings: Any,
+) -> None:
+    """Add an option whose help ends with its default.
+
+    Args:
+        names: such as ``--score``; a positional argument has none to show a default for.
+        default: shown in the help unless ``unset`` is given.
+        unset: what the command does without the option, such as ``all stacks``. Needed if there
+            is no default that can be shown.
 
     Raises:
-        ValueError: it is no whole number.
-        argparse.ArgumentTypeError: it is below 0.
+        ValueError: the option may be left out, takes a value, and neither says what then holds.
     """
-    if (value := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"a seed is 0 or more, got {value}")
-    return value
+    if unset:
+        help += f" (default: {unset})"
+    elif isinstance(default, list) and default:
+        help += f" (default: {' '.join(map(str, default))})"
+    elif default not in (None, []):
+        help += " (default: %(default)s)"
+    elif not settings.get("required") and settings.get("action") != "store_true":
+        raise ValueError(f"{names} must have a default or unset")
+    options.add_argument(*names, help=help, default=default, **settings)
 
 
-def add_overrides(parser: argparse.ArgumentParser, example: str = "training.epochs=10") -> None:
-    """Add ``--set A.B=C``, as often as wanted, into ``overrides``."""
-    parser.add_argument(
+def add_flag(options: Options, name: str, help: str) -> None:
+    """Add an option without a value, off by default."""
+    options.add_argument(name, action="store_true", help=help)
+
+
+def add_data(options: Options, more: str = "", kind: type[Path] | type[str] = Path) -> None:
+    """Add ``--data``, the folder of a data set, or with ``kind=str`` also an address."""
+    help = f"data set folder: COCO, VOC, YOLO, text or MindRecord{more}"
+    add_option(options, "--data", type=kind, required=True, metavar="DIR", help=help)
+
+
+def add_recipe(
+    options: Options,
+    name: str = "--recipe",
+    *,
+    of: str,
+    default: str | None = None,
+    unset: str = "",
+) -> None:
+    """Add ``--recipe``, required unless it has a default; ``of`` says what it is used for."""
+    help = f"recipe of {of}: a name (see `nasfpn recipes`) or a YAML file"
+    required = default is None and not unset
+    add_option(
+        options, name, help=help, default=default, unset=unset, required=required, metavar="RECIPE"
+    )
+
+
+def add_overrides(options: Options, example: str = "training.epochs=10") -> None:
+    """Add ``--set A.B=C``, which may be repeated, into ``overrides``."""
+    add_option(
+        options,
         "--set",
         dest="overrides",
         action="append",
         default=[],
+        unset="none",
         metavar="A.B=C",
-        help=f"override a setting of the recipe, such as {example}",
+        help=f"change a setting of the recipe, such as {example}; may be repeated",
     )
+
+
+def add_seed(options: Options, of: str) -> None:
+    """Add ``--seed``; ``of`` says which random numbers follow from it."""
+    add_option(options, "--seed", type=seed, default=0, metavar="N", help=f"random seed of {of}")
+
+
+def add_device(options: Options, more: str = "") -> None:
+    """Add ``--device``."""
+    help = f"device that MindSpore runs on{more}"
+    add_option(options, "--device", choices=DEVICES, default="CPU", help=help)
+
+
+def add_engine(options: Options) -> None:
+    """Add ``--engine``."""
+    help = "what runs the file"
+    unset = "onnxruntime for .onnx, mindspore for others"
+    add_option(options, "--engine", choices=ENGINES, unset=unset, help=help)
+
+
+def add_stacks(options: Options) -> None:
+    """Add ``--stacks``."""
+    help = "cut the pyramid after N stacks"
+    add_option(options, "--stacks", type=int, metavar="N", unset="all stacks", help=help)
+
+
+def add_out(options: Options, metavar: str, help: str, **settings: Any) -> None:
+    """Add ``-o``/``--out``: the file or folder that the command writes."""
+    add_option(options, "-o", "--out", metavar=metavar, help=help, **settings)
+
+
+class DeprecatedName(argparse.Action):
+    """The old name of an option: it works, warns and is not in the help.
+
+    Args:
+        instead: the present name, for the warning.
+    """
+
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, *, instead: str, type: Any = None
+    ) -> None:
+        super().__init__(option_strings, dest, type=type, help=argparse.SUPPRESS)
+        self.instead = instead
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the value, like ``store``, and warn."""
+        setattr(namespace, self.dest, values)
+        print(
+            f"nasfpn: warning: {option_string} is now {self.instead}; the old name will be removed "
+            "in version 0.3",
+            file=sys.stderr,
+        )
+
+
+def seed(text: str) -> int:
+    """Return a seed given on the command line; a ``type`` of argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: it is not an integer of 0 or more.
+    """
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be an integer of 0 or more, got {text}")
+    return value
+
+
+def check_least(option: str, value: int, least: int) -> None:
+    """Check the value of an option.
+
+    Raises:
+        UsageError: it is less than ``least``.
+    """
+    if value < least:
+        raise UsageError(f"{option} must be {least} or more, got {value}")

@@ -1,4 +1,4 @@
-"""``nasfpn predict``: find things in pictures and videos."""
+"""``nasfpn predict``: detect objects in images and videos."""
 
 from __future__ import annotations
 
@@ -9,73 +9,83 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
-from tools.options import ENGINES
+from tools.options import add_device, add_engine, add_flag, add_option, add_out
 
 if TYPE_CHECKING:
     from nasfpn_runtime.inference.detector import Detector
     from nasfpn_runtime.predict.loop import Tally
     from nasfpn_runtime.predict.results import Sink
 
-HELP = "find things in pictures and videos; draw them and write COCO results"
+HELP = "Detect objects in images and videos, draw them, write results"
+DESCRIPTION = """\
+Detect objects in images and videos. Writes copies of the images with boxes, and
+COCO results with --json. A file that cannot be read is reported and skipped;
+the exit code is then 1."""
+EXAMPLES = (
+    "nasfpn predict runs/nasfpn-shapes/checkpoints/best.ckpt shapes/test2017 -o found",
+    "nasfpn predict shapes.onnx 'shapes/*/000001.png' --score 0.5 --json found.json -o found-onnx",
+    "nasfpn predict shapes.onnx shapes/val2017 --no-pictures --json -",
+)
 OUT = Path("predictions")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    add = parser.add_argument
-    add("model", type=Path, metavar="MODEL", help=".ckpt, .mindir or .onnx")
-    add(
+    help = "checkpoint or exported file: .ckpt, .mindir or .onnx"
+    parser.add_argument("model", type=Path, metavar="MODEL", help=help)
+    parser.add_argument(
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="picture, video, folder, pattern such as 'a/**/*.jpg', or - for a list of files on "
-        "standard input, one a line",
+        help="image, video, folder, pattern such as 'a/**/*.jpg', or - to read file names from "
+        "standard input, one on each line",
     )
-    add(
-        "-o",
-        "--out",
-        type=Path,
-        default=OUT,
-        metavar="DIR",
-        help=f"new or empty folder for pictures with boxes (default: {OUT})",
-    )
-    add("--no-pictures", action="store_true", help="write none")
-    add("--json", metavar="FILE", help="write COCO results; - for standard output")
-    add("--score", type=float, default=0.3, help="what scores are above (default: 0.3)")
-    add("--batch", type=int, default=8, help="pictures looked at together (default: 8)")
-    add("--engine", choices=ENGINES, help="(default: mindspore; onnxruntime for .onnx)")
-    add("--device", default="CPU", help="of mindspore: CPU or Ascend (default: CPU)")
+    add_out(parser, "DIR", "new or empty folder for the images with boxes", type=Path, default=OUT)
+    add_flag(parser, "--no-pictures", help="write no images")
+    help = "file for COCO results; - for standard output"
+    add_option(parser, "--json", metavar="FILE", unset="none", help=help)
+    help = "keep detections that score above this"
+    add_option(parser, "--score", type=float, default=0.3, help=help)
+    help = "number of images in a batch"
+    add_option(parser, "--batch", type=int, default=8, metavar="N", help=help)
+    add_engine(parser)
+    add_device(parser, "; for --engine mindspore only")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look at every input; return 1 if some could not be read."""
+    """Detect in every input; return 1 if some could not be read."""
+    from nasfpn_runtime.progress import say
+
+    given = args.inputs[0] if len(args.inputs) == 1 else f"{len(args.inputs)} inputs"
+    say(f"predict: {args.model} on {given}")
+
     from nasfpn_runtime.predict.inputs import STDIN, list_files, listed_files
-    from nasfpn_runtime.predict.loop import Options, predict
+    from nasfpn_runtime.predict.loop import PredictOptions, predict
     from nasfpn_runtime.predict.results import CocoResults, PictureFolder, results_file
 
-    options = Options(args.score, args.batch)
+    options = PredictOptions(args.score, args.batch)
     if STDIN in args.inputs and len(args.inputs) > 1:
-        raise UsageError(f"- is the only input where it is one, got {len(args.inputs)}")
-    listed = None if args.inputs == [STDIN] else list_files(args.inputs)
+        raise UsageError(f"- must be the only INPUT, got {' '.join(args.inputs)}")
+    files = None if args.inputs == [STDIN] else list_files(args.inputs)
     sinks: list[Sink] = [] if args.no_pictures else [PictureFolder(args.out)]
     detector = _load(args)
-    with ExitStack() as files:
+    with ExitStack() as stack:
         if args.json is not None:
             to_screen = args.json == STDIN
-            stream = sys.stdout if to_screen else files.enter_context(results_file(Path(args.json)))
+            stream = sys.stdout if to_screen else stack.enter_context(results_file(Path(args.json)))
             results = CocoResults(stream, detector.names)
             sinks.append(results)
-        sources = listed_files(sys.stdin.buffer) if listed is None else listed
-        total = None if listed is None else len(listed)
-        tally = predict(detector, sources, sinks, options, _say, total=total)
+        sources = listed_files(sys.stdin.buffer) if files is None else files
+        total = None if files is None else len(files)
+        tally = predict(detector, sources, sinks, options, say, total=total)
         if args.json is not None:
             results.close()
-    _say(summary(tally))
+    say(summary(tally))
     return 1 if tally.skipped else 0
 
 
 def summary(tally: Tally) -> str:
-    """Return what a run did, in a line."""
+    """Return a line with the counts of a run."""
     parts = [f"{tally.frames:,} frames", f"{tally.boxes.total():,} boxes"]
     parts += [f"{count:,} {name}" for name, count in tally.boxes.most_common()]
     return ", ".join([*parts, f"{tally.skipped:,} files skipped"])
@@ -86,12 +96,9 @@ def _load(args: argparse.Namespace) -> Detector:
     from nasfpn_runtime.inference.detector import Detector
     from nasfpn_runtime.inference.engines.registry import engine_of
 
-    if engine_of(args.model, args.engine) == "mindspore":
+    engine = engine_of(args.model, args.engine)
+    if engine == "mindspore":
         set_device(args.device)
     elif args.device != "CPU":
-        raise UsageError(f"--device is of the engine mindspore, got {args.device}")
-    return Detector.load(args.model, args.engine)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        raise UsageError(f"--device must be CPU for the engine {engine}, got {args.device}")
+    return Detector.load(args.model, args.engine, progress=True)

@@ -1,4 +1,4 @@
-"""``nasfpn quickstart``: the whole road on drawn shapes."""
+"""``nasfpn quickstart``: search, train, score and draw on generated images."""
 
 from __future__ import annotations
 
@@ -6,41 +6,51 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.errors import UsageError
-from tools.options import seed
+from tools.options import add_option, add_out, add_seed, check_least
 
 if TYPE_CHECKING:
     from search_space.genome import Genome
 
-HELP = "search, train, score and draw on built-in data, in under 10 minutes on two cores"
+HELP = "Search, train and draw on generated images, in under 10 minutes"
+DESCRIPTION = """Generate images of shapes, search for a genome on them, train the best one and
+the published one, score both and draw them. Needs no data and no accelerator;
+takes less than 10 minutes on two cores. Run the same command to resume."""
+EXAMPLES = (
+    "nasfpn quickstart",
+    "nasfpn quickstart --trials 4 -o runs/short",
+    "nasfpn quickstart --controller random --seed 1 -o runs/random",
+)
 PROXY, RECIPE = "shapes-proxy", "shapes"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    add = parser.add_argument
-    add("--out", type=Path, default=Path("runs/quickstart"), metavar="DIR", help="run folder")
-    add("--controller", default="evolution", help="of the search (default: evolution)")
-    add("--trials", type=int, default=12, help="genomes to search over (default: 12)")
-    add("--seed", type=seed, default=0)
+    add_out(parser, "DIR", "run folder", type=Path, default=Path("runs/quickstart"))
+    add_option(parser, "--controller", default="evolution", help="controller of the search")
+    help = "number of genomes that the search trains"
+    add_option(parser, "--trials", type=int, default=12, metavar="N", help=help)
+    add_seed(parser, of="data, search and trainings")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw data, search, retrain the best and the published genome, draw, and say where."""
+    """Generate data, search, train the best and the published genome, draw, and print where."""
+    from nasfpn_runtime.progress import say
+
+    check_least("--trials", args.trials, 1)
+    out: Path = args.out
+    say(f"quickstart: run folder {out}")
+
     from nasfpn_runtime.data.drawn import write_shapes
     from search_space import load_genome
     from search_space.drawing.pictures import draw_difference
     from tools.search import run_search
 
-    if args.trials < 1:
-        raise UsageError(f"--trials is 1 or more, got {args.trials}")
-    out: Path = args.out
     data = out / "data"
     if not data.exists():
-        print("1/4  drawing a data set of shapes", flush=True)
+        say("1/4 generating a data set of shapes")
         out.mkdir(parents=True, exist_ok=True)
         write_shapes(data, seed=args.seed)
-    print(f"2/4  searching over {args.trials} genomes", flush=True)
+    say(f"2/4 searching over {args.trials} genomes")
     run_search(
         data,
         out / "search",
@@ -51,12 +61,12 @@ def run(args: argparse.Namespace) -> int:
     )
     best = load_genome(out / "search" / "best.json")
     published = _published()
-    print("3/4  training the best genome and the published one", flush=True)
+    say("3/4 training the best genome and the published one")
     table = {
         name: _train(genome, data, out / name, args.seed)
         for name, genome in (("best", best), ("nasfpn", published))
     }
-    print("4/4  drawing", flush=True)
+    say("4/4 drawing")
     difference = out / "difference.svg"
     draw_difference(published, best, difference, names=("published", "best of the search"))
     print(f"\n{'genome':22} {'val AP':>7} {'val AP50':>9}")
@@ -66,9 +76,9 @@ def run(args: argparse.Namespace) -> int:
         ("data", data),
         ("study", out / "search" / "study.journal"),
         ("best genome", out / "search" / "best.json"),
-        ("its picture", out / "search" / "figures" / "best.svg"),
-        ("against published", difference),
-        ("search", out / "search" / "figures" / "search.svg"),
+        ("its drawing", out / "search" / "figures" / "best.svg"),
+        ("difference", difference),
+        ("search figure", out / "search" / "figures" / "search.svg"),
         ("checkpoints", out / "best" / "checkpoints"),
     ):
         print(f"{what:22} {path}")
@@ -82,8 +92,10 @@ def _published() -> Genome:
 
 
 def _train(genome: Genome, data: Path, out: Path, seed: int) -> tuple[float, float]:
+    from nasfpn_runtime.progress import say
     from nasfpn_runtime.recipe.recipe import load_recipe
     from nasfpn_runtime.training.train import train
 
+    say(f"training {out}")
     metrics = train(load_recipe(RECIPE), genome, data, out, seed=seed).metrics
     return metrics["AP"], metrics["AP50"]

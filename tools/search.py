@@ -1,4 +1,4 @@
-"""``nasfpn search``: look for a pyramid on a data set."""
+"""``nasfpn search``: search for a genome on a dataset."""
 
 from __future__ import annotations
 
@@ -9,35 +9,75 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools.errors import UsageError
-from tools.options import add_overrides, seed
+from tools.options import (
+    add_data,
+    add_device,
+    add_option,
+    add_out,
+    add_overrides,
+    add_recipe,
+    add_seed,
+    check_least,
+)
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
+    from controllers.view import CandidateProgress
+    from nasfpn_runtime.progress import Progress
     from search_space import Level, NASFPNSpace
 
-HELP = "search for a pyramid: propose genomes, train each briefly, learn from the scores"
+HELP = "Search for a genome: train candidates, learn from their scores"
+DESCRIPTION = """\
+Search for a genome: a controller proposes genomes, each is trained briefly and
+scored, and the controller learns from the scores. Run the same command to
+resume; run it in a second terminal to search faster."""
+EXAMPLES = (
+    "nasfpn search --data shapes --recipe shapes-proxy --trials 12 -o runs/search",
+    "nasfpn search --data shapes --recipe shapes-proxy --controller evolution "
+    "--controller-set population=30 -o runs/evolution",
+    "nasfpn search --data shapes --recipe shapes-proxy --levels 3-6 --set model.separable=true "
+    "-o runs/lite",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="data set")
-    add("--out", type=Path, required=True, metavar="DIR", help="run folder; again: goes on")
-    add("--recipe", required=True, help="name or YAML file of the short training")
-    add("--controller", default="ppo", help="ppo, random, evolution, local-search, tpe or nsga2")
-    add("--trials", type=int, default=60, help="genomes to train, earlier runs included")
-    add("--seed", type=seed, default=0, help="of the controller and of every training")
+    add_data(parser)
+    add_recipe(parser, of="the short training of each genome")
     add_overrides(parser)
-    add("--levels", default="3-7", metavar="A-B", help="of the pyramids (default: 3-7)")
-    add("--intermediate-cells", type=int, default=2, metavar="N", help="(default: 2)")
-    add("--timeout", type=float, metavar="SECONDS", help="a genome that takes longer has failed")
-    add("--storage", metavar="URL", help="Optuna storage instead of DIR/study.journal")
-    add("--device", default="CPU", choices=("CPU", "Ascend"), help="of the trainings")
+    add_out(parser, "DIR", "run folder", type=Path, required=True)
+    help = "what proposes genomes: ppo, random, evolution, local-search, tpe or nsga2"
+    add_option(parser, "--controller", default="ppo", metavar="NAME", help=help)
+    add_option(
+        parser,
+        "--controller-set",
+        dest="controller_settings",
+        action="append",
+        default=[],
+        unset="none",
+        metavar="KEY=VALUE",
+        help="change a setting of the controller, listed below; may be repeated",
+    )
+    help = "number of genomes to train, including those of earlier runs"
+    add_option(parser, "--trials", type=int, default=60, metavar="N", help=help)
+    add_seed(parser, of="the controller and every training")
+    help = "finest and coarsest level of the pyramids"
+    add_option(parser, "--levels", default="3-7", metavar="A-B", help=help)
+    help = "number of intermediate cells of a genome"
+    add_option(parser, "--intermediate-cells", type=int, default=2, metavar="N", help=help)
+    help = "time limit of a training; a genome that takes longer has failed"
+    unset = "no limit"
+    add_option(parser, "--timeout", type=float, metavar="SECONDS", unset=unset, help=help)
+    help, unset = "URL of an Optuna storage for the study", "DIR/study.journal"
+    add_option(parser, "--storage", metavar="URL", unset=unset, help=help)
+    add_device(parser)
+    _list_controller_settings(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Search, or go on with the search in the run folder."""
+    """Search, or resume the search in the run folder."""
+    from controllers.settings import parse_settings
     from search_space import NASFPNSpace
 
     run_search(
@@ -45,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         recipe=args.recipe,
         controller=args.controller,
+        controller_settings=parse_settings(args.controller_settings),
         trials=args.trials,
         seed=args.seed,
         overrides=args.overrides,
@@ -56,21 +97,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _levels(text: str) -> tuple[Level, ...]:
-    from search_space import Level
-
-    found = re.fullmatch(r"(\d+)-(\d+)", text)
-    if found is None:
-        raise UsageError(f"--levels is the finest and the coarsest, such as 3-6, got {text!r}")
-    return tuple(Level(level) for level in range(int(found[1]), int(found[2]) + 1))
-
-
 def run_search(
     data: Path,
     out: Path,
     *,
     recipe: str,
     controller: str = "ppo",
+    controller_settings: Mapping[str, Any] | None = None,
     trials: int = 60,
     seed: int = 0,
     overrides: Sequence[str] = (),
@@ -79,21 +112,29 @@ def run_search(
     device: str = "CPU",
     space: NASFPNSpace | None = None,
 ) -> Study:
-    """Search, leave ``best.json`` and ``figures/`` in the run folder, and print where.
+    """Search, leave ``best.json`` and ``figures/`` in the run folder, and print where they are.
 
     Raises:
-        UsageError: data, recipe, controller or run folder cannot be used.
-        SearchError: the candidates keep failing.
-        KeyboardInterrupt: what is done is kept, and the pictures are drawn.
+        UserError: data, recipe, controller or run folder cannot be used, or candidate after
+            candidate fails.
+        KeyboardInterrupt: finished trials are kept, and the figures are drawn.
     """
-    from controllers import create_sampler
+    from nasfpn_runtime.progress import Progress, say
+
+    check_least("--trials", trials, 1)
+    say(f"search: {trials} genomes by {controller}, recipe {recipe}, data {data}, run folder {out}")
+
+    import optuna
+
+    from controllers.identity import identify, write_config
+    from controllers.registry import check_controller, create_sampler
+    from controllers.report import write_report
     from controllers.search import SearchSettings, search
-    from controllers.study import open_study
+    from controllers.study import open_study, trained
     from search_space import NASFPNSpace
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the lines below say what it would
     space = space or NASFPNSpace()
-    if trials < 1:
-        raise UsageError(f"--trials is 1 or more, got {trials}")
     arguments = {
         "recipe": recipe,
         "overrides": list(overrides),
@@ -101,81 +142,96 @@ def run_search(
         "seed": seed,
         "device": device,
     }
-    identity = _identity(data, space, controller, arguments)
-    sampler = create_sampler(controller, space, seed)
+    settings = check_controller(controller, controller_settings or {})
+    sampler = create_sampler(controller, space, seed, settings)
+    identity = identify(controller, settings, space, arguments)
     study = open_study(out, identity, sampler, storage)
-    _write_config(out / "config.yaml", {**identity, "data_folder": str(data.resolve())})
+    write_config(identity, data, out / "config.yaml")
+    done = len(trained(study))
+    if study.get_trials(deepcopy=False):
+        say(f"search: resuming, {done} of {trials} genomes are trained")
     if controller == "ppo":
         from nasfpn_runtime.cluster.device import set_device
 
         set_device("CPU")  # the policy is small; an accelerator is for the trainings
     try:
-        search(study, space, SearchSettings(out, trials, arguments, timeout=timeout))
+        with Progress("search", "genome", trials, done=done) as progress:
+            limits = SearchSettings(out, trials, arguments, timeout=timeout)
+            search(study, space, limits, ProgressView(progress))
     finally:
-        _report(study, out)
+        if lines := write_report(study, out):
+            print("", *lines, sep="\n")
     return study
 
 
-def _identity(
-    data: Path, space: NASFPNSpace, controller: str, arguments: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return what must be the same when the search is resumed, after checking the data."""
-    from dataclasses import asdict
+class ProgressView:
+    """Shows a search on standard error: a bar or plain lines, with a line for each trial."""
 
-    from nasfpn_runtime.data.dataset import load_split
-    from nasfpn_runtime.recipe.recipe import load_recipe
+    def __init__(self, bar: Progress) -> None:
+        self.bar = bar
+        self._first = bar.done
 
-    for split in ("train", "val"):
-        load_split(data, split)
-    recipe = asdict(load_recipe(arguments["recipe"], arguments["overrides"]))
-    del recipe["description"]  # may be put in better words
-    return {
-        "controller": controller,
-        "seed": arguments["seed"],
-        "space": asdict(space),
-        "recipe": recipe,
-        "annotations": _fingerprint(data),
-    }
+    def note(self, text: str) -> None:
+        """Print a line above the bar."""
+        from nasfpn_runtime.progress import say
 
+        say(text)
 
-def _fingerprint(data: Path) -> str:
-    """Return a hash of the annotation files: the same data set in another place has the same."""
-    import hashlib
+    def candidate(self, progress: CandidateProgress) -> None:
+        """Show epoch and loss and, as long as the bar cannot estimate it, the time left."""
+        text, duration = str(progress), progress.duration
+        if self.bar.done == self._first and duration is not None and self.bar.total is not None:
+            left = duration * (self.bar.total - self.bar.done) - progress.seconds
+            text = f"{_clock(left)} left, {text}"  # first, because a narrow bar cuts the end off
+        self.bar.note(text)
 
-    digest = hashlib.sha256()
-    for path in sorted((data / "annotations").glob("*.json")):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+    def advance(self) -> None:
+        """Count one more trained genome."""
+        self.bar.advance()
 
 
-def _write_config(path: Path, config: Mapping[str, Any]) -> None:
-    import json
+def _levels(text: str) -> tuple[Level, ...]:
+    from search_space import Level
 
-    import yaml
+    bounds = re.fullmatch(r"(\d+)-(\d+)", text)
+    if bounds is None:
+        raise UsageError(f"--levels must be FINEST-COARSEST, such as 3-6, got {text!r}")
+    return tuple(map(Level, range(int(bounds[1]), int(bounds[2]) + 1)))
 
-    # Through JSON: levels and tuples become what YAML can say.
-    text = yaml.safe_dump(json.loads(json.dumps(config)), sort_keys=False)
-    path.write_text(text, encoding="utf-8")
+
+def _clock(seconds: float) -> str:
+    """Return a time as H:MM:SS or M:SS."""
+    minutes, seconds = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def _report(study: Study, out: Path) -> None:
-    from controllers.figures import draw_search
-    from search_space import draw_genome, load_genome
+def _list_controller_settings(parser: argparse.ArgumentParser) -> None:
+    """Let the help of the parser list the settings of the controllers, above the examples.
 
-    best = out / "best.json"
-    if not best.exists():
-        return
-    figures = out / "figures"
-    figures.mkdir(exist_ok=True)
-    draw_search(study.get_trials(deepcopy=False), figures / "search.svg")
-    genome = load_genome(best)
-    draw_genome(genome, figures / "best.svg")
-    print(f"\nbest value  {study.best_value:.4f} (trial {study.best_trial.number})")
-    for cell in genome.cells:
-        print(f"  {cell.level}  {cell.op:9}  {', '.join(map(str, cell.inputs))}")
-    for name, path in (
-        ("genome", best),
-        ("search", figures / "search.svg"),
-        ("picture", figures / "best.svg"),
-    ):
-        print(f"{name:11} {path}")
+    The list is made when the help is printed, because it needs Optuna, which takes a while to
+    import, and the parser is made for every command.
+    """
+    format_help, examples = parser.format_help, parser.epilog
+
+    def format_with_settings() -> str:
+        parser.epilog = f"{_settings_table()}\n\n{examples}"
+        return format_help()
+
+    parser.format_help = format_with_settings  # type: ignore[method-assign]
+
+
+def _settings_table() -> str:
+    import textwrap
+
+    from controllers.registry import controller_settings, names
+
+    lines = ["settings of the controllers for --controller-set, with their defaults:"]
+    for name in names():
+        settings = controller_settings(name).items()
+        text = " ".join(f"{key}={setting.default}" for key, setting in settings) or "none"
+        indent = " " * 16
+        lines += textwrap.wrap(
+            f"{text}", 79, initial_indent=f"  {name:14}", subsequent_indent=indent
+        )
+    return "\n".join(lines)

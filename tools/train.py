@@ -8,55 +8,81 @@ from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
 from tools.genomes import load_named
-from tools.options import add_overrides, seed
+from tools.options import (
+    add_data,
+    add_device,
+    add_flag,
+    add_option,
+    add_out,
+    add_overrides,
+    add_recipe,
+    add_seed,
+    check_least,
+)
 
 if TYPE_CHECKING:
-    from nasfpn_runtime.cluster.modelarts.jobs import Local
+    from nasfpn_runtime.cluster.modelarts.jobs import StagedPaths
     from nasfpn_runtime.recipe.recipe import Recipe
     from search_space import Genome
 
-HELP = "train a genome on a data set; the same command again goes on"
+HELP = "Train a genome on a data set"
+DESCRIPTION = """\
+Train a genome on the train split of a data set, score it on the val split, and
+write checkpoints. Run the same command to resume a run that was stopped."""
+EXAMPLES = (
+    "nasfpn train --arch nasfpn --data shapes --recipe shapes",
+    "nasfpn train --arch fpn --data shapes --recipe shapes --set training.epochs=10 -o runs/fpn",
+    "nasfpn train --arch nasfpn --data coco --recipe tf-r50-7x256-640 --device Ascend --devices 8",
+)
 RECIPE = "bccd-256"
 CACHE = Path("/cache/nasfpn")  # /cache is the large disk of ModelArts' servers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    add = parser.add_argument
-    add("--arch", required=True, metavar="GENOME", help="shipped name or JSON file")
-    add("--data", required=True, metavar="DIR", help="data set; obs://... on ModelArts")
-    add("--recipe", default=RECIPE, help=f"name or YAML file (default: {RECIPE})")
-    add("--out", metavar="DIR", help="run folder, or obs://... (default: runs/<arch>-<recipe>)")
-    add("--seed", type=seed, default=0, help="of weights and data order (default: 0)")
-    add("--device", default="CPU", help="CPU or Ascend (default: CPU)")
-    add("--init", metavar="CKPT", help="start from the weights of a checkpoint of ours")
-    add("--drop-head", action="store_true", help="with --init: other classes, predict them anew")
-    add("--freeze-stages", type=int, metavar="N", help="sets training.freeze_stages")
-    add("--cache", type=Path, default=CACHE, metavar="DIR", help=f"copies of obs:// ({CACHE})")
+    help = "genome: a shipped name (see `nasfpn archs`) or a JSON file"
+    parser.add_argument("--arch", required=True, metavar="GENOME", help=help)
+    add_data(parser, "; obs://... on ModelArts", kind=str)
+    add_recipe(parser, of="the training", default=RECIPE)
     add_overrides(parser)
-    add("--workers", type=int, default=1, metavar="N", help="1: a thread reads; 2+: processes (1)")
-    add("--log-every", type=int, default=20, metavar="STEPS", help="lines of train.log (20)")
-    add("--tensorboard", action="store_true", help="write events, too")
+    add_out(parser, "DIR", "run folder; obs://... on ModelArts", unset="runs/<arch>-<recipe>")
+    add_seed(parser, of="initial weights and data order")
+    add_device(parser)
+    help = "start from the weights of a checkpoint written by `nasfpn train` or `nasfpn import`"
+    add_option(parser, "--init", metavar="CKPT", unset="random weights", help=help)
+    help = "with --init, for other categories: initialise the class predictions randomly"
+    add_flag(parser, "--drop-head", help)
+    help = "keep the first N stages of the backbone fixed; short for --set training.freeze_stages=N"
+    unset = "the recipe's"
+    add_option(parser, "--freeze-stages", type=int, metavar="N", unset=unset, help=help)
+    help = "folder for copies of obs:// data"
+    add_option(parser, "--cache", type=Path, default=CACHE, metavar="DIR", help=help)
+    help = "images are prepared by the main thread (0), another thread (1) or N processes (2+)"
+    add_option(parser, "--workers", type=int, default=1, metavar="N", help=help)
+    help = "write a line to train.log every STEPS steps"
+    add_option(parser, "--log-every", type=int, default=20, metavar="STEPS", help=help)
+    add_flag(parser, "--tensorboard", help="also write TensorBoard events")
     cards = parser.add_argument_group("several cards")
-    add = cards.add_argument
-    add("--devices", type=int, default=1, metavar="N", help="cards of this server (default: 1)")
-    add("--nnodes", type=int, metavar="N", help="servers (default: ModelArts', or 1)")
-    add("--node-rank", type=int, metavar="I", help="which of them this is, from 0 (likewise)")
-    add("--master", metavar="HOST[:PORT]", help="server 0")
-    add("--rank-table", type=Path, metavar="FILE", help="Ascend's, where the cluster has one")
+    help = "number of cards of this server"
+    add_option(cards, "--devices", type=int, default=1, metavar="N", help=help)
+    help, unset = "number of servers", "1, or what ModelArts says"
+    add_option(cards, "--nnodes", type=int, metavar="N", unset=unset, help=help)
+    help, unset = "index of this server, from 0", "0, or what ModelArts says"
+    add_option(cards, "--node-rank", type=int, metavar="I", unset=unset, help=help)
+    help, unset = "address of server 0; required for several servers", "what ModelArts says"
+    add_option(cards, "--master", metavar="HOST[:PORT]", unset=unset, help=help)
+    help = "Ascend's description of the cluster"
+    add_option(cards, "--rank-table", type=Path, metavar="FILE", unset="none", help=help)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, then print COCO's table and where everything is."""
+    """Train, then print COCO's table and the paths of what was written."""
     from nasfpn_runtime.recipe.recipe import load_recipe
 
     if args.drop_head and not args.init:
-        raise UsageError("--drop-head is about the weights of --init CKPT, which is not given")
-    if args.log_every < 1 or args.workers < 0:
-        raise UsageError(
-            f"--log-every is 1 or more and --workers 0 or more, got {args.log_every} and "
-            f"{args.workers}"
-        )
+        raise UsageError("--drop-head needs --init CKPT")
+    check_least("--log-every", args.log_every, 1)
+    check_least("--workers", args.workers, 0)
     overrides = list(args.overrides)
     if args.freeze_stages is not None:
         overrides.append(f"training.freeze_stages={args.freeze_stages}")
@@ -64,12 +90,11 @@ def run(args: argparse.Namespace) -> int:
     name, genome = load_named(args.arch)
     out = args.out or f"runs/{name}-{recipe.name}"
 
-    from nasfpn_runtime.batches.inputs import check_shares
-    from nasfpn_runtime.cluster.cards import several
+    from nasfpn_runtime.cluster.cards import is_distributed
     from nasfpn_runtime.cluster.launch import ClusterJob, launch
-    from nasfpn_runtime.cluster.modelarts.jobs import job as modelarts_job
+    from nasfpn_runtime.cluster.modelarts.jobs import staged
     from nasfpn_runtime.cluster.modelarts.nodes import this_node
-    from nasfpn_runtime.training.runfolder import alone_in
+    from nasfpn_runtime.progress import say
 
     here = this_node()
     job = ClusterJob(
@@ -79,12 +104,21 @@ def run(args: argparse.Namespace) -> int:
         args.master or here.master,
         args.rank_table,
     )
-    first = not several()  # what launches the others brings the run folder back
+    first = not is_distributed()  # the process that launches the others transfers the run folder
+    if first:
+        cards = f", {job.cards} cards" if job.cards > 1 else ""
+        say(
+            f"train: {name} on {args.data} by {recipe.name}, {args.device}{cards}, run folder {out}"
+        )
+
+    from nasfpn_runtime.batches.loader import check_shares
+    from nasfpn_runtime.training.runfolder import alone_in
+
     writer = first and job.node_rank == 0 and here.rank in (None, 0)
-    with modelarts_job(args.data, out, args.init, writer=writer, cache=args.cache) as local:
+    with staged(args.data, out, args.init, writer=writer, cache=args.cache) as local:
         if job.cards > 1 and first:
             check_shares(recipe.training, job.cards)
-            if writer:  # said at once, rather than by the first card when all have started
+            if writer:  # report a busy folder now, not after all cards have started
                 with alone_in(local.out):
                     pass
             launch(args.argv, job, local.out / "logs" / f"node{job.node_rank}")
@@ -92,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         return _train(args, recipe, genome, local)
 
 
-def _train(args: argparse.Namespace, recipe: Recipe, genome: Genome, local: Local) -> int:
+def _train(args: argparse.Namespace, recipe: Recipe, genome: Genome, local: StagedPaths) -> int:
     from nasfpn_runtime.scoring.coco_eval import summary
     from nasfpn_runtime.training.finetune import Init
     from nasfpn_runtime.training.runlog import RunOptions

@@ -1,4 +1,4 @@
-"""The arrays of a batch, in memory that is used again and again."""
+"""Memory for the arrays of batches, reused from batch to batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Arrays(NamedTuple):
 
     Attributes:
         images: (N, 3, H, W) uint8 RGB, each picture at the top left, zeros around it.
-        sizes: (N, 2) int32, height and width of the picture in there.
+        sizes: (N, 2) int32, height and width of each picture within its image.
         labels: (N, A) int32, class from 0, -1 background, -2 ignored.
         deltas: (N, A, 4) float32, zero unless positive.
     """
@@ -28,14 +28,20 @@ class Arrays(NamedTuple):
     deltas: NDArray[np.float32]
 
     def copies(self) -> Arrays:
-        """Return the same in memory of their own."""
+        """Return copies that own their memory."""
         images, sizes, labels, deltas = self
         return Arrays(images.copy(), sizes.copy(), labels.copy(), deltas.copy())
 
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """What the arrays of a batch need: pictures, their (height, width), anchors of each."""
+    """Sizes of the arrays of a batch.
+
+    Attributes:
+        pictures: number of images.
+        size: (height, width) of each.
+        anchors: number of anchors of each.
+    """
 
     pictures: int
     size: tuple[int, int]
@@ -43,20 +49,20 @@ class BatchLayout:
 
     @property
     def bytes(self) -> int:
-        """Memory of the arrays."""
+        """Memory that the arrays need."""
         height, width = self.size
         return self.pictures * (20 * self.anchors + 8 + 3 * height * width)
 
     def arrays(self, memory: Any) -> Arrays:
-        """Return the arrays that lie in memory of that many bytes, of any content."""
-        whole, start = np.frombuffer(memory, np.uint8), 0
+        """Return arrays that are views of a block of ``bytes`` bytes, with its contents."""
+        block, end = np.frombuffer(memory, np.uint8), 0
 
         def cut(dtype: type[np.generic], *shape: int) -> NDArray[Any]:
-            nonlocal start
-            first, start = start, start + self.pictures * int(np.prod(shape)) * dtype().itemsize
-            return whole[first:start].view(dtype).reshape(self.pictures, *shape)
+            nonlocal end
+            start, end = end, end + self.pictures * int(np.prod(shape)) * dtype().itemsize
+            return block[start:end].view(dtype).reshape(self.pictures, *shape)
 
-        # The widest first, so that each is aligned.
+        # Widest dtype first, so that every array is aligned.
         deltas = cut(np.float32, self.anchors, 4)
         labels = cut(np.int32, self.anchors)
         sizes = cut(np.int32, 2)
@@ -64,10 +70,10 @@ class BatchLayout:
 
 
 class Buffers:
-    """Gives out blocks of memory, and again when nobody refers to their arrays any more.
+    """A pool of memory blocks. A block is reused once no array refers to it.
 
-    New memory is zeroed by the system page by page when it is first written to, which takes
-    longer than scaling a picture.
+    Reuse is faster than allocation: the system zeroes new memory page by page at the first
+    write, which takes longer than scaling an image.
     """
 
     def __init__(self, blocks: Sequence[Any], layout: BatchLayout) -> None:
@@ -75,16 +81,17 @@ class Buffers:
         self._free = deque(range(len(blocks)))
 
     def take(self) -> tuple[int, Arrays]:
-        """Return the number of a free block and the arrays in it, of any content.
+        """Return the index of a free block and the arrays in it, with arbitrary contents.
 
         Raises:
             IndexError: no block is free.
         """
-        number = self._free.popleft()
-        # Every view of this array refers to it, not to the memory, which is no array.
-        whole = np.frombuffer(self.blocks[number], np.uint8)
-        weakref.finalize(whole, self._free.append, number).atexit = False
-        return number, self.layout.arrays(whole)
+        index = self._free.popleft()
+        # All arrays are views of this one, so that it lives as long as any of them. The block
+        # itself is no array, so numpy does not skip this one and make it their base.
+        base = np.frombuffer(self.blocks[index], np.uint8)
+        weakref.finalize(base, self._free.append, index).atexit = False
+        return index, self.layout.arrays(base)
 
     def __len__(self) -> int:
         """Return the number of free blocks."""

@@ -1,20 +1,17 @@
-"""From a batch of numpy arrays to the inputs of the compiled step."""
+"""From a batch of numpy arrays to the inputs of the compiled training step."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import mindspore
-import numpy as np
 from mindspore import Tensor
-from numpy.typing import NDArray
 
 from nasfpn_runtime.batches.loader import Batch
 from nasfpn_runtime.cluster.cards import Cards
-from nasfpn_runtime.errors import RecipeError
 from nasfpn_runtime.network.losses import normaliser, positives
+from nasfpn_runtime.network.tensors import as_tensor
 from nasfpn_runtime.recipe.recipe import Recipe
-from nasfpn_runtime.recipe.settings import Training
 
 _KEYS = 1 << 31
 
@@ -23,10 +20,10 @@ class Inputs(NamedTuple):
     """A card's inputs of one forward and backward pass.
 
     Attributes:
-        images, sizes: (N, 3, H, W) uint8, (N, 2) int32, see ``Normalise``.
-        labels, deltas: (N, A) int32, (N, A, 4) float32, see ``DetectionLoss``.
-        normaliser: of the whole update, float32 scalar.
-        keep, key: of DropBlock, float32 and int32 scalars, see ``Network.outputs``.
+        images, sizes: (N, 3, H, W) uint8 and (N, 2) int32, see ``Normalise``.
+        labels, deltas: (N, A) int32 and (N, A, 4) float32, see ``DetectionLoss``.
+        normaliser: normaliser of the whole update, a float32 scalar.
+        keep, key: DropBlock's inputs, float32 and int32 scalars, see ``Network.outputs``.
     """
 
     images: Tensor
@@ -38,26 +35,14 @@ class Inputs(NamedTuple):
     key: Tensor
 
 
-def check_shares(training: Training, cards: int) -> None:
-    """Refuse a batch that cannot be cut into equal parts.
-
-    Raises:
-        RecipeError: it is no multiple of the number of cards times ``accumulate``.
-    """
-    if training.batch % (cards * training.accumulate):
-        raise RecipeError(
-            f"training.batch is a multiple of the cards times training.accumulate, got "
-            f"{training.batch} for {cards} times {training.accumulate}"
-        )
-
-
 def make_inputs(
     batch: Batch, recipe: Recipe, cards: Cards, seed: int, step: int, steps: int
 ) -> list[Inputs]:
-    """Return a card's share of a batch in ``training.accumulate`` parts of equal size.
+    """Divide a card's share of a batch into ``training.accumulate`` parts of equal size.
 
     Args:
-        step: of ``steps``, counted from 0; what DropBlock keeps falls with it.
+        step: index of the step among the ``steps`` of the run. DropBlock's ``keep`` falls
+            linearly from 1 at the first step.
     """
     training, kind = recipe.training, recipe.loss.normaliser
     (count,) = cards.sum([positives(batch.labels, kind)])
@@ -74,13 +59,8 @@ def make_inputs(
             as_tensor(batch.deltas[part]),
             Tensor(normaliser(count, kind), mindspore.float32),
             Tensor(keep, mindspore.float32),
-            # One key for each part of the run; other seeds begin elsewhere.
+            # One key for each part of the run; each seed starts from another key.
             Tensor((seed * 0x9E3779B1 + first + number) % _KEYS, mindspore.int32),
         )
         for number, part in enumerate(parts)
     ]
-
-
-def as_tensor(array: NDArray[np.generic]) -> Tensor:
-    """Return a numpy array as a tensor of the same type."""
-    return Tensor.from_numpy(np.ascontiguousarray(array))

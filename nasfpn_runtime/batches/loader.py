@@ -1,4 +1,4 @@
-"""Batches of a split, a function of (seed, epoch) alone, however many workers prepare them."""
+"""Training batches of a split: a function of (seed, epoch), whatever number of workers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from nasfpn_runtime.batches.workers import Workers
 from nasfpn_runtime.data.dataset import Split
 from nasfpn_runtime.errors import DeviceError, RecipeError
 from nasfpn_runtime.recipe.recipe import Recipe
+from nasfpn_runtime.recipe.settings import Training
 
-AHEAD = 2  # batches being prepared while one is trained on
-# The caller works on one, and a loop still names it when it asks for the next.
-LENT = 2
+PREFETCH = 2  # batches to prepare while one is trained on
+# Batches that the caller still refers to: a loop variable keeps the last batch alive while the
+# loop asks for the next one.
+HELD_BY_CALLER = 2
 
-_Waiting = tuple[Arrays, list[Future[list[int]]]]
+_PendingBatch = tuple[Arrays, list[Future[list[int]]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,22 +43,35 @@ class Batch:
     pictures: tuple[int, ...]
 
 
-class TrainLoader:
-    """Augmented, matched training batches of the pictures that have boxes.
-
-    Every epoch is a new permutation; a picture's augmentation depends on (seed, epoch,
-    picture) only. The last, incomplete batch is dropped; a split smaller than a batch
-    gives one batch that repeats pictures.
-
-    Args:
-        workers: what prepares pictures: 0 nothing else, 1 a thread, more as many processes; see
-            ``workers.Workers``. The batches are the same.
-        shard: (rank, count): batches are every card's ``count``-th part of the recipe's, cut
-            in order.
-        cache_bytes: see :class:`Pictures`; processes share it out.
+def check_shares(training: Training, cards: int) -> None:
+    """Check that a batch can be divided into equal parts, ``accumulate`` for each card.
 
     Raises:
-        RecipeError: a batch is not divided evenly over the cards.
+        RecipeError: ``training.batch`` is not a multiple of the cards times ``accumulate``.
+    """
+    if training.batch % (cards * training.accumulate):
+        raise RecipeError(
+            f"training.batch must be a multiple of the cards times training.accumulate, got "
+            f"{training.batch} for {cards} times {training.accumulate}"
+        )
+
+
+class TrainLoader:
+    """Augmented, matched training batches of the images that have boxes.
+
+    Every epoch is a new permutation of the images. The augmentation of an image depends on
+    (seed, epoch, image) only. The last, incomplete batch is dropped; a split smaller than a batch
+    gives one batch in which images repeat.
+
+    Args:
+        workers: what prepares the images: 0 for the calling thread, 1 for a background thread,
+            N > 1 for N processes; see ``workers.Workers``. The batches do not depend on it.
+        shard: (rank, count) of this card. Its batches are part ``rank`` of ``count`` equal,
+            contiguous parts of the recipe's batches.
+        cache_bytes: see :class:`Pictures`; processes divide it between them.
+
+    Raises:
+        RecipeError: see :func:`check_shares`.
     """
 
     def __init__(
@@ -71,12 +86,8 @@ class TrainLoader:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.rank, self.cards = shard
+        check_shares(recipe.training, self.cards)
         self.batch, self.seed = recipe.training.batch, seed
-        if self.batch % self.cards:
-            raise RecipeError(
-                f"training.batch is a multiple of the number of cards, got "
-                f"{self.batch} and {self.cards} cards"
-            )
         self.split, self.count = split, workers
         self.indices = split.with_boxes
         self._layout = BatchLayout(
@@ -85,51 +96,51 @@ class TrainLoader:
             len(recipe.anchor_boxes(levels)),
         )
         self._arguments = (split, recipe, tuple(levels), seed, cache_bytes // max(1, workers))
-        self._ahead = AHEAD if workers else 0
-        self._workers: Workers | None = None
+        self._prefetch = PREFETCH if workers else 0
+        self._running: tuple[Workers, Buffers] | None = None
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
         return max(1, len(self.indices) // self.batch)
 
     def epoch(self, epoch: int) -> Generator[Batch, None, None]:
-        """Yield the batches of an epoch, counted from 0; one epoch at a time.
+        """Yield the batches of an epoch, counted from 0. Iterate over one epoch at a time.
 
-        At most ``AHEAD`` more batches than the last one yielded are prepared. An error is
-        raised where its batch would be.
+        At most ``PREFETCH`` batches are prepared in advance. If the preparation of a batch
+        fails, the error is raised when that batch is due.
 
         Raises:
-            DataError: a picture cannot be read.
-            DeviceError: a process that prepares pictures died.
+            DataError: an image cannot be read.
+            DeviceError: a worker process died.
         """
-        workers, buffers = self._started()
-        waiting: deque[_Waiting] = deque()
+        workers, buffers = self._start()
+        pending: deque[_PendingBatch] = deque()
         try:
             for indices in self._order(epoch):
                 block, arrays = buffers.take()
-                waiting.append((arrays, workers.fill(block, indices, epoch)))
-                del arrays  # whose memory is free when the caller drops them
-                if len(waiting) > self._ahead:
-                    yield self._finished(waiting, buffers)
-            while waiting:
-                yield self._finished(waiting, buffers)
+                pending.append((arrays, workers.fill(block, indices, epoch)))
+                del arrays  # else this variable would keep the block from being reused
+                if len(pending) > self._prefetch:
+                    yield self._next_batch(pending, buffers)
+            while pending:
+                yield self._next_batch(pending, buffers)
         except BrokenProcessPool as error:
             raise DeviceError(
-                "the processes that prepare pictures live, got one that died, for want of memory "
-                "or by a signal: fewer --workers need less, and a run goes on from its last "
-                "checkpoint"
+                "cannot prepare images: a worker process died, from a signal or for lack of "
+                "memory; fewer --workers need less memory, and the same command resumes the run "
+                "from its last checkpoint"
             ) from error
         finally:
-            for _, filled in waiting:
-                for future in filled:
+            for _, futures in pending:
+                for future in futures:
                     future.cancel()
-                wait(filled)  # nobody writes to memory that is given out again
+                wait(futures)  # nothing may write to a block that is reused
 
     def close(self) -> None:
-        """End the workers; a later epoch starts them anew."""
-        if self._workers is not None:
-            self._workers.close()
-            self._workers = None
+        """End the workers. A later epoch starts new ones."""
+        if self._running is not None:
+            self._running[0].close()
+            self._running = None
 
     def __enter__(self) -> TrainLoader:
         return self
@@ -137,24 +148,26 @@ class TrainLoader:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _started(self) -> tuple[Workers, Buffers]:
-        if self._workers is None:
-            blocks = self._ahead + 1 + LENT
-            self._workers = Workers(self.count, blocks, self._layout, *self._arguments)
-            self._buffers = Buffers(self._workers.blocks, self._layout)
-        return self._workers, self._buffers
+    def _start(self) -> tuple[Workers, Buffers]:
+        """Return the workers and their buffers, started if need be."""
+        if self._running is None:
+            blocks = self._prefetch + 1 + HELD_BY_CALLER
+            workers = Workers(self.count, blocks, self._layout, *self._arguments)
+            self._running = workers, Buffers(workers.blocks, self._layout)
+        return self._running
 
-    def _finished(self, waiting: deque[_Waiting], buffers: Buffers) -> Batch:
-        """Take the first batch of those that wait, when it is done."""
-        arrays, filled = waiting[0]
-        ids = tuple(number for future in filled for number in future.result())
-        waiting.popleft()
-        if len(waiting) + len(buffers) <= self._ahead:  # the caller keeps earlier batches
+    def _next_batch(self, pending: deque[_PendingBatch], buffers: Buffers) -> Batch:
+        """Wait for the first pending batch, remove it from ``pending`` and return it."""
+        arrays, futures = pending[0]
+        ids = tuple(number for future in futures for number in future.result())
+        pending.popleft()
+        # The caller keeps earlier batches, so that their blocks do not become free.
+        if len(pending) + len(buffers) <= self._prefetch:
             arrays = arrays.copies()
         return Batch(*arrays, ids)
 
     def _order(self, epoch: int) -> Iterator[list[int]]:
-        """Yield the places of the pictures in each of this card's batches."""
+        """Yield the indices into ``split.samples`` of each of this card's batches."""
         order = np.random.default_rng((self.seed, epoch)).permutation(self.indices)
         share = self.batch // self.cards
         for batch in range(len(self)):

@@ -1,4 +1,4 @@
-"""One training picture: read, changed, matched, written to its place in a batch."""
+"""Preparation of one training image: read, augment, match, write to a slot of a batch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from nasfpn_runtime.data.dataset import Split
 from nasfpn_runtime.pictures.augment import Part
 from nasfpn_runtime.recipe.recipe import Recipe
 
-REPLACEMENTS = 1000  # tries to find a picture that keeps a box (mmengine's max_refetch)
+REPLACEMENTS = 1000  # attempts to find an image that keeps a box (mmengine's max_refetch)
 
 
 class Preparer:
-    """Prepares pictures of a split by a recipe, each a function of (seed, epoch, picture).
+    """Prepare images of a split by a recipe; the result depends on (seed, epoch, image) only.
 
     Args:
         cache_bytes: see :class:`Pictures`.
@@ -36,45 +36,50 @@ class Preparer:
         self.first_label = int(recipe.model.resolved_dialect().background)
         self.indices = split.with_boxes
 
-    def fill(self, arrays: Arrays, place: int, index: int, epoch: int) -> int:
-        """Write picture ``index``, or what replaces it, to a place of a batch; return its id.
+    def fill(self, arrays: Arrays, slot: int, index: int, epoch: int) -> int:
+        """Write an image to a slot of a batch and return its id.
+
+        If the recipe replaces images that lose all boxes, it may be another image than ``index``.
+
+        Args:
+            index: into the split's samples.
 
         Raises:
-            DataError: the picture cannot be read.
+            DataError: the image cannot be read.
         """
-        index, (image, boxes, labels) = self._varied(index, epoch)
+        index, (image, boxes, labels) = self._augmented(index, epoch)
         boxes, crowd = boxes / self.unit, labels < 0
-        # Classes begin after the background's; what is no class is below 0.
+        # Object classes start after the background class, if any. Negative labels are no classes.
         self.matcher(
             boxes[~crowd],
             labels[~crowd] + self.first_label,
             boxes[crowd],
-            out=(arrays.labels[place], arrays.deltas[place]),
+            out=(arrays.labels[slot], arrays.deltas[slot]),
         )
-        arrays.sizes[place] = height, width = image.shape[:2]
-        planes = arrays.images[place]
+        arrays.sizes[slot] = height, width = image.shape[:2]
+        planes = arrays.images[slot]
         planes[:, height:], planes[:, :height, width:] = 0, 0
         for channel, plane in enumerate(planes):  # faster than all three at once
             plane[:height, :width] = image[:, :, channel]
         return self.pictures.split.samples[index].image_id
 
-    def _varied(self, index: int, epoch: int) -> tuple[int, Part]:
-        """Return a picture of the input's size with its changes, and which one it is."""
-        # Two streams, so that what happens to stored pictures does not move the other draws.
+    def _augmented(self, index: int, epoch: int) -> tuple[int, Part]:
+        """Return which image was used, and it, augmented, at the input's size."""
+        # Two generators, so that draws for stored images do not shift the draws for fitted ones.
         stored = np.random.default_rng((self.seed, epoch, index, 1))
         fitted = np.random.default_rng((self.seed, epoch, index))
         augment = self.recipe.data.augment
         for _ in range(REPLACEMENTS if augment.replaces else 1):
-            part = self._arranged(index, stored)
+            part = self._fitted(index, stored)
             if (part[2] >= 0).any() or not augment.replaces:
                 break
             index = int(stored.choice(self.indices))
         return index, augment.apply(*part, fitted, self.pictures.size)
 
-    def _arranged(self, index: int, rng: np.random.Generator) -> Part:
-        """Return a picture fitted to the input's size, its boxes and regions, and labels."""
+    def _fitted(self, index: int, rng: np.random.Generator) -> Part:
+        """Return an image fitted to the input's size, its boxes and crowd regions, and labels."""
         sample, data = self.pictures.split.samples[index], self.recipe.data
-        # Crowd regions go through the same changes as boxes, marked by a label of their own.
+        # Crowd regions are transformed together with the boxes; label -1 marks them.
         boxes = np.concatenate([sample.boxes, sample.crowd])
         labels = np.concatenate([sample.labels, np.full(len(sample.crowd), -1, np.int32)])
         if not data.augment.on_stored:

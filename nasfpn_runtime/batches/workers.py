@@ -1,8 +1,8 @@
-"""What prepares the pictures of batches: the caller, a thread beside it, or processes.
+"""What prepares the images of batches: the calling thread, a background thread, or processes.
 
-A part of the work holds the interpreter's lock, so that two threads are hardly faster than
-one; processes share no lock. They write to memory that they share with the caller's, and end
-when it does, however it ends.
+Part of the work holds Python's global interpreter lock, so two threads are hardly faster than
+one. Processes do not share that lock. They write to memory shared with the calling process, and
+end when it ends, even if it is killed.
 """
 
 from __future__ import annotations
@@ -19,85 +19,93 @@ from nasfpn_runtime import interrupts
 from nasfpn_runtime.batches.buffers import BatchLayout
 from nasfpn_runtime.batches.preparer import Preparer
 
+# (block, [(slot, index of the picture)], epoch) -> image ids
 Fill = Callable[[int, Sequence[tuple[int, int]], int], list[int]]
 
-_fill: Fill
+_fill: Fill  # of a worker process, set when it starts
 
 
 class Workers:
-    """Fill places of blocks of memory with pictures.
+    """Prepare images into the slots of memory blocks, one block for a batch.
 
     Args:
-        count: 0 works in the caller's thread when a picture is asked for, 1 is a thread beside
-            it, more are processes.
-        blocks: how many there are, each of that layout.
-        arguments: of the ``Preparer`` of each.
+        count: 0 to work in the calling thread during :meth:`fill`, 1 for a background thread,
+            more for that many processes.
+        blocks: number of memory blocks.
+        layout: of each block.
+        arguments: of each worker's ``Preparer``.
 
     Attributes:
-        blocks: the memory.
+        blocks: the memory blocks.
     """
 
     def __init__(self, count: int, blocks: int, layout: BatchLayout, *arguments: Any) -> None:
         self.count = count
         self._pool: Executor | None = None
         if count > 1:
-            # Not forked: of MindSpore's threads the locks would be there, held for ever.
+            # Spawn, not fork: a forked child inherits locks held by MindSpore's threads, and
+            # the threads that would release them do not exist there.
             spawn = multiprocessing.get_context("spawn")
             self.blocks: list[Any] = [spawn.RawArray("B", layout.bytes) for _ in range(blocks)]
-            self._fill: Fill = _fill_here
+            self._fill: Fill = _fill_in_process
             self._pool = ProcessPoolExecutor(
-                count, spawn, initializer=_start, initargs=(self.blocks, layout, arguments)
+                count, spawn, initializer=_start_process, initargs=(self.blocks, layout, arguments)
             )
             return
         self.blocks = [bytearray(layout.bytes) for _ in range(blocks)]
-        self._fill = _filler(self.blocks, layout, arguments)
+        self._fill = _make_fill(self.blocks, layout, arguments)
         if count:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
     def fill(self, block: int, pictures: Sequence[int], epoch: int) -> list[Future[list[int]]]:
-        """Write pictures to the places of a block, sooner or later, in a part for each worker.
+        """Start to write pictures to the slots of a block, an equal part for each worker.
 
-        The futures give the ids, in order; see ``Preparer.fill``.
+        Args:
+            block: index into ``blocks``.
+            pictures: indices into the split's samples, one for each slot.
+
+        Returns:
+            Futures of the image ids of each part, in order; see ``Preparer.fill``.
         """
-        places = list(enumerate(pictures))
-        size = -(-len(places) // max(1, self.count))
-        parts = [places[start : start + size] for start in range(0, len(places), size)]
+        slots = list(enumerate(pictures))
+        size = -(-len(slots) // max(1, self.count))
+        parts = [slots[start : start + size] for start in range(0, len(slots), size)]
         return [self._submit(block, part, epoch) for part in parts]
 
     def _submit(self, *part: Any) -> Future[list[int]]:
         if self._pool is not None:
-            with interrupts.held_back():  # processes begin where there is work for them
+            with interrupts.held_back():  # the pool starts a process when it gets work
                 return self._pool.submit(self._fill, *part)
         done: Future[list[int]] = Future()
         done.set_result(self._fill(*part))
         return done
 
     def close(self) -> None:
-        """End threads and processes."""
+        """End the threads and processes."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
 
-def _filler(blocks: Sequence[Any], layout: BatchLayout, arguments: tuple[Any, ...]) -> Fill:
+def _make_fill(blocks: Sequence[Any], layout: BatchLayout, arguments: tuple[Any, ...]) -> Fill:
     batches, preparer = [layout.arrays(block) for block in blocks], Preparer(*arguments)
 
-    def fill(block: int, places: Sequence[tuple[int, int]], epoch: int) -> list[int]:
-        return [preparer.fill(batches[block], *picture, epoch) for picture in places]
+    def fill(block: int, slots: Sequence[tuple[int, int]], epoch: int) -> list[int]:
+        return [preparer.fill(batches[block], slot, index, epoch) for slot, index in slots]
 
     return fill
 
 
-def _start(*arguments: Any) -> None:
-    """Begin a process."""
+def _start_process(*arguments: Any) -> None:
+    """Prepare a worker process for work."""
     global _fill
-    # MindSpore's: there is a process for each core already.
+    # For MindSpore: there is a process for each core already.
     os.environ["OMP_NUM_THREADS"] = "1"
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _fill = _filler(*arguments)
+    _fill = _make_fill(*arguments)
 
 
-def _fill_here(block: int, places: Sequence[tuple[int, int]], epoch: int) -> list[int]:
-    return _fill(block, places, epoch)
+def _fill_in_process(block: int, slots: Sequence[tuple[int, int]], epoch: int) -> list[int]:
+    return _fill(block, slots, epoch)
 
 
 def _end_with_parent() -> None:

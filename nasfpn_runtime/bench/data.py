@@ -1,14 +1,17 @@
-"""Time how fast training pictures are prepared: here, and by the model zoo's pipeline.
+"""Time the preparation of training images, here and in the model zoo's pipeline.
 
-Both decode, vary, scale to 640 px and match the same pictures by the rules of the recipe
-``modelzoo-r50-7x256-640``, and hand over batches: normalised by the model zoo, of bytes here,
-where the device normalises them. The model zoo's goes the way that its
-users take: its own functions write MindRecord and make the data set of it, with a worker
-process a core for each step (MindSpore refuses its default of 24 where there are fewer cores).
-Ours reads the picture files, with a process a core and nothing kept in memory between epochs.
-Each runs in a process of its own; its clock starts at the first batch, when it is warm.
+Both pipelines decode, augment, scale to 640 px and match the same images by the rules of the
+recipe ``modelzoo-r50-7x256-640``, and deliver batches. Those of the model zoo are normalised; those
+of this project are bytes, which the device normalises.
 
-Run as a program it times one of them and prints images a second as JSON.
+The model zoo's pipeline is used as its users do: its own functions write MindRecord and build the
+data set from it, with one worker process per core for each operation (MindSpore refuses its default
+of 24 if there are fewer cores). This project's pipeline reads the image files, with one worker
+process per core and no cache between epochs. Each pipeline runs in a process of its own; its clock
+starts at the first batch, when it is warm.
+
+As a program, ``python -m nasfpn_runtime.bench.data`` times one pipeline and prints its images per
+second as JSON.
 """
 
 from __future__ import annotations
@@ -33,36 +36,42 @@ from nasfpn_runtime.errors import DataError
 RECIPE = "modelzoo-r50-7x256-640"
 LEVELS = (3, 4, 5, 6, 7)
 BATCH = 8
-LEAST = 400  # pictures that are timed; the split is gone through as often as this takes
-DRAWN, BOXES, HEIGHT, WIDTH = 256, 7, 480, 640  # COCO has 7.3 boxes a picture
+MIN_PICTURES = 400  # images to time; the split is repeated until there are as many
+DRAWN, BOXES, HEIGHT, WIDTH = 256, 7, 480, 640  # COCO has 7.3 boxes per image
 
 
 def compare(data: Path, modelzoo: Path | None, rounds: int) -> dict[str, list[float]]:
-    """Time each pipeline ``rounds`` times in turn; return images a second.
+    """Return the images per second of each pipeline, by its name.
+
+    The pipelines are timed in turn, each in ``rounds`` processes.
 
     Args:
-        data: a data set with a split ``train``; for the model zoo a COCO folder.
-        modelzoo: a checkout of research/cv/nas-fpn, which needs OpenCV; None leaves it out.
+        data: a data set with a split ``train``; a COCO folder if ``modelzoo`` is given.
+        modelzoo: a checkout of research/cv/nas-fpn, which needs OpenCV; None to time only
+            this project.
 
     Raises:
-        DataError: the model zoo's pipeline does not run.
+        DataError: a pipeline fails.
     """
-    sides = ["project"] if modelzoo is None else ["project", "modelzoo"]
-    speeds: dict[str, list[float]] = {side: [] for side in sides}
+    pipelines = ["project"] if modelzoo is None else ["project", "modelzoo"]
+    speeds: dict[str, list[float]] = {pipeline: [] for pipeline in pipelines}
     for _ in range(rounds):
-        for side in sides:
-            command = [sys.executable, "-m", "nasfpn_runtime.bench.data", side, str(data.resolve())]
+        for pipeline in pipelines:
+            command = [sys.executable, "-m", "nasfpn_runtime.bench.data", pipeline]
+            command += [str(data.resolve())]
             command += [] if modelzoo is None else [str(modelzoo.resolve())]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-                raise DataError(f"a pipeline runs, got {last} (at {' '.join(command[2:])})")
-            speeds[side].append(json.loads(done.stdout.splitlines()[-1]))
+            ended = subprocess.run(command, capture_output=True, text=True)
+            if ended.returncode:
+                last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+                raise DataError(
+                    f"cannot run the pipeline {pipeline}: {last} (at {' '.join(command[2:])})"
+                )
+            speeds[pipeline].append(json.loads(ended.stdout.splitlines()[-1]))
     return speeds
 
 
 def draw_pictures(folder: Path) -> None:
-    """Write a COCO folder of JPEGs: 640x480, drawn shapes, 7 boxes each."""
+    """Write a COCO folder of JPEG images of 640x480 with up to 7 drawn shapes each."""
     from PIL import Image
 
     from nasfpn_runtime.data.drawn import CATEGORIES, draw_picture
@@ -89,7 +98,7 @@ def draw_pictures(folder: Path) -> None:
 
 @contextmanager
 def drawn(data: Path | None) -> Iterator[Path]:
-    """Yield ``data``, or a folder of :func:`draw_pictures` that is gone afterwards."""
+    """Yield ``data``, or a temporary folder of :func:`draw_pictures` if it is None."""
     if data is not None:
         yield data
         return
@@ -99,7 +108,7 @@ def drawn(data: Path | None) -> Iterator[Path]:
 
 
 def described(data: Path) -> str:
-    """Return what the pictures are like, in a few words."""
+    """Return the number of images, and their mean size and number of boxes, as text."""
     from nasfpn_runtime.data.dataset import load_split
 
     samples = load_split(data).samples
@@ -111,11 +120,11 @@ def described(data: Path) -> str:
             [len(s.boxes) for s in samples],
         )
     )
-    return f"{len(samples)} pictures of {width:.0f}x{height:.0f}, {boxes:.1f} boxes each"
+    return f"{len(samples)} images of {width:.0f}x{height:.0f}, {boxes:.1f} boxes each"
 
 
 def time_project(data: Path) -> float:
-    """Return images a second of ``TrainLoader`` with a process a core."""
+    """Return the images per second of ``TrainLoader`` with one worker process per core."""
     from nasfpn_runtime.batches.loader import TrainLoader
     from nasfpn_runtime.data.dataset import load_split
     from nasfpn_runtime.recipe.recipe import load_recipe
@@ -128,13 +137,13 @@ def time_project(data: Path) -> float:
 
 
 def time_modelzoo(data: Path, modelzoo: Path) -> float:
-    """Return images a second of the model zoo's ``create_retinanet_dataset``."""
+    """Return the images per second of the model zoo's ``create_retinanet_dataset``."""
     annotations = next((data / "annotations").glob("instances_train*.json"))
     names = [c["name"] for c in json.loads(annotations.read_text())["categories"]]
     with tempfile.TemporaryDirectory() as scratch:
         split = annotations.stem.removeprefix("instances_")
         sys.argv = ["train.py", "--coco_root", str(data), "--mindrecord_dir", scratch]
-        sys.argv += ["--train_data_type", split]  # which it reads when it is imported
+        sys.argv += ["--train_data_type", split]  # src.dataset reads them when it is imported
         sys.path.insert(0, str(modelzoo))
         dataset = importlib.import_module("src.dataset")
         dataset.config.coco_classes = ["background", *names]
@@ -148,11 +157,12 @@ def time_modelzoo(data: Path, modelzoo: Path) -> float:
 
 
 def _epochs(length: int) -> int:
-    return -(-(LEAST + BATCH) // (length * BATCH))
+    """Return how often to repeat an epoch of ``length`` batches."""
+    return -(-(MIN_PICTURES + BATCH) // (length * BATCH))
 
 
 def _speed(sizes: Iterable[int]) -> float:
-    """Return pictures a second after the first batch, from the sizes of batches as they come."""
+    """Return images per second after the first batch, from the sizes of arriving batches."""
     batches = iter(sizes)
     next(batches)
     started = time.perf_counter()
@@ -162,11 +172,11 @@ def _speed(sizes: Iterable[int]) -> float:
 def main() -> None:
     """Time one pipeline: ``project DATA`` or ``modelzoo DATA CHECKOUT``."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("side", choices=["project", "modelzoo"])
+    parser.add_argument("pipeline", choices=["project", "modelzoo"])
     parser.add_argument("data", type=Path)
     parser.add_argument("modelzoo", type=Path, nargs="?")
     args = parser.parse_args()
-    if args.side == "project":
+    if args.pipeline == "project":
         speed = time_project(args.data)
     else:
         speed = time_modelzoo(args.data, args.modelzoo)

@@ -1,4 +1,7 @@
-"""Exported files against their checkpoints: every format and engine, several pyramids and sizes."""
+"""Compare exported files with their checkpoints.
+
+All formats and engines are covered, with several pyramids and sizes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 import searched_archs
 from nasfpn_runtime.data.drawn import draw_picture
 from nasfpn_runtime.export.compare import Difference, compare
-from nasfpn_runtime.export.exporter import Request, export
+from nasfpn_runtime.export.exporter import ExportRequest, export
 from nasfpn_runtime.inference.engines.mindspore import open_checkpoint
 from nasfpn_runtime.inference.engines.registry import ENGINES
 from nasfpn_runtime.network import checkpoint
@@ -28,18 +31,27 @@ from search_space.genome import Genome
 Size = tuple[int, int]
 SIZES: tuple[Size, ...] = ((640, 640), (512, 768), (333, 500))
 FILES = (("mindir", "fp32"), ("onnx", "fp32"), ("mindir", "fp16"), ("onnx", "fp16"))
-ELSEWHERE = ("mindspore_lite",)  # engines that need a device of their own
+EXCLUDED = ("mindspore_lite",)  # engines that need a special device
 CATEGORIES = 3
-DEVIATIONS = (2.0, 0.3)  # of logits, and of offsets in sides of the anchor
+DEVIATIONS = (2.0, 0.3)  # standard deviations of logits, and of offsets in sides of the anchor
 
 
 @dataclass(frozen=True)
-class Row:
-    """One file in one engine; ``size`` is that of the input, rounded up to the stride."""
+class ParityRow:
+    """The comparison of one file in one engine.
+
+    Attributes:
+        genome: name of the genome; see :func:`genomes`.
+        size: (height, width) of the input, rounded up to multiples of the stride.
+        format: ``mindir`` or ``onnx``.
+        precision: ``fp32`` or ``fp16``.
+        engine: name of the engine.
+        difference: largest differences from the checkpoint.
+    """
 
     genome: str
     size: Size
-    form: str
+    format: str
     precision: str
     engine: str
     difference: Difference
@@ -47,17 +59,20 @@ class Row:
 
 def parity(
     folder: Path, recipe: Recipe, sizes: Sequence[Size] = SIZES, names: Sequence[str] = ()
-) -> Iterator[Row]:
-    """Yield the differences of every file from the checkpoint it is made of.
+) -> Iterator[ParityRow]:
+    """Yield the differences of every file from the checkpoint that it is made from.
 
-    Weights are random and such that scores spread from 0 to 1.
+    Weights are random, and scores spread from 0 to 1.
 
     Args:
-        folder: files are written there.
-        names: which of :func:`genomes`; all by default.
+        folder: folder to write the files to.
+        recipe: of the networks.
+        sizes: (height, width) of the inputs.
+        names: which of :func:`genomes` to use; all by default.
 
     Raises:
-        EngineError: an engine is missing, or a difference is larger than allowed.
+        EngineError: a difference is larger than allowed.
+        MissingPackageError: the package of an engine is not installed.
     """
     for name, genome in genomes().items():
         if names and name not in names:
@@ -66,21 +81,21 @@ def parity(
         write_random(source, recipe, genome)
         reference = open_checkpoint(source)[0]
         for size in sizes:
-            for form, precision in FILES:
-                wanted = Request(form, precision, size=size)
-                path = folder / f"{name}-{size[0]}x{size[1]}-{precision}.{form}"
-                report = export(source, path, wanted, pictures(), reference)
-                about, usual = report.description, report.difference
+            for format, precision in FILES:
+                request = ExportRequest(format, precision, size=size)
+                path = folder / f"{name}-{size[0]}x{size[1]}-{precision}.{format}"
+                report = export(source, path, request, pictures(), reference)
+                about, known = report.description, report.difference
                 for engine in ENGINES[path.suffix]:
-                    if engine in ELSEWHERE:
+                    if engine in EXCLUDED:
                         continue
-                    found = usual or compare(reference, path, about, pictures(), engine)
-                    usual = None  # of the first engine
-                    yield Row(name, about.size, form, precision, engine, found)
+                    difference = known or compare(reference, path, about, pictures(), engine)
+                    known = None  # it is that of the first engine only
+                    yield ParityRow(name, about.size, format, precision, engine, difference)
 
 
 def genomes() -> dict[str, Genome]:
-    """Return the published cell, a random one and the plain pyramid."""
+    """Return the published genome, a random one, and that of the plain pyramid."""
     return {
         "nasfpn": searched_archs.load("nasfpn"),
         "random": NASFPNSpace().sample(np.random.default_rng(0)),
@@ -89,13 +104,13 @@ def genomes() -> dict[str, Genome]:
 
 
 def pictures() -> list[Pixels]:
-    """Return two drawn pictures, of different sizes."""
+    """Return two drawn images of different sizes."""
     rng = np.random.default_rng(0)
     return [draw_picture(side, rng)[0] for side in (200, 320)]
 
 
 def write_random(path: Path, recipe: Recipe, genome: Genome) -> None:
-    """Write a checkpoint of random weights, batch norm's statistics included."""
+    """Write a checkpoint with random weights, including the statistics of batch norm."""
     names = tuple(f"class{i}" for i in range(CATEGORIES))
     net = build_network(recipe, genome, len(names))
     spread(net, 1 << max(genome.levels))
@@ -103,9 +118,10 @@ def write_random(path: Path, recipe: Recipe, genome: Genome) -> None:
 
 
 def spread(net: Network, stride: int) -> None:
-    """Set every parameter so that scores spread from 0 to 1 and boxes are near their anchors.
+    """Set random weights with which scores spread from 0 to 1 and boxes are near their anchors.
 
-    The predicting layers are scaled by what they give for noise, ``stride`` px a side.
+    The last layers are scaled to give ``DEVIATIONS`` for an image of noise, ``stride`` px wide and
+    high.
     """
     rng = np.random.default_rng(0)
     for parameter in net.get_parameters():
@@ -113,10 +129,10 @@ def spread(net: Network, stride: int) -> None:
         parameter.set_data(Tensor(value.astype(np.float32)))
     net.set_train(False)
     outputs = net(Tensor(rng.standard_normal((1, 3, stride, stride)).astype(np.float32)))
-    for head, output, wanted in zip(("classes", "boxes"), outputs, DEVIATIONS, strict=True):
-        gain = np.float32(wanted / output.asnumpy().std())
+    for tower, output, deviation in zip(("classes", "boxes"), outputs, DEVIATIONS, strict=True):
+        gain = np.float32(deviation / output.asnumpy().std())
         for parameter in net.head.get_parameters():
-            if re.fullmatch(rf"head\.{head}\.(\d\.)?predict\.(pointwise\.)?\w+", parameter.name):
+            if re.fullmatch(rf"head\.{tower}\.(\d\.)?predict\.(pointwise\.)?\w+", parameter.name):
                 parameter.set_data(parameter * gain)
 
 

@@ -1,7 +1,7 @@
-"""Time a training step: this project's, and the same network trained MindSpore's documented way.
+"""Time a training step of this project, and of the same network in MindSpore's documented way.
 
-Both run with ``guard_isa`` in force. Run as a program it times one of the two in a process of
-its own and prints the milliseconds of every step as JSON.
+In both cases ``guard_isa`` is in force. As a program, ``python -m nasfpn_runtime.bench.step VARIANT
+SIDE`` times one variant and prints the milliseconds of every step as JSON.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ import numpy as np
 
 WARMUP, STEPS = 5, 40
 VARIANTS = ("project", "documented")
-# Image side -> recipe of that size.
+# Side of the input in px -> recipe with this side.
 SIZES = {128: "bccd-proxy", 256: "bccd-256"}
 
 
 def compare(side: int, rounds: int) -> dict[str, list[float]]:
-    """Time both variants in turn, ``rounds`` processes each; return all step times in ms."""
+    """Return the times of all steps in ms, by variant.
+
+    The variants are timed in turn, each in ``rounds`` processes.
+    """
     times: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     for _ in range(rounds):
         for variant in VARIANTS:
             command = [sys.executable, "-m", "nasfpn_runtime.bench.step", variant, str(side)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            times[variant] += json.loads(done.stdout.splitlines()[-1])
+            ended = subprocess.run(command, check=True, capture_output=True, text=True)
+            times[variant] += json.loads(ended.stdout.splitlines()[-1])
     return times
 
 
@@ -45,10 +48,13 @@ def time_steps(variant: str, side: int) -> list[float]:
 
 
 def make_step(variant: str, side: int) -> Callable[[Any], float]:
-    """Return a function of ``Inputs`` to the loss that trains the published genome.
+    """Return a function that trains the published genome on ``Inputs`` and returns the loss.
 
-    ``project``: ``step.TrainStep``. ``documented``: ``mindspore.value_and_grad`` and an
-    optimiser in a ``mindspore.jit`` function, as MindSpore's quick start has it.
+    Args:
+        variant: ``project`` is ``training.step.TrainStep``. ``documented`` is
+            ``mindspore.value_and_grad`` and an optimiser in a ``mindspore.jit`` function, as in
+            MindSpore's quick start.
+        side: a key of ``SIZES``.
     """
     import mindspore
     from mindspore import nn
@@ -83,7 +89,7 @@ def make_step(variant: str, side: int) -> Callable[[Any], float]:
 
 
 def random_batch(side: int, pictures: int = 8) -> Any:
-    """Return ``Inputs`` of pictures of that side and 9 anchors a place."""
+    """Return ``Inputs`` with random images of that side and 9 anchors per location."""
     import mindspore
     from mindspore import Tensor
 

@@ -1,4 +1,4 @@
-"""The cards that one run trains on: one process each, joined by MindSpore's collectives."""
+"""The cards of a run: one process each, connected by MindSpore's collectives."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from nasfpn_runtime.errors import DeviceError
 
 Array = NDArray[np.float32]
 
-COUNTS = ("RANK_SIZE", "MS_WORKER_NUM")  # of processes: with a rank table, and msrun's
+# Variables with the number of processes: from a rank table, and from msrun.
+COUNTS = ("RANK_SIZE", "MS_WORKER_NUM")
 
 
 @dataclass(frozen=True)
 class Cards:
-    """This process's place among those that train together; the first writes the files."""
+    """The rank of this process among the processes that train together; rank 0 writes the files."""
 
     rank: int = 0
     count: int = 1
@@ -36,11 +37,11 @@ class Cards:
         return [float(v) for v in _all_reduce(np.array(values, np.float32))]
 
     def mean(self, array: Array) -> Array:
-        """Return the mean over all cards of an array that has one shape on all."""
+        """Return the mean over all cards of an array that has the same shape on each."""
         return array if self.count == 1 else _all_reduce(array) / np.float32(self.count)
 
     def gather(self, rows: Array) -> Array:
-        """Return the rows (n, k) of all cards, those of the first card first."""
+        """Return the rows (n, k) of all cards in order of rank; ``n`` may differ between cards."""
         if self.count == 1:
             return rows
         counts = [
@@ -55,20 +56,20 @@ class Cards:
 ALONE = Cards()
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Return whether this process was started as one of several that train together."""
     return any(os.environ.get(name, "1") != "1" for name in COUNTS)
 
 
 def join() -> Cards:
-    """Return this process's place among those it was started with, connected to them.
+    """Connect to the other processes of the run and return this one's rank among them.
 
-    From here on it ends with what started it.
+    From then on, this process ends when the process that started it ends.
 
     Raises:
-        DeviceError: the others cannot be reached.
+        DeviceError: the other processes cannot be reached.
     """
-    if not several():
+    if not is_distributed():
         return ALONE
     end_with_starter()
     from mindspore import communication
@@ -77,12 +78,12 @@ def join() -> Cards:
         communication.init()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
-        raise DeviceError(f"the cards of this run cannot reach each other: {reason}") from None
+        raise DeviceError(f"cannot connect the cards of this run: {reason}") from None
     return Cards(communication.get_rank(), communication.get_group_size())
 
 
 def _all_reduce(array: Array) -> Array:
-    """Return the sum over all cards; adding zeros, of one value only, is exact."""
+    """Return the sum over all cards. It is exact where all cards but one have zeros."""
     from mindspore import Tensor, ops
 
     total: Array = ops.AllReduce()(Tensor(array)).asnumpy()

@@ -1,4 +1,4 @@
-"""Choose CPU or Ascend, and refuse what a device cannot do."""
+"""Selection of the device, CPU or Ascend, and checks of what it supports."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from nasfpn_runtime.errors import DeviceError
 
 
 def set_device(name: str) -> None:
-    """Use graph mode on ``CPU`` or ``Ascend``.
+    """Use ``CPU`` or ``Ascend`` in graph mode.
 
     Raises:
-        DeviceError: another name, or one that MindSpore cannot open, or not any more,
-            because this process has run on the other.
+        DeviceError: the name is another one, or MindSpore cannot open the device, for example
+            because this process has already run on the other one.
     """
     import mindspore
 
     if name not in ("CPU", "Ascend"):
-        raise DeviceError(f"a device is CPU or Ascend, got {name!r}")
+        raise DeviceError(f"--device must be CPU or Ascend, got {name!r}")
     try:
-        # msrun gives each process of a server a card of its own.
+        # msrun assigns a card to each process of a server.
         mindspore.set_device(name, int(os.environ.get("DEVICE_ID", "0")) if name == "Ascend" else 0)
     except RuntimeError as error:
-        # Once a kernel has run MindSpore refuses even the device that it ran on.
+        # Once a kernel has run, MindSpore refuses every call, even with the same device.
         if str(mindspore.get_context("device_target")) != name:
             first = str(error).strip().splitlines()[0]
-            raise DeviceError(f"device {name} cannot be used here: {first}") from None
+            raise DeviceError(f"cannot use device {name} here: {first}") from None
     mindspore.set_context(mode=mindspore.GRAPH_MODE)
 
 
 def check_precision(device: str, precision: str) -> None:
-    """Refuse what MindSpore has no kernels for.
+    """Check that MindSpore has kernels for a precision on a device.
 
     Raises:
-        DeviceError: bfloat16 on the CPU.
+        DeviceError: ``precision`` is ``bfloat16`` and ``device`` is ``CPU``.
     """
     if device == "CPU" and precision == "bfloat16":
         raise DeviceError("training.precision bfloat16 needs --device Ascend, got CPU")

@@ -1,8 +1,8 @@
-"""Keep oneDNN off AVX-512.
+"""Keep oneDNN from using AVX-512.
 
-MindSpore 2.9 and 2.10 on an AVX-512 CPU run 3x3 convolutions in oneDNN's reference kernel,
-many times slower than its AVX2 kernel. This module imports nothing heavy: it runs whenever
-``nasfpn_runtime`` is imported.
+On an AVX-512 CPU, MindSpore 2.9 and 2.10 run 3x3 convolutions in oneDNN's reference kernel, which
+is many times slower than its AVX2 kernel. This module imports nothing heavy, because it runs
+whenever ``nasfpn_runtime`` is imported.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ _DNNL_AVX512_BIT = 0x20  # in every dnnl_cpu_isa value with AVX-512, in no other
 
 
 def guard_isa() -> None:
-    """Keep oneDNN off AVX-512 in this process and its children.
+    """Keep oneDNN from using AVX-512 in this process and its children.
 
-    Runs when ``nasfpn_runtime`` is imported. Does nothing where the user has set
-    ``ONEDNN_MAX_CPU_ISA``. Warns (RuntimeWarning) when a convolution has already run, as
-    nothing can be changed any more.
+    Does nothing if the user has set ``ONEDNN_MAX_CPU_ISA``. Warns (RuntimeWarning) if a
+    convolution has already run with AVX-512, because the setting can no longer be changed then.
     """
     if ISA_VARIABLE in os.environ:
         return
@@ -38,8 +37,8 @@ def guard_isa() -> None:
     refused = dnnl.dnnl_set_max_cpu_isa(_DNNL_AVX2) != 0
     if refused and dnnl.dnnl_get_effective_cpu_isa() & _DNNL_AVX512_BIT:
         warnings.warn(
-            "MindSpore ran a convolution before nasfpn_runtime was imported, so oneDNN stays on "
-            "AVX-512, where MindSpore's 3x3 convolutions are many times slower: import "
+            "cannot keep oneDNN from AVX-512, with which 3x3 convolutions are many times slower: "
+            "MindSpore ran a convolution before nasfpn_runtime was imported; import "
             f"nasfpn_runtime first, or start Python with {ISA_VARIABLE}=AVX2",
             RuntimeWarning,
             stacklevel=3,

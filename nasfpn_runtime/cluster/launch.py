@@ -1,4 +1,4 @@
-"""Start a command once for each card of a job, through MindSpore's msrun."""
+"""Start a command on every card of a job, with MindSpore's msrun."""
 
 from __future__ import annotations
 
@@ -17,24 +17,28 @@ from pathlib import Path
 from nasfpn_runtime.cluster.msrun import STARTER
 from nasfpn_runtime.errors import DeviceError
 
-PORT = 8118  # msrun's
-PORTS = range(20_000, 32_768)  # Linux gives higher ones to connections (ip_local_port_range)
-PERIOD = 0.2  # seconds between two looks at the logs
+PORT = 8118  # msrun's default
+# Linux assigns higher ports to outgoing connections (ip_local_port_range).
+PORTS = range(20_000, 32_768)
+PERIOD = 0.2  # seconds between two checks of the logs
 ERROR = "nasfpn: error: "
-_NOISE = re.compile(r"\[(INFO|WARNING)\] ")  # of MindSpore's connections
-_ENDED = re.compile(r"Worker process \d+ exit with exception. Error code: (-?\d+)")
+_NOISE = re.compile(r"\[(INFO|WARNING)\] ")  # MindSpore's messages about its connections
+_EXITED = re.compile(r"Worker process \d+ exit with exception. Error code: (-?\d+)")
 
 
 @dataclass(frozen=True)
 class ClusterJob:
-    """Which processes a job has.
+    """The servers and processes of a job.
 
     Attributes:
-        devices: cards of this server, one process each.
-        nnodes: servers, each with as many cards.
-        node_rank: of this server, from 0.
-        master: ``HOST[:PORT]`` of server 0, where all meet.
-        rank_table: Ascend's description of the cluster, where there is one.
+        devices: number of cards used on each server, one process per card.
+        nnodes: number of servers.
+        node_rank: rank of this server, from 0.
+        master: ``HOST[:PORT]`` of server 0, where all servers connect.
+        rank_table: Ascend's description of the cluster; None if there is none.
+
+    Raises:
+        DeviceError: the values do not fit together, or ``rank_table`` is not a file.
     """
 
     devices: int = 1
@@ -45,71 +49,72 @@ class ClusterJob:
 
     def __post_init__(self) -> None:
         if self.devices < 1:
-            raise DeviceError(f"--devices is 1 or more, got {self.devices}")
+            raise DeviceError(f"--devices must be 1 or more, got {self.devices}")
         if not 0 <= self.node_rank < self.nnodes:
             raise DeviceError(
-                f"--node-rank is from 0 to below --nnodes {self.nnodes}, got {self.node_rank}"
+                f"--node-rank must be from 0 to {self.nnodes - 1}, below --nnodes, got "
+                f"{self.node_rank}"
             )
         if self.nnodes > 1 and self.master is None:
-            raise DeviceError("several servers meet at one: give --master HOST[:PORT]")
+            raise DeviceError(f"--nnodes {self.nnodes} needs --master HOST[:PORT] of server 0")
         if self.master is not None and not re.fullmatch(r"[^:]+(:\d+)?", self.master):
-            raise DeviceError(f"--master is HOST or HOST:PORT, got {self.master}")
+            raise DeviceError(f"--master must be HOST or HOST:PORT, got {self.master}")
         if self.rank_table is not None and not self.rank_table.is_file():
-            raise DeviceError(f"--rank-table is a file, got {self.rank_table}")
+            raise DeviceError(f"--rank-table must be a file, got {self.rank_table}")
 
     @property
     def cards(self) -> int:
-        """Number of processes."""
+        """Number of processes on all servers."""
         return self.devices * self.nnodes
 
 
 def launch(arguments: Sequence[str], job: ClusterJob, logs: Path) -> None:
-    """Run ``nasfpn`` with ``arguments`` on every card; the first one's output is shown.
+    """Run ``nasfpn`` with ``arguments`` on every card and print the output of the first one.
 
-    Each process writes ``logs/worker_<rank>.log``. All end when one ends with an error, and
-    when this process ends, however it does.
+    Each process writes ``logs/worker_<rank>.log``. If one of them fails, or this process ends or
+    is killed, all of them end.
 
     Raises:
-        DeviceError: a process failed; the message has its reason where it gave one.
+        DeviceError: a process failed. The message has its reason, if it reported one.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    for log in logs.glob("*.log"):  # of an earlier job, maybe of more cards
-        log.unlink()
+    for old in logs.glob("*.log"):  # of an earlier job, which may have had more cards
+        old.unlink()
     command, environment = launch_command(["-m", "tools", *arguments], job, logs)
-    shown = _Lines(logs / "worker_0.log")
-    with (logs / "msrun.log").open("wb") as own:
-        # In a session of its own: Ctrl-C is for this process, and ends the others by its end.
+    output = _LogTail(logs / "worker_0.log")
+    with (logs / "msrun.log").open("wb") as log:
+        # A new session, so that Ctrl-C reaches this process only. The others end when it ends.
         process = subprocess.Popen(
-            command, stdout=own, stderr=own, env=environment, start_new_session=True
+            command, stdout=log, stderr=log, env=environment, start_new_session=True
         )
         try:
-            while process.poll() is None and _first_end(logs) is None:
-                shown.print_new()
+            while process.poll() is None and _first_exit_code(logs) is None:
+                output.print_new()
                 time.sleep(PERIOD)
         finally:
             process.kill()
             code = process.wait()
-            shown.print_new()
+            output.print_new()
     if code:
-        raise DeviceError(f"{_reason(logs)} (logs of all: {logs})")
+        raise DeviceError(f"{_failure_reason(logs)} (logs of all processes: {logs})")
 
 
-class _Lines:
-    """The lines of a log that grows, but for MindSpore's about its connections."""
+class _LogTail:
+    """Follow a growing log, leaving out MindSpore's messages about its connections."""
 
     def __init__(self, log: Path) -> None:
-        self.log, self.place = log, 0
+        self.log, self.offset = log, 0
 
     def print_new(self) -> None:
-        """Print the lines that ended since the last time."""
+        """Print the lines that were completed since the last call."""
         if not self.log.exists():
             return
         with self.log.open("rb") as file:
-            file.seek(self.place)
+            file.seek(self.offset)
             new = file.read()
-        ended = new[: new.rfind(b"\n") + 1]
-        self.place += len(ended)
-        for line in ended.decode(errors="replace").splitlines(keepends=True):
+        complete = new[: new.rfind(b"\n") + 1]
+        self.offset += len(complete)
+        for line in complete.decode(errors="replace").splitlines(keepends=True):
             if not _NOISE.match(line):
                 print(line, end="", flush=True)
 
@@ -117,7 +122,7 @@ class _Lines:
 def launch_command(
     arguments: Sequence[str], job: ClusterJob, logs: Path
 ) -> tuple[list[str], dict[str, str]]:
-    """Return how msrun starts Python with ``arguments`` on every card: command, environment."""
+    """Return the command and environment that run Python with ``arguments`` on every card."""
     host, _, port = (job.master or "127.0.0.1").partition(":")
     if not port:
         port = str(PORT if job.nnodes > 1 else _free_port())
@@ -129,34 +134,34 @@ def launch_command(
         "master_port": port,
         "log_dir": logs,
         "join": True,
-        "tail_worker_log": job.cards,  # no card's: `launch` shows the first one's to its end
+        "tail_worker_log": job.cards,  # no card: `launch` prints the log of the first one
     }
     if job.rank_table is not None:
         options["rank_table_file"] = job.rank_table
     settings = [f"--{name}={value}" for name, value in options.items()]
     msrun = [sys.executable, "-m", "nasfpn_runtime.cluster.msrun", *settings]
-    # msrun takes the first `python` there is; GLOG_v=3 leaves MindSpore's errors.
+    # msrun runs the first `python` on the PATH. GLOG_v=3 shows MindSpore's errors only.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {"GLOG_v": "3"} | os.environ | {"PATH": path, STARTER: str(os.getpid())}
     return [*msrun, "python", *arguments], environment
 
 
-def _reason(logs: Path) -> str:
-    """Return the error that a process gave, or how the first one ended."""
+def _failure_reason(logs: Path) -> str:
+    """Return the error that a process reported, or else how the first one ended."""
     for log in sorted(logs.glob("worker_*.log")):
         lines = log.read_text(errors="replace").splitlines()
-        told = [line for line in lines if line.startswith(ERROR)]
-        if told:
-            return told[-1].removeprefix(ERROR)
-    code = _first_end(logs)
-    how = f"with code {code}" if code else "without a word"
-    return f"a process of the job ended {how}, so the others were ended"
+        errors = [line for line in lines if line.startswith(ERROR)]
+        if errors:
+            return errors[-1].removeprefix(ERROR)
+    code = _first_exit_code(logs)
+    how = f"with code {code}" if code else "without an error message"
+    return f"a worker process ended {how}, so the whole job was stopped; the same command resumes"
 
 
-def _first_end(logs: Path) -> str | None:
-    """Return the code that the first process to fail ended with, if one did."""
-    found = _ENDED.search((logs / "msrun.log").read_text(errors="replace"))
-    return found[1] if found else None
+def _first_exit_code(logs: Path) -> str | None:
+    """Return the exit code of the process that failed first, or None if none has failed."""
+    match = _EXITED.search((logs / "msrun.log").read_text(errors="replace"))
+    return match[1] if match else None
 
 
 def _free_port() -> int:
@@ -164,4 +169,6 @@ def _free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise DeviceError(f"the cards meet at a free port, got none in {PORTS}")
+    raise DeviceError(
+        f"cannot connect the cards: no port from {PORTS.start} to {PORTS.stop - 1} is free"
+    )

@@ -1,4 +1,4 @@
-"""MindSpore's msrun, but that it ends with what started it, and its processes end with it."""
+"""MindSpore's msrun, tied to the process that started it; its worker processes are tied to it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ import os
 import signal
 import sys
 
-STARTER = "NASFPN_STARTER"  # number of the process that started this one
+STARTER = "NASFPN_STARTER"  # variable with the id of the process that started this one
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def end_with_starter() -> None:
-    """Have the kernel end this process when that of ``STARTER``, its parent, has ended.
+    """Make the kernel kill this process when its parent, the process in ``STARTER``, ends.
 
-    A signal handler or a thread would not do: MindSpore keeps the interpreter's lock while it
-    waits for other processes. Without ``STARTER``, or on another system, nothing is changed.
+    A signal handler or a thread would not work, because MindSpore holds the interpreter's lock
+    while it waits for other processes. Nothing changes if ``STARTER`` is not set or the system is
+    not Linux.
     """
     if STARTER not in os.environ or sys.platform != "linux":
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != int(os.environ[STARTER]):  # it ended before
+    if os.getppid() != int(os.environ[STARTER]):  # the parent has ended already
         os._exit(1)
 
 
 def main() -> None:
-    """Run msrun with the arguments of this process."""
+    """Run msrun with the command line arguments of this process."""
     end_with_starter()
     os.environ[STARTER] = str(os.getpid())
     from mindspore.parallel.cluster.run import main as run

@@ -1,4 +1,4 @@
-"""COCO folders: ``annotations/instances_<split>.json`` and a folder of pictures a split."""
+"""COCO folders: ``annotations/instances_<split>.json`` and a folder of images for each split."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import re
 from pathlib import Path
 from typing import Any
 
-from nasfpn_runtime.data.samples import Listing, Reader, is_id
+from nasfpn_runtime.data.reader import Reader, is_id
+from nasfpn_runtime.data.samples import Listing
 from nasfpn_runtime.errors import DataError
 
 
-def found(folder: Path) -> bool:
-    """True if the folder has the files of this form."""
+def recognises(folder: Path) -> bool:
+    """Return whether the folder has the files of this format."""
     return (folder / "annotations").is_dir()
 
 
 def splits(folder: Path) -> tuple[str, ...]:
-    """Return the names of the splits: ``train`` for ``train2017`` where it is the only one."""
+    """Return the names of the splits: ``train`` for ``train2017`` if no other year is there."""
     stems = sorted(
         path.stem.removeprefix("instances_")
         for path in (folder / "annotations").glob("instances_*.json")
@@ -33,7 +34,7 @@ def read(folder: Path, split: str) -> Listing:
         DataError: a file or folder is missing or is not COCO.
     """
     file, pictures = find_split(folder, split)
-    data = _read(file)
+    data = _read_json(file)
     ids, names = _categories(data["categories"], file)
     reader = Reader(pictures, {value: label for label, value in enumerate(ids)})
     for index, entry in enumerate(data["images"]):
@@ -44,49 +45,50 @@ def read(folder: Path, split: str) -> Listing:
 
 
 def find_split(folder: Path, split: str) -> tuple[Path, Path]:
-    """Return the annotation file and the picture folder of a split.
+    """Return the annotation file and the image folder of a split.
 
     Raises:
-        DataError: they are not there, or several files fit.
+        DataError: they do not exist, or several files fit.
     """
     annotations = folder / "annotations"
     if not annotations.is_dir():
-        raise DataError(f"a data set is a folder with annotations/, got {folder}")
+        raise DataError(f"data set must be a folder with annotations/, got {folder}")
     files = {p.name: p for p in annotations.glob("instances_*.json")}
     exact = f"instances_{split}.json"
     numbered = re.compile(rf"instances_{re.escape(split)}\d+\.json")
-    found = [exact] if exact in files else sorted(filter(numbered.fullmatch, files))
-    if len(found) != 1:
-        listed = ", ".join(found or sorted(files)) or "no such file"
+    matches = [exact] if exact in files else sorted(filter(numbered.fullmatch, files))
+    if len(matches) != 1:
+        listed = ", ".join(matches or sorted(files)) or "no such file"
         raise DataError(
-            f"split {split!r} has one file instances_{split}<number>.json, "
+            f"split {split!r} must have one file instances_{split}<number>.json, "
             f"got {listed} (at {annotations})"
         )
-    stem = found[0].removeprefix("instances_").removesuffix(".json")
+    stem = matches[0].removeprefix("instances_").removesuffix(".json")
     if not (folder / stem).is_dir():
-        raise DataError(f"the pictures of split {split!r} are in {folder / stem}, got no folder")
-    return files[found[0]], folder / stem
+        raise DataError(f"images of split {split!r} must be in {folder / stem}, got no folder")
+    return files[matches[0]], folder / stem
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read_json(file: Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"an annotation file is JSON, got {error} (at {file})") from error
+        raise DataError(f"cannot read annotation file as JSON: {error} (at {file})") from error
     for key in ("images", "annotations", "categories"):
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise DataError(f"an annotation file has a list {key!r}, got none (at {file})")
+            raise DataError(f"annotation file must have a list {key!r}, got none (at {file})")
     result: dict[str, Any] = data
     return result
 
 
 def _categories(entries: list[Any], file: Path) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return ids, ascending, and names of the categories."""
     names: dict[int, str] = {}
     for index, entry in enumerate(entries):
         value = entry.get("id") if isinstance(entry, dict) else None
         if not is_id(value) or value in names or not isinstance(entry.get("name"), str):
             raise DataError(
-                f"a category has an id of its own and a name, got {entry!r} "
+                f"category must have a name and an id of its own, got {entry!r} "
                 f"(at categories[{index}] of {file})"
             )
         names[value] = entry["name"]

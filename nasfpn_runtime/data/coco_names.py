@@ -1,4 +1,4 @@
-"""The categories that public detectors know, in the order of their class numbers."""
+"""The categories of public COCO detectors, in the order of their class numbers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 
 
 def by_order() -> tuple[str, ...]:
-    """Return the 80 names: class numbers of mmdetection, and of the model zoo less one."""
+    """Return the 80 names by class number of mmdetection; the model zoo counts them from 1."""
     return tuple(NAMES.split(", "))
 
 
 def by_id() -> tuple[str, ...]:
-    """Return 90 names, that of id 1 first: TF's classes are ids; unused ones are ``id 12``."""
+    """Return 90 names by id, from id 1: TF's classes are ids. An unused id is named ``id 12``."""
     names = iter(by_order())
     ids = range(1, LAST_ID + 1)
     return tuple(f"id {i}" if i in UNUSED_IDS else next(names) for i in ids)

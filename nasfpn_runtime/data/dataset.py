@@ -1,4 +1,4 @@
-"""A data set of any form as samples ready to train on, and a list of what is wrong with it."""
+"""One split of a data set of any format, ready to train on, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.data import coco as cocojson
-from nasfpn_runtime.data import mindrecord, text, voc, yolo
+from nasfpn_runtime.data import coco, mindrecord, text, voc, yolo
+from nasfpn_runtime.data.rows import INDEX
 from nasfpn_runtime.data.samples import Fault, Sample, Truth
 from nasfpn_runtime.errors import DataError
 
-EXAMPLES = 3  # places named in a line of the fault report
+EXAMPLES = 3  # entries named in each line of the fault report
 
-# Each has found(folder), splits(folder) and read(folder, split); the first that is found is it.
-FORMS = {"mindrecord": mindrecord, "coco": cocojson, "voc": voc, "yolo": yolo, "text": text}
+# The modules of the formats, each with recognises(folder), splits(folder) and
+# read(folder, split). A folder has the first format that recognises it.
+FORMS = {"mindrecord": mindrecord, "coco": coco, "voc": voc, "yolo": yolo, "text": text}
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split of a data set, in COCO's terms whatever form it is stored in.
+    """One split of a data set, in COCO's terms, whatever its format.
 
     Attributes:
-        samples: pictures in the order of the file, those without boxes included.
+        samples: images in the order of the file, including those without boxes.
         categories: names, by class number.
         category_ids: ids in the annotation file, by class number.
-        annotation_file: where it was read from.
+        annotation_file: the file or folder it was read from.
         faults: what is wrong with it.
         truth: the annotations for evaluation.
     """
@@ -42,7 +43,7 @@ class Split:
 
     @property
     def with_boxes(self) -> NDArray[np.intp]:
-        """Places of the samples that have boxes."""
+        """Indices of the samples that have boxes."""
         return np.array([i for i, s in enumerate(self.samples) if len(s.boxes)], np.intp)
 
 
@@ -50,23 +51,24 @@ def load_split(folder: Path, split: str = "train", form: str | None = None) -> S
     """Read one split of a data set.
 
     In a COCO folder the split ``train`` is ``annotations/instances_train.json`` or, if there
-    is just one, the file of that name with a number (``instances_train2017.json``); its
-    pictures are in the folder of the same stem (``train2017/``). The other forms are
-    described in their modules. Faults are listed, and what they touch is dropped, except
-    that boxes partly outside are clipped and annotations with a repeated id are kept.
+    is exactly one, the file of that name with a number (``instances_train2017.json``). Its
+    images are in the folder of the same stem (``train2017/``). The other formats are
+    described in their modules. Faults are listed, and faulty entries are dropped, with two
+    exceptions: boxes partly outside their image are clipped, and annotations with a repeated
+    id are kept.
 
     Args:
-        form: one of ``FORMS``; None is :func:`form_of` the folder.
+        form: a key of ``FORMS``; None for the format the folder has (:func:`form_of`).
 
     Raises:
-        DataError: a file or folder is missing, is not of that form, or no picture has a box.
+        DataError: a file or folder is missing or not of that format, or no image has a box.
     """
     listing = FORMS[form_of(folder, form)].read(folder, split)
     samples = listing.kept.samples()
     if not any(len(sample.boxes) for sample in samples):
         report = "; ".join(fault_report(listing.faults).splitlines()) or "the file lists none"
         raise DataError(
-            f"a data set has a picture with a box, got none: {report} (at {listing.file})"
+            f"data set must have an image with a box, got none: {report} (at {listing.file})"
         )
     return Split(
         samples,
@@ -79,29 +81,33 @@ def load_split(folder: Path, split: str = "train", form: str | None = None) -> S
 
 
 def form_of(folder: Path, form: str | None = None) -> str:
-    """Return which of ``FORMS`` a folder has, or ``form`` if that is given.
+    """Return the format of a folder, a key of ``FORMS``; or ``form`` if it is given.
 
     Raises:
-        DataError: it has none of them, or is no folder.
+        DataError: it is no folder, or of none of these formats.
     """
     if not folder.is_dir():
         what = "a file" if folder.exists() else "no such folder"
-        raise DataError(f"a data set is a folder, got {what}: {folder}")
+        raise DataError(f"data set must be a folder, got {what}: {folder}")
     if form is not None:
         return form
     for name, module in FORMS.items():
-        if module.found(folder):
+        if module.recognises(folder):
             return name
-    again = "; make MindRecord of the model zoo again by nasfpn data create SRC -o DIR"
+    again = "; to use MindRecord of the model zoo, make it again: nasfpn data create SRC -o DIR"
     raise DataError(
-        f"a data set is a folder with {mindrecord.INDEX} (MindRecord), annotations/ (COCO), "
+        f"data set must be a folder with {INDEX} (MindRecord), annotations/ (COCO), "
         f"Annotations/ (VOC), labels/ or data.yaml (YOLO) or classes.txt (text), got {folder}"
         + (again if any(folder.glob("*.mindrecord*")) else "")
     )
 
 
 def split_names(folder: Path, form: str | None = None) -> tuple[str, ...]:
-    """Return the names of the splits that are there."""
+    """Return the names of the splits in a folder.
+
+    Raises:
+        DataError: see :func:`form_of`.
+    """
     names: tuple[str, ...] = FORMS[form_of(folder, form)].splits(folder)
     return names
 
@@ -110,18 +116,26 @@ def check_same_categories(a: Split, b: Split) -> None:
     """Raise DataError unless both splits have the same category names in the same order."""
     if a.categories != b.categories:
         raise DataError(
-            f"splits have the same categories, got {', '.join(a.categories)} "
+            f"splits must have the same categories, got {', '.join(a.categories)} "
             f"(at {a.annotation_file}) and {', '.join(b.categories)} (at {b.annotation_file})"
         )
 
 
 def fault_report(faults: Sequence[Fault]) -> str:
-    """Return a line per kind of fault: count, what was done and the first examples."""
+    """Return a line for each kind of fault: count, what was done and the first examples."""
     groups: dict[tuple[str, str], list[str]] = {}
     for fault in faults:
         groups.setdefault((fault.kind, fault.action), []).append(fault.where)
     return "\n".join(
-        f"{len(places)} x {kind}, {action}: {', '.join(places[:EXAMPLES])}"
-        + (", ..." if len(places) > EXAMPLES else "")
-        for (kind, action), places in groups.items()
+        f"{len(entries)} x {kind}, {action}: {', '.join(entries[:EXAMPLES])}"
+        + (", ..." if len(entries) > EXAMPLES else "")
+        for (kind, action), entries in groups.items()
+    )
+
+
+def fault_lines(split: Split) -> str:
+    """Return the content of ``faults.txt`` for a split: a line for each fault."""
+    return "".join(
+        f"{split.annotation_file}: {fault.kind}: {fault.where}: {fault.action}\n"
+        for fault in split.faults
     )

@@ -1,7 +1,7 @@
 """A drawn data set: circles, squares and triangles of several sizes on noise.
 
-Small enough to learn in minutes, and of several scales so that several levels of a
-pyramid matter: the longer side runs from 1/12 to 1/2 of the picture, log-uniform.
+It is learned in minutes, and its shapes have several scales so that several levels of a
+pyramid matter: the longer side is log-uniform from 1/12 to 1/2 of the image.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from nasfpn_runtime.pictures.image import Pixels
 
 CATEGORIES = ("circle", "square", "triangle")
 
-_LEAST, _MOST = 6, 16  # shapes tried in a picture
-_TRIES = 20  # places tried for a shape before it is left out
-_GAP = 1.0  # px between boxes
+_LEAST, _MOST = 6, 16  # range of the number of shapes tried in an image
+_TRIES = 20  # positions tried for a shape before it is left out
+_GAP = 1.0  # px between boxes, at least
 _GROUND, _SHAPE = (30, 110), (150, 255)  # ranges of each colour channel
-_SAMPLES = 4  # subpixels per pixel and axis: smooth edges
+_SAMPLES = 4  # subpixels per pixel and axis, for smooth edges
 _TILT = math.radians(20)
 
 Points = NDArray[np.float64]
@@ -35,16 +35,15 @@ def write_shapes(
 ) -> None:
     """Write a COCO folder with the splits train2017, val2017 and test2017.
 
-    A picture depends on the seed, its split, its place and the size alone; the same
-    seed gives the same bytes. Everything is written next to the folder and moved there
-    at the end, so that a killed run leaves no folder.
+    An image depends only on the seed, its split, its index and the size; the same seed gives
+    the same bytes. The folder appears atomically: a killed run leaves only a hidden draft.
 
     Args:
-        train, val, test: pictures per split, 1 or more.
-        size: side of a picture in px.
+        train, val, test: number of images of each split, 1 or more.
+        size: side of an image in px.
 
     Raises:
-        DataError: the folder is there already.
+        DataError: the folder exists.
     """
     with new_folder(folder) as draft:
         (draft / "annotations").mkdir()
@@ -80,7 +79,7 @@ def _write_split(folder: Path, name: str, count: int, size: int, seed: tuple[int
 
 
 def draw_picture(size: int, rng: np.random.Generator) -> tuple[Pixels, list[tuple[int, Points]]]:
-    """Return a (size, size, 3) picture and its shapes as (class, box); boxes do not overlap.
+    """Return a (size, size, 3) image and its shapes as (class, box); boxes do not overlap.
 
     A box is (4,) float64 xyxy px, tight around the shape.
     """
@@ -89,48 +88,53 @@ def draw_picture(size: int, rng: np.random.Generator) -> tuple[Pixels, list[tupl
     shapes: list[tuple[int, Points]] = []
     for _ in range(rng.integers(_LEAST, _MOST + 1)):
         label = int(rng.integers(len(CATEGORIES)))
-        outline = _place(label, size, [box for _, box in shapes], rng)
+        outline = place_shape(label, size, [box for _, box in shapes], rng)
         if outline is not None:
             colour = rng.uniform(*_SHAPE, 3) + _noise(size, 8, 10, rng)
-            cover = _cover(outline, size)
+            cover = coverage(outline, size)
             canvas += cover * (colour - canvas)
-            shapes.append((label, _box(outline)))
+            shapes.append((label, bounds(outline)))
     return canvas.clip(0, 255).astype(np.uint8), shapes
 
 
-def _place(label: int, size: int, taken: list[Points], rng: np.random.Generator) -> Points | None:
-    """Return the outline of a shape inside the picture and clear of the taken boxes."""
+def place_shape(
+    label: int, size: int, taken: list[Points], rng: np.random.Generator
+) -> Points | None:
+    """Return the outline of a shape inside the image and apart from the taken boxes.
+
+    None if no such position was found.
+    """
     side = size / 12 * 6 ** rng.uniform()  # 1/12 to 6/12
     outline = _outline(label, rng.uniform(-_TILT, _TILT))
-    x1, y1, x2, y2 = _box(outline)
+    x1, y1, x2, y2 = bounds(outline)
     outline = (outline - np.array([x1, y1])) * (side / max(x2 - x1, y2 - y1))
-    room = size - _box(outline)[2:]
+    room = size - bounds(outline)[2:]
     for _ in range(_TRIES):
         moved: Points = outline + rng.uniform(0, room)
-        box = _box(moved)
+        box = bounds(moved)
         if all(_apart(box, other) for other in taken):
             return moved
     return None
 
 
 def _outline(label: int, tilt: float) -> Points:
-    """Return the corners of a shape of radius 1 about the origin; a circle has 64."""
+    """Return the corners of a shape of radius 1 around the origin; a circle has 64."""
     corners = {"circle": 64, "square": 4, "triangle": 3}[CATEGORIES[label]]
     start = {4: math.pi / 4, 3: -math.pi / 2}.get(corners, 0.0)
     angles = start + tilt + 2 * math.pi * np.arange(corners) / corners
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def _cover(outline: Points, size: int) -> NDArray[np.float64]:
-    """Return (size, size, 1): the share of every pixel that the shape covers."""
+def coverage(outline: Points, size: int) -> NDArray[np.float64]:
+    """Return (size, size, 1): the fraction of each pixel that the shape covers."""
     fine = Image.new("L", (size * _SAMPLES, size * _SAMPLES))
-    # A corner at pixel edge 3.0 is subpixel centre 3.0 * samples - 0.5.
+    # Pixel edge 3.0 is subpixel coordinate 3.0 * samples - 0.5, as Pillow counts centres.
     ImageDraw.Draw(fine).polygon([tuple(p) for p in outline * _SAMPLES - 0.5], fill=255)
     return np.asarray(fine.reduce(_SAMPLES), dtype=np.float64)[:, :, None] / 255
 
 
 def _noise(size: int, cells: int, strength: float, rng: np.random.Generator) -> Points:
-    """Return (size, size, 3) smooth noise with that many cells per side."""
+    """Return (size, size, 3) smooth noise with ``cells`` random values per side."""
     coarse = rng.normal(0, strength, (3, cells, cells)).astype(np.float32)
     planes = [
         np.asarray(Image.fromarray(p).resize((size, size), Image.Resampling.BICUBIC))
@@ -140,9 +144,11 @@ def _noise(size: int, cells: int, strength: float, rng: np.random.Generator) -> 
     return stacked
 
 
-def _box(outline: Points) -> Points:
+def bounds(outline: Points) -> Points:
+    """Return x1, y1, x2, y2 of the smallest box around an outline."""
     return np.concatenate([outline.min(axis=0), outline.max(axis=0)])
 
 
 def _apart(a: Points, b: Points) -> bool:
+    """Return whether two boxes are more than ``_GAP`` apart."""
     return bool((a[:2] > b[2:] + _GAP).any() or (b[:2] > a[2:] + _GAP).any())

@@ -1,4 +1,4 @@
-"""What several forms of data sets share: lists, names, a picture's size, a new folder."""
+"""What several data set formats share: text lists, names, image sizes, a new folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOCK = ".lock"
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return a file's lines without surrounding blanks, empty ones included.
+    """Return the lines of a file, including empty ones, without surrounding blanks.
 
     Raises:
         DataError: the file cannot be read or is not UTF-8 text.
@@ -28,11 +28,11 @@ def read_lines(path: Path) -> list[str]:
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"a list is a text file, got {error} (at {path})") from error
+        raise DataError(f"cannot read text file: {error} (at {path})") from error
 
 
 def read_names(path: Path) -> tuple[str, ...]:
-    """Return the categories of a file with one a line.
+    """Return the categories of a file that lists one on each line.
 
     Raises:
         DataError: there is none, or one is repeated.
@@ -41,17 +41,21 @@ def read_names(path: Path) -> tuple[str, ...]:
 
 
 def checked_names(names: list[str], path: Path) -> tuple[str, ...]:
-    """Return the names, or raise DataError unless there are some and all differ."""
+    """Return the names.
+
+    Raises:
+        DataError: there are none, or one is repeated.
+    """
     if not names or len(set(names)) != len(names):
-        raise DataError(f"categories are different names, got {names} (at {path})")
+        raise DataError(f"categories must be one or more different names, got {names} (at {path})")
     return tuple(names)
 
 
 def picture_size(path: Path) -> dict[str, int]:
-    """Return a picture's width and height, for forms that do not list them.
+    """Return the width and height of an image, for formats that do not list them.
 
-    1 x 1 where there is no such picture: the reader looks at the file itself and says
-    what is wrong with it.
+    They are 1 x 1 if there is no such image: ``Reader`` checks the file itself and reports what
+    is wrong with it.
     """
     try:
         height, width = stored_size(path)
@@ -62,19 +66,20 @@ def picture_size(path: Path) -> dict[str, int]:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder that becomes ``folder`` at the end, and is removed on errors.
+    """Yield a draft folder that is renamed to ``folder`` at the end, or removed on errors.
 
-    Meanwhile it is in a hidden one beside ``folder``. What a killed process left of such is
-    removed; what another one still writes stays, and the first to end makes the folder.
+    The draft is in a hidden folder beside ``folder`` that its writer holds locked. Drafts of
+    killed processes, which hold no lock, are removed first; a draft that another process is
+    still writing stays. The first process to finish makes the folder.
 
     Raises:
-        DataError: the folder is there already.
+        DataError: the folder exists.
     """
     if folder.exists():
-        raise DataError(f"a data set goes to a new folder, got {folder}, which exists")
+        raise DataError(f"folder of the data set must be new, got {folder}, which exists")
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
-        with suppress(OSError), locked(left / _LOCK):  # held as long as its writer lives
+        with suppress(OSError), locked(left / _LOCK):
             shutil.rmtree(left, ignore_errors=True)
     around = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
     around.mkdir()

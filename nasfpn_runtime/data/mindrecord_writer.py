@@ -6,21 +6,22 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from nasfpn_runtime.data.dataset import Split
+from nasfpn_runtime.data.dataset import Split, fault_lines
 from nasfpn_runtime.data.lists import new_folder
-from nasfpn_runtime.data.mindrecord import INDEX, SCHEMA, VERSION, Row, reason, source
+from nasfpn_runtime.data.mindrecord import SCHEMA, VERSION
+from nasfpn_runtime.data.rows import INDEX
 from nasfpn_runtime.data.samples import Fault, Sample, Truth
-from nasfpn_runtime.errors import DataError
-from nasfpn_runtime.pictures.image import read_image
+from nasfpn_runtime.errors import DataError, first_line
+from nasfpn_runtime.progress import Progress
 
-MOST_SHARDS = 1000  # MindRecord's own bound
+MOST_SHARDS = 1000  # MindRecord's own limit
 
 
 def pack(
@@ -28,80 +29,79 @@ def pack(
 ) -> dict[str, tuple[Fault, ...]]:
     """Write splits to a new MindRecord folder and return the faults of each.
 
-    Every picture is decoded once: one that cannot be is left out, a fault of kind
-    ``picture file unreadable``. All faults are in ``faults.txt`` too. Everything is written
-    next to the folder and moved there at the end, so that a killed run leaves no folder;
-    what it does leave is removed by the next.
+    Every image is decoded once. An image that cannot be decoded is left out, as a fault of kind
+    ``image file unreadable``. All faults are also written to ``faults.txt``. The folder appears
+    atomically: a killed run leaves only a hidden draft, which the next run removes.
 
     Args:
         splits: by name.
-        shards: files of a split; no more than it has pictures.
+        shards: number of files of a split; a split with fewer images gets a file for each.
 
     Raises:
-        DataError: the folder is there already, a split's name is no file name, none of its
-            pictures can be read, or the disk is full.
+        DataError: the folder exists, the name of a split is no file name, no image of a split
+            can be read, or the disk is full.
     """
     if not 1 <= shards <= MOST_SHARDS:
-        raise DataError(f"shards are from 1 to {MOST_SHARDS}, got {shards}")
+        raise DataError(f"shards must be from 1 to {MOST_SHARDS}, got {shards}")
     for name in splits:
         if not re.fullmatch(r"\w[\w.-]*", name):
-            raise DataError(f"a split has a plain name, got {name!r}")
+            raise DataError(
+                "name of a split must be letters, digits, underscores, dots and hyphens, "
+                f"got {name!r}"
+            )
     with new_folder(folder) as draft:
         _check_room(splits, folder.parent)
         entries, faults = {}, {}
         for name, split in splits.items():
             entries[name], faults[name] = _write_split(draft, name, split, shards, progress)
-        (draft / "faults.txt").write_text(
-            "".join(
-                f"{splits[name].annotation_file}: {fault.kind}: {fault.where}: {fault.action}\n"
-                for name, found in faults.items()
-                for fault in found
-            )
-        )
+        lines = (fault_lines(replace(splits[name], faults=faults[name])) for name in faults)
+        (draft / "faults.txt").write_text("".join(lines))
         index = {"version": VERSION, "splits": entries}
         (draft / INDEX).write_text(json.dumps(index, indent=1) + "\n")
     return faults
 
 
 def decoded(split: Split, name: str, progress: bool = True) -> Iterator[bytes | Fault]:
-    """Yield every picture's file content, or a fault where it cannot be decoded."""
-    bar = tqdm(split.samples, desc=name, unit="picture", disable=not progress)
-    for sample in bar:
-        try:
-            content = sample.path.read_bytes()
-            read_image(source(sample.path))
-        except (OSError, DataError):
-            yield Fault("picture file unreadable", str(sample.path), "dropped")
-        else:
-            yield content
+    """Yield the file content of every image, or a fault if it cannot be decoded.
+
+    Args:
+        name: of the split, for the progress bar.
+    """
+    with Progress(name, "image", len(split.samples), shown=progress) as bar:
+        for sample in split.samples:
+            try:
+                content = sample.path.read_bytes()
+                sample.read()
+            except (OSError, DataError):
+                yield Fault("image file unreadable", str(sample.path), "dropped")
+            else:
+                yield content
+            bar.advance()
 
 
 def _check_room(splits: dict[str, Split], folder: Path) -> None:
-    """Raise DataError if the pictures do not fit on the disk of a folder.
+    """Raise DataError if the images do not fit on the disk of a folder.
 
-    MindSpore 2.10.0 ends the process with a segmentation fault where it cannot write a
-    shard's header.
+    MindSpore 2.10.0 ends the process with a segmentation fault if it cannot write the header
+    of a shard.
     """
-    needed = sum(_bytes(sample) for split in splits.values() for sample in split.samples)
+    needed = sum(sample.file_size() for split in splits.values() for sample in split.samples)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
-            f"a disk has room for the pictures, got {free >> 20:,} MB free of the "
-            f"{needed >> 20:,} MB needed (at {folder})"
+            f"free disk space must be at least {needed >> 20:,} MB, got {free >> 20:,} MB "
+            f"(at {folder})"
         )
-
-
-def _bytes(sample: Sample) -> int:
-    return sample.path.length if isinstance(sample.path, Row) else sample.path.stat().st_size
 
 
 def _write_split(
     draft: Path, name: str, split: Split, shards: int, progress: bool
 ) -> tuple[dict[str, Any], tuple[Fault, ...]]:
+    """Write the shards of a split; return its entry in the index, and its faults."""
     from mindspore.mindrecord import FileWriter
 
     faults = list(split.faults)
-    place = 0
+    written = 0
     try:
         writer = FileWriter(str(draft / f"{name}.mindrecord"), min(shards, len(split.samples)))
         writer.add_schema(SCHEMA, "pictures with boxes")
@@ -111,41 +111,43 @@ def _write_split(
             if isinstance(content, Fault):
                 faults.append(content)
                 continue
-            writer.write_raw_data([_row(place, sample, split.truth, rows, content)])
-            place += 1
-        if place:
+            writer.write_raw_data([_row(written, sample, split.truth, rows, content)])
+            written += 1
+        if written:
             writer.commit()
     except RuntimeError as error:  # MindSpore's, such as for a full disk
         free = shutil.disk_usage(draft).free >> 20
         raise DataError(
-            f"shards can be written, got {reason(error)} with {free:,} MB free (at {draft})"
+            f"cannot write shards: {first_line(error)}; {free:,} MB are free (at {draft})"
         ) from error
-    if place == 0:
-        raise DataError(f"a split has a picture that can be read, got none in {name!r}")
+    if written == 0:
+        raise DataError(f"split {name!r} must have an image that can be read, got none")
     files = {path.name: path.stat().st_size for path in sorted(draft.glob(f"{name}.mindrecord*"))}
     categories = [
         {"id": number, "name": category}
         for number, category in zip(split.category_ids, split.categories, strict=True)
     ]
-    return {"pictures": place, "categories": categories, "shards": files}, tuple(faults)
+    return {"pictures": written, "categories": categories, "shards": files}, tuple(faults)
 
 
 def _rows(split: Split) -> list[NDArray[np.intp]]:
-    """Return for every picture its rows of the truth, in their order."""
+    """Return, for each image, the indices of its annotations in the truth."""
     order = np.argsort(split.truth.sample, kind="stable")
     counts = np.bincount(split.truth.sample, minlength=len(split.samples))
     return np.split(order, np.cumsum(counts)[:-1])
 
 
 def _row(
-    place: int, sample: Sample, truth: Truth, rows: NDArray[np.intp], content: bytes
+    index: int, sample: Sample, truth: Truth, rows: NDArray[np.intp], content: bytes
 ) -> dict[str, Any]:
+    """Return the row of a shard for one image, see ``mindrecord.SCHEMA``."""
+
     def padded(values: NDArray[Any], dtype: type[Any]) -> NDArray[Any]:
         taken = values[rows].astype(dtype)
         return taken if len(taken) else np.zeros((1, *values.shape[1:]), dtype)
 
     return {
-        "place": place,
+        "place": index,
         "image_id": sample.image_id,
         "file_name": sample.path.name,
         "width": sample.width,

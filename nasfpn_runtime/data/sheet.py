@@ -1,4 +1,4 @@
-"""A sheet of pictures with their boxes, to look at a data set."""
+"""A sheet of images with their boxes, to look at a data set."""
 
 from __future__ import annotations
 
@@ -12,32 +12,31 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from nasfpn_runtime.data.dataset import Split
-from nasfpn_runtime.data.mindrecord import source
 from nasfpn_runtime.data.samples import Sample
 from nasfpn_runtime.errors import DataError
-from nasfpn_runtime.pictures.image import read_image
 
 COLUMNS = 4
-CELL = 3.0  # inches of a picture's width
-TITLE = 0.25  # inches of its name
+CELL = 3.0  # width of an image in inches
+TITLE = 0.25  # height of its title in inches
 DPI = 150
-MOST = 100  # pictures; a sheet of more cannot be looked at
+MOST = 100  # images; with more they are too small to see
 
 
 def draw_sheet(split: Split, file: Path, count: int = 12) -> int:
-    """Draw pictures that have boxes, evenly spread over the split; return how many.
+    """Draw images that have boxes, evenly spread over the split; return how many.
 
-    A colour is a category; crowd regions are dashed. The file's suffix is its format.
+    Each category has a colour; crowd regions are dashed. The suffix of the file decides its
+    format.
 
     Raises:
-        DataError: the count is out of range or a picture cannot be read.
-        ValueError: the format is not one of matplotlib's.
+        DataError: the count is out of range or an image cannot be read.
+        ValueError: matplotlib does not know the format.
     """
     if not 1 <= count <= MOST:
-        raise DataError(f"a sheet has 1 to {MOST} pictures, got {count}")
+        raise DataError(f"images of a sheet must be from 1 to {MOST}, got {count}")
     having = [sample for sample in split.samples if len(sample.boxes) + len(sample.crowd)]
-    places = np.linspace(0, len(having) - 1, min(count, len(having))).round().astype(int)
-    chosen = [having[place] for place in places]
+    indices = np.linspace(0, len(having) - 1, min(count, len(having))).round().astype(int)
+    chosen = [having[index] for index in indices]
     columns = min(COLUMNS, len(chosen))
     rows = math.ceil(len(chosen) / columns)
     tallest = max(min(sample.height / sample.width, 2.0) for sample in chosen)
@@ -53,8 +52,8 @@ def draw_sheet(split: Split, file: Path, count: int = 12) -> int:
 
 
 def _draw(axis: Any, sample: Sample, names: tuple[str, ...]) -> None:
-    # Not imshow's default extent: a box's coordinates are of pixel edges, from 0.
-    axis.imshow(read_image(source(sample.path)), extent=(0, sample.width, sample.height, 0))
+    # Unlike imshow's default extent, coordinates of boxes are those of pixel edges, from 0.
+    axis.imshow(sample.read(), extent=(0, sample.width, sample.height, 0))
     axis.set_title(sample.path.name, fontsize=6)
     palette = colormaps["tab10"]
     for box, label in zip(sample.boxes, sample.labels, strict=True):

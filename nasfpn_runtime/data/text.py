@@ -1,10 +1,11 @@
-"""The model zoo's text form: ``<split>.txt``, pictures in ``images/``, ``classes.txt``.
+"""The model zoo's text format: ``<split>.txt``, images in ``images/``, ``classes.txt``.
 
-A line is a picture's file name, then its boxes, each ``y1,x1,y2,x2,class`` in px: the order
-of the model zoo's nas-fpn ``src/dataset.py``, where ``_data_aug`` divides the first and
-third by the height. Class 1 is the first line of ``classes.txt``: 0 is background there
-(``src/box_utils.py``), so that a first line ``background``, as its ``coco_classes`` has it,
-is class 0 and left out. The form has no crowd regions; a file name cannot contain a blank.
+Each line is the file name of an image, then its boxes as ``y1,x1,y2,x2,class`` in px. The order
+is that of the model zoo's nas-fpn ``src/dataset.py``, where ``_data_aug`` divides the first and
+third number by the height. Class 1 is the first line of ``classes.txt``, since class 0 is the
+background (``src/box_utils.py``). If the first line is ``background``, as in the model zoo's
+``coco_classes``, it is class 0 and left out. The format has no crowd regions, and a file name
+cannot contain a blank.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from nasfpn_runtime.data.lists import picture_size, read_lines, read_names
-from nasfpn_runtime.data.samples import Listing, Reader, leaves
+from nasfpn_runtime.data.reader import Reader, leaves_folder
+from nasfpn_runtime.data.samples import Listing
 from nasfpn_runtime.errors import DataError
 
 _NAMES = "classes.txt"
 
 
-def found(folder: Path) -> bool:
-    """True if the folder has the files of this form."""
+def recognises(folder: Path) -> bool:
+    """Return whether the folder has the files of this format."""
     return (folder / _NAMES).exists()
 
 
@@ -30,9 +32,9 @@ def splits(folder: Path) -> tuple[str, ...]:
 
 
 def read(folder: Path, split: str) -> Listing:
-    """Read a split; its pictures are numbered from 1 by their line.
+    """Read a split. The id of an image is the number of its line, from 1.
 
-    The pictures may also be in ``<split>/``.
+    The images are in ``<split>/`` if there is such a folder, otherwise in ``images/``.
 
     Raises:
         DataError: a file is missing, or there are no names.
@@ -41,7 +43,10 @@ def read(folder: Path, split: str) -> Listing:
     names = read_names(folder / _NAMES)
     names = names[1:] if names[0].lower() == "background" else names
     if not names:
-        raise DataError(f"categories are more than the background, got none (at {folder / _NAMES})")
+        raise DataError(
+            "categories must be more than the background, got the background only "
+            f"(at {folder / _NAMES})"
+        )
     ids = tuple(range(1, len(names) + 1))
     pictures = folder / (split if (folder / split).is_dir() else "images")
     reader = Reader(pictures, {value: value - 1 for value in ids})
@@ -54,7 +59,8 @@ def read(folder: Path, split: str) -> Listing:
 
 
 def _read_picture(reader: Reader, where: str, name: str, number: int, boxes: list[str]) -> None:
-    size = {"width": 1, "height": 1} if leaves(name) else picture_size(reader.pictures / name)
+    path = reader.pictures / name
+    size = {"width": 1, "height": 1} if leaves_folder(name) else picture_size(path)
     if reader.add_picture(where, {"id": number, "file_name": name, **size}):
         for index, box in enumerate(boxes):
             reader.add_annotation(f"{where} box[{index}]", _annotation(box, number))
@@ -64,6 +70,6 @@ def _annotation(words: str, number: int) -> dict[str, Any]:
     try:
         y1, x1, y2, x2, label = (float(word) for word in words.split(","))
     except ValueError:
-        return {"image_id": number, "category_id": 1}  # whose missing box is the fault
+        return {"image_id": number, "category_id": 1}  # has no box, which is reported as a fault
     category = int(label) if label.is_integer() else None
     return {"image_id": number, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}

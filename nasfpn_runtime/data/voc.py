@@ -1,11 +1,12 @@
 """Pascal VOC folders: ``ImageSets/Main/<split>.txt``, ``Annotations/``, ``JPEGImages/``.
 
-Pixels are counted from 1 and a box includes its last ones, as in the development kit: 1, 1
-to the width and height is the whole picture, 0, 0 to the same here (as in detectron2
-``data/datasets/pascal_voc.py``). An object marked ``difficult`` is a crowd region, as in
-mmdetection ``tools/dataset_converters/pascal_voc.py``: not trained on, neither found nor
-missed in scoring. Categories are the lines of ``classes.txt`` or, without it, all names in
-``Annotations/``, sorted: for VOC's own twenty that is their usual order.
+Pixels are counted from 1 and a box includes its last row and column, as in the development kit.
+There, a box over the whole image is from 1, 1 to its width and height; here it is from 0, 0 to
+the same (as in detectron2 ``data/datasets/pascal_voc.py``). An object marked ``difficult`` is a
+crowd region, as in mmdetection ``tools/dataset_converters/pascal_voc.py``: it is not trained on,
+and in scoring a detection inside it counts neither as correct nor as wrong. Categories are the
+lines of ``classes.txt`` or, without that file, all names in ``Annotations/``, sorted, which is
+the usual order of VOC's own twenty.
 """
 
 from __future__ import annotations
@@ -16,27 +17,28 @@ from typing import Any
 from xml.etree import ElementTree
 
 from nasfpn_runtime.data.lists import PICTURES, picture_size, read_lines, read_names
-from nasfpn_runtime.data.samples import Listing, Reader, leaves
+from nasfpn_runtime.data.reader import Reader, leaves_folder
+from nasfpn_runtime.data.samples import Listing
 from nasfpn_runtime.errors import DataError
 
-MOST_BYTES = 1 << 22  # of one annotation file; those of VOC have a few thousand
+MOST_BYTES = 1 << 22  # largest size of an annotation file; those of VOC have a few thousand
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _LISTS = Path("ImageSets", "Main")
 
 
-def found(folder: Path) -> bool:
-    """True if the folder has the files of this form."""
+def recognises(folder: Path) -> bool:
+    """Return whether the folder has the files of this format."""
     return (folder / "Annotations").is_dir()
 
 
 def splits(folder: Path) -> tuple[str, ...]:
-    """Return the names of the splits; ``cat_train.txt`` is the list of a class, not one."""
+    """Return the names of the splits, without lists of one class such as ``cat_train.txt``."""
     stems = sorted(path.stem for path in (folder / _LISTS).glob("*.txt"))
     return tuple(stem for stem in stems if stem.rpartition("_")[2] not in stems or "_" not in stem)
 
 
 def read(folder: Path, split: str) -> Listing:
-    """Read a split; its pictures are numbered from 1 in the order of the list.
+    """Read a split. The id of an image is its position in the list, from 1.
 
     Raises:
         DataError: a file or folder is missing, or there is no category.
@@ -46,7 +48,7 @@ def read(folder: Path, split: str) -> Listing:
     categories = _categories(folder)
     ids = tuple(range(1, len(categories) + 1))
     reader = Reader(folder / "JPEGImages", {value: value - 1 for value in ids})
-    numbers = {name: place for place, name in enumerate(dict.fromkeys(names), start=1)}
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
     for name in names:
         _read_picture(reader, folder, name, numbers[name], dict(zip(categories, ids, strict=True)))
     return Listing(file, ids, categories, reader.kept, tuple(reader.faults))
@@ -55,7 +57,7 @@ def read(folder: Path, split: str) -> Listing:
 def parse(path: Path) -> ElementTree.Element:
     """Return the root of an annotation file.
 
-    A document type is refused: it can define entities that expand without bound.
+    A document type is refused, since it can define entities that expand without limit.
 
     Raises:
         DataError: the file is missing, too large, has a document type or is not XML.
@@ -64,20 +66,22 @@ def parse(path: Path) -> ElementTree.Element:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
-            raise DataError(f"an annotation file has at most {MOST_BYTES} bytes (at {path})")
+            raise DataError(
+                f"annotation file must have at most {MOST_BYTES} bytes, got more (at {path})"
+            )
         parser = ElementTree.XMLParser(target=_Tree())
         parser.feed(content)
         root: ElementTree.Element = parser.close()
     except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"an annotation file is XML, got {error} (at {path})") from error
+        raise DataError(f"cannot read annotation file as XML: {error} (at {path})") from error
     return root
 
 
 class _Tree(ElementTree.TreeBuilder):
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise ValueError("a document type")
+        raise ValueError("it has a document type")
 
 
 def _categories(folder: Path) -> tuple[str, ...]:
@@ -88,10 +92,12 @@ def _categories(folder: Path) -> tuple[str, ...]:
         try:
             names |= {_text(item, "name") for item in parse(path).iter("object")}
         except DataError:
-            continue  # a fault of the split that lists it
+            continue  # reported as a fault of the split that lists it
     names.discard("")
     if not names:
-        raise DataError(f"a data set has categories, got no object (at {folder / 'Annotations'})")
+        raise DataError(
+            f"data set must have categories, got no object (at {folder / 'Annotations'})"
+        )
     return tuple(sorted(names))
 
 
@@ -99,8 +105,8 @@ def _read_picture(
     reader: Reader, folder: Path, name: str, number: int, categories: dict[str, int]
 ) -> None:
     where = f"{name}.xml"
-    if leaves(name):
-        reader.fault("file name outside the picture folder", where)
+    if leaves_folder(name):
+        reader.fault("file name outside the image folder", where)
         return
     try:
         root = parse(folder / "Annotations" / where)
@@ -109,9 +115,9 @@ def _read_picture(
         return
     picture = _picture_name(folder / "JPEGImages", name, _text(root, "filename"))
     size: dict[str, Any] = {side: _number(root, f"size/{side}") for side in ("width", "height")}
-    if not all(size.values()):  # left out, or zero as some tools write
-        size = {} if leaves(picture) else {**picture_size(folder / "JPEGImages" / picture)}
-    # 0.0 and nan stay as they are, and are a fault.
+    if not all(size.values()):  # missing, or zero as some tools write
+        size = {} if leaves_folder(picture) else {**picture_size(folder / "JPEGImages" / picture)}
+    # Infinite and nan values stay as they are, and are reported as a fault.
     size = {side: int(v) if math.isfinite(v) else v for side, v in size.items()}
     entry = {"id": number, "file_name": picture, **size}
     if reader.add_picture(where, entry):
@@ -133,7 +139,10 @@ def _annotation(item: ElementTree.Element, number: int, categories: dict[str, in
 
 
 def _picture_name(folder: Path, name: str, filename: str) -> str:
-    """Return the picture called as its annotation, else the one that the annotation names."""
+    """Return the file name of an image.
+
+    It is the file with the name of the annotation file, or else the one that the annotation names.
+    """
     for suffix in (".jpg", *PICTURES):
         if (folder / f"{name}{suffix}").is_file():
             return f"{name}{suffix}"

@@ -1,9 +1,9 @@
 """YOLO folders: ``images/<split>/``, ``labels/<split>/`` and names in ``data.yaml``.
 
-A label file has a line per box: the category's number from 0, then the box's centre, width
-and height as shares of the picture's. ``data.yaml`` may say where the pictures of a split
-are; else ``<split>/images`` and ``<split>/labels`` are looked for too. Without it the names
-are the lines of ``classes.txt`` or ``obj.names``. The form has no crowd regions.
+A label file has a line for each box: the number of its category, from 0, then its centre, width
+and height as fractions of those of the image. ``data.yaml`` may name the image folder of a split;
+otherwise ``images/<split>`` and ``<split>/images`` are tried. If it does not list the category
+names, they are the lines of ``classes.txt`` or ``obj.names``. The format has no crowd regions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from nasfpn_runtime.data.lists import (
     read_lines,
     read_names,
 )
-from nasfpn_runtime.data.samples import Listing, Reader, leaves
+from nasfpn_runtime.data.reader import Reader, leaves_folder
+from nasfpn_runtime.data.samples import Listing
 from nasfpn_runtime.errors import DataError
 
 _SETTINGS = "data.yaml"
@@ -28,8 +29,8 @@ _NAMES = ("classes.txt", "obj.names")
 _USUAL = ("train", "val", "test")
 
 
-def found(folder: Path) -> bool:
-    """True if the folder has the files of this form."""
+def recognises(folder: Path) -> bool:
+    """Return whether the folder has the files of this format."""
     return (folder / _SETTINGS).exists() or (folder / "labels").is_dir() or bool(splits(folder, {}))
 
 
@@ -42,7 +43,7 @@ def splits(folder: Path, settings: dict[str, Any] | None = None) -> tuple[str, .
 
 
 def read(folder: Path, split: str) -> Listing:
-    """Read a split; its pictures are numbered from 1 in the order of their names.
+    """Read a split. The id of an image is its position, from 1, among the sorted file names.
 
     Raises:
         DataError: a file or folder is missing, or there are no names.
@@ -51,7 +52,7 @@ def read(folder: Path, split: str) -> Listing:
     pictures = _pictures(folder, split, settings)
     if pictures is None:
         listed = ", ".join(splits(folder, settings)) or "none"
-        raise DataError(f"a split is a folder images/{split}, got {listed} (at {folder})")
+        raise DataError(f"split must be a folder images/{split}, got {listed} (at {folder})")
     labels = _labels(pictures)
     names = _names(folder, settings)
     ids = tuple(range(len(names)))
@@ -67,13 +68,13 @@ def read(folder: Path, split: str) -> Listing:
     for path in sorted(labels.rglob("*.txt")):
         relative = path.relative_to(labels)
         if relative.with_suffix("") not in stems and path.name not in _NAMES:
-            reader.fault("annotation of an unknown picture", str(relative))
+            reader.fault("annotation of an unknown image", str(relative))
     return Listing(labels, ids, names, reader.kept, tuple(reader.faults))
 
 
 def _read_labels(reader: Reader, labels: Path, name: Path, picture: dict[str, Any]) -> None:
     if not (labels / name).exists():
-        return  # a picture without boxes
+        return  # an image without boxes
     try:
         lines = read_lines(labels / name)
     except DataError:
@@ -103,13 +104,15 @@ def _settings(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = yaml.safe_load(path.read_text())
+        settings = yaml.safe_load(path.read_text())
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"{_SETTINGS} is YAML, got {reason} (at {path})") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{_SETTINGS} has keys such as names, got {found!r} (at {path})")
-    return found
+        raise DataError(f"cannot read {_SETTINGS} as YAML: {reason} (at {path})") from error
+    if not isinstance(settings, dict):
+        raise DataError(
+            f"{_SETTINGS} must be a mapping with keys such as names, got {settings!r} (at {path})"
+        )
+    return settings
 
 
 def _names(folder: Path, settings: dict[str, Any]) -> tuple[str, ...]:
@@ -122,16 +125,16 @@ def _names(folder: Path, settings: dict[str, Any]) -> tuple[str, ...]:
         if names is None and (folder / name).exists():
             return read_names(folder / name)
     raise DataError(
-        f"category names are a list, or numbered from 0, in {_SETTINGS}, or the lines of "
+        f"names must be a list or a mapping from 0, 1, ... in {_SETTINGS}, or the lines of "
         f"{' or '.join(_NAMES)}, got {names!r} (at {folder})"
     )
 
 
 def _pictures(folder: Path, split: str, settings: dict[str, Any]) -> Path | None:
-    """Return the picture folder of a split, None if there is none."""
+    """Return the image folder of a split, None if there is none."""
     listed = settings.get(split)
-    # Some exporters write ../train/images for train/images: looked for below.
-    named = [listed] if isinstance(listed, str) and not leaves(listed) else []
+    # Some exporters write ../train/images for train/images, which the usual folders cover.
+    named = [listed] if isinstance(listed, str) and not leaves_folder(listed) else []
     usual = [f"images/{split}", f"{split}/images", *(["valid/images"] if split == "val" else [])]
     for name in (*named, *usual):
         path = folder / name
@@ -141,7 +144,7 @@ def _pictures(folder: Path, split: str, settings: dict[str, Any]) -> Path | None
 
 
 def _labels(pictures: Path) -> Path:
-    """Return the folder where ``labels`` stands for the last ``images`` of the path."""
+    """Return the label folder: the image folder with the last ``images`` of its path replaced."""
     parts = list(pictures.parts)
     parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
     return Path(*parts)

@@ -1,7 +1,13 @@
-"""A trained detector as one file for other runtimes.
+"""Export a trained detector as one file for other runtimes.
 
-``fold.py`` takes batch norm out of the network. MINDIR and AIR are MindSpore's own export of
-what is left (``deployed.py``). ONNX is written here, module by module (``modules.py``):
-MindSpore 2.10's exporter has no clipping of sides, refuses a batch that is not fixed, writes
-opset 11 with numbers for names, and knows no suppression.
+- ``exporter.py``: writes a checkpoint in a format, runs the file, and compares.
+- ``compare.py``: the largest differences between a file and its checkpoint.
+- ``fold.py``: takes batch norm and unused outputs out of a network.
+- ``deployed.py``, ``mindir.py``: MINDIR and AIR, which MindSpore itself exports.
+- ``onnx_file.py``: ONNX, from a graph (``onnx_graph.py``) that has the network
+  (``modules.py``), the decoding of boxes (``onnx_boxes.py``) and, on request, suppression
+  (``onnx_suppression.py``).
+
+ONNX is written here because MindSpore 2.10's exporter cannot clip the sides of boxes, requires a
+fixed batch, writes opset 11 with numbers for names, and has no suppression.
 """

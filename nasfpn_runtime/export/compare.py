@@ -1,4 +1,4 @@
-"""How far an exported file is from the checkpoint it was made of."""
+"""Compare an exported file with the checkpoint that it was made from."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from nasfpn_runtime.inference.engines.registry import open_model
 from nasfpn_runtime.inference.postprocess import Detections
 from nasfpn_runtime.pictures.image import Pixels, normalise_all
 
-# Shares of the input's longer side for boxes, and scores. Rounding of float32 in 60 convolutions
-# one after another comes to a few thousandths of a pixel at 640, that of float16 to a few pixels
-# where an anchor has half that side.
+# Tolerances for boxes, as a fraction of the input's longer side, and for scores. The rounding of
+# float32 in 60 consecutive convolutions adds up to a few thousandths of a pixel at 640 px, that of
+# float16 to a few pixels for an anchor of half that side.
 TOLERANCES = {"fp32": (1e-4, 1e-4), "fp16": (2e-2, 5e-2)}
-PIXEL = 0.01  # what rounding may do to a stored coordinate
+ROUNDING = 0.01  # px; largest effect of rounding on a coordinate in the stored image
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Largest differences, or what they may be; boxes are clipped to the input before.
+    """Largest differences between two sets of outputs, or limits for them.
+
+    Boxes are clipped to the input first.
 
     Attributes:
         boxes: in px of the network's input.
@@ -37,12 +39,12 @@ class Difference:
     scores: float
 
     def within(self, limits: Difference) -> bool:
-        """Whether neither is larger; not-a-number is."""
+        """Return True if neither value is above its limit; not-a-number counts as above."""
         return self.boxes <= limits.boxes and self.scores <= limits.scores
 
 
 def allowed(about: Description) -> Difference:
-    """Return the largest differences that the precision explains."""
+    """Return the largest differences that the precision of a file explains."""
     boxes, scores = TOLERANCES[about.precision]
     return Difference(boxes * max(about.size), scores)
 
@@ -54,35 +56,39 @@ def compare(
     pictures: Sequence[Pixels],
     engine: str | None = None,
 ) -> Difference:
-    """Return the differences of a file from ``reference`` over all boxes and pictures.
+    """Return the largest differences between a file and its checkpoint on some images.
 
-    Where sides are not fixed, half the size, as far as it is a multiple of the coarsest
-    stride, is compared too.
+    If the sides of the input are not fixed, half the size is compared, too, rounded down to
+    multiples of the coarsest stride.
 
     Args:
         reference: the checkpoint.
-        engine: what the file runs in; None for the usual.
+        path: the file.
+        about: the description of the file.
+        engine: name of the engine to run the file in; None for the default of its suffix.
 
     Raises:
-        EngineError: they are too large.
+        EngineError: a difference is larger than :func:`allowed`.
     """
     loaded, _ = open_model(path, engine)
     frames = [about.size]
     if not about.fixed:
         height, width = (max(1, side // about.stride // 2) * about.stride for side in about.size)
         frames += [(height, width)]
-    found = [
+    differences = [
         _difference(reference, loaded, inputs(pictures, about, frame), about.batch)
         for frame in frames
     ]
-    worst = Difference(
-        float(np.max([d.boxes for d in found])), float(np.max([d.scores for d in found]))
+    worst = Difference(  # np.max, because max() may lose a not-a-number
+        float(np.max([d.boxes for d in differences])),
+        float(np.max([d.scores for d in differences])),
     )
     limits = allowed(about)
     if not worst.within(limits):
         raise EngineError(
-            f"an exported file gives the checkpoint's boxes to {limits.boxes:.2g} px and scores to "
-            f"{limits.scores} in {about.precision}, got {worst.boxes:.2g} px and {worst.scores:.2g}"
+            f"exported file in {about.precision} differs too much from the checkpoint: boxes by "
+            f"{worst.boxes:.2g} px (limit {limits.boxes:.2g}), scores by {worst.scores:.2g} "
+            f"(limit {limits.scores})"
         )
     return worst
 
@@ -90,62 +96,67 @@ def compare(
 def inputs(
     pictures: Sequence[Pixels], about: Description, frame: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Return pictures as an input (N, 3, H, W) of (height, width)."""
+    """Return images as a network's input (N, 3, H, W); ``frame`` is its (height, width)."""
     return normalise_all([about.data.fitted(p, frame)[0] for p in pictures], frame)
 
 
 def _difference(
     reference: Engine, engine: Engine, images: NDArray[np.float32], batch: int | None
 ) -> Difference:
-    boxes, scores = _run(reference, images, 1)  # its network is compiled once
-    theirs, their_scores = _run(engine, images, batch or len(images))
+    expected_boxes, expected_scores = _run(reference, images, 1)  # compiles one shape only
+    boxes, scores = _run(engine, images, batch or len(images))
     limits = np.array([*images.shape[:1:-1]] * 2, np.float32)  # width, height, width, height
     return Difference(
-        _largest(boxes.clip(0, limits), theirs.clip(0, limits)), _largest(scores, their_scores)
+        _largest(expected_boxes.clip(0, limits), boxes.clip(0, limits)),
+        _largest(expected_scores, scores),
     )
 
 
 def _run(
-    engine: Engine, images: NDArray[np.float32], part: int
+    engine: Engine, images: NDArray[np.float32], batch: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    runs = [engine.run(images[i : i + part]) for i in range(0, len(images), part)]
+    runs = [engine.run(images[i : i + batch]) for i in range(0, len(images), batch)]
     boxes, scores = (np.concatenate(outputs) for outputs in zip(*runs, strict=True))
     return boxes, scores
 
 
 def _largest(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Return the largest difference, not-a-number if there is one; infinite for other shapes."""
+    """Return the largest difference: nan if there is a nan, infinity if the shapes differ."""
     return float(np.abs(a - b).max()) if a.shape == b.shape else float("inf")
 
 
 def compare_suppressed(plain: Path, suppressed: Path, pictures: Sequence[Pixels]) -> None:
-    """Compare the detections inside a file with those made of its twin's boxes by our rule.
+    """Check that a file that suppresses gives the detections that ``postprocess.py`` gives.
+
+    Args:
+        plain: a file of the same network, which gives all boxes.
+        suppressed: the file to check.
 
     Raises:
-        EngineError: they are not the same.
+        EngineError: the detections differ.
     """
-    ours, theirs = (Detector.load(path).detect(pictures) for path in (plain, suppressed))
-    for number, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+    expected, detections = (Detector.load(path).detect(pictures) for path in (plain, suppressed))
+    for index, (a, b) in enumerate(zip(expected, detections, strict=True)):
         if not same(a, b):
             raise EngineError(
-                f"a file that suppresses finds what postprocess.py does, got {len(b)} detections "
-                f"instead of {len(a)}, or others, in picture {number}"
+                "exported file that suppresses must give the detections of postprocess.py, got "
+                f"{len(b)} instead of {len(a)}, or other ones, in image {index}"
             )
 
 
 def same(a: Detections, b: Detections) -> bool:
-    """Whether two lists of detections are equal but for rounding and the order of equals.
+    """Return True if detections are equal except for rounding and the order of equal scores.
 
-    Two of a class overlap little, so that each has one of its own that is nearest.
+    Detections of the same class overlap little, so each has one nearest counterpart.
     """
     if sorted(a.labels) != sorted(b.labels):
         return False
     for label in np.unique(a.labels):
         rows, columns = a.labels == label, b.labels == label
-        apart = np.abs(a.boxes[rows][:, None] - b.boxes[columns]).max(axis=2)
-        nearest = apart.argmin(axis=1)
+        distance = np.abs(a.boxes[rows][:, None] - b.boxes[columns]).max(axis=2)
+        nearest = distance.argmin(axis=1)
         scores = np.abs(a.scores[rows] - b.scores[columns][nearest])
-        if len(set(nearest)) < len(nearest) or apart.min(axis=1).max() > PIXEL:
+        if len(set(nearest)) < len(nearest) or distance.min(axis=1).max() > ROUNDING:
             return False
         if scores.max() > TOLERANCES["fp32"][1]:
             return False

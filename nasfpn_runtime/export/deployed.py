@@ -1,4 +1,4 @@
-"""The network that MindSpore exports: images in, boxes and scores out."""
+"""The network for MindSpore's own export: from images to boxes and scores."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from nasfpn_runtime.network.network import Network
 from nasfpn_runtime.pictures.boxes import CLIPS, BoxCode, Boxes
 
 
-class Deployed(nn.Cell):
+class DeployedNetwork(nn.Cell):
     """Images (N, 3, H, W) to boxes (N, A, 4) xyxy px of the input and scores (N, A, classes).
 
-    All are float32. Decoding and the sigmoid are always in float32: half a pixel is the
-    finest that float16 knows at 1024.
+    Inputs and outputs are float32. Decoding and the sigmoid are always computed in float32,
+    because float16 resolves no more than half a pixel at 1024.
 
     Args:
-        net: after ``fold``; it is changed where ``half``.
+        net: the network after ``fold``. It is changed if ``half`` is set.
         anchors: (A, 4) xyxy px of the network's input.
-        code: its bounds on decoded sides; the rest is in the weights.
-        half: the network's weights and arithmetic become float16.
+        code: its bounds on decoded sides are applied; ``fold`` has put the rest of it into
+            the weights.
+        half: use float16 for the weights and the arithmetic of the network.
     """
 
     def __init__(self, net: Network, anchors: Boxes, code: BoxCode, *, half: bool) -> None:

@@ -1,4 +1,4 @@
-"""Export a checkpoint, run what was written, and compare."""
+"""Export a checkpoint: write a file, run it, and compare it with the checkpoint."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import mindspore
 import numpy as np
 
-from nasfpn_runtime.errors import CheckpointError, DeviceError, EngineError
+from nasfpn_runtime.errors import CheckpointError, EngineError
 from nasfpn_runtime.export.compare import Difference, compare, compare_suppressed
-from nasfpn_runtime.export.deployed import Deployed
+from nasfpn_runtime.export.deployed import DeployedNetwork
 from nasfpn_runtime.export.fold import fold
-from nasfpn_runtime.export.mindir import write_air, write_mindir
+from nasfpn_runtime.export.mindir import require_ascend, write_air, write_mindir
 from nasfpn_runtime.export.onnx_file import write_onnx
 from nasfpn_runtime.extras import require
 from nasfpn_runtime.inference.description import Description, describe
@@ -29,21 +28,21 @@ from search_space.cost.cost import Cost, detector_cost
 
 
 @dataclass(frozen=True)
-class Request:
+class ExportRequest:
     """What to export a checkpoint as.
 
     Attributes:
-        form: ``onnx``, ``mindir`` or ``air``.
-        precision: ``fp32`` or ``fp16``, of weights and convolutions.
-        suppressed: the file gives detections and not boxes and scores; ONNX only.
-        dynamic: it takes any number of pictures, and an ONNX file any sides that are
-            multiples of the coarsest stride; otherwise one picture of ``size``.
-        size: (height, width) of the input, rounded up to the coarsest stride; None for the
-            recipe's.
-        stacks: of the pyramid, cut after so many; None for all.
+        format: ``onnx``, ``mindir`` or ``air``.
+        precision: ``fp32`` or ``fp16``, for weights and convolutions.
+        suppressed: give detections instead of all boxes and scores; ONNX only.
+        dynamic: accept any number of images and, in ONNX, any sides that are multiples of
+            the coarsest stride; otherwise one image of ``size``.
+        size: (height, width) of the input, rounded up to multiples of the coarsest stride;
+            None for the recipe's.
+        stacks: number of stacks to keep of the pyramid; None for all.
     """
 
-    form: str
+    format: str
     precision: str = "fp32"
     suppressed: bool = False
     dynamic: bool = False
@@ -52,8 +51,16 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What was written, and how far it is from the checkpoint it was made of."""
+class ExportReport:
+    """An exported file.
+
+    Attributes:
+        path: the file.
+        bytes: its size.
+        cost: parameters and MACs of the network, at the size in the description.
+        difference: largest differences from the checkpoint; None for AIR.
+        description: the description inside the file.
+    """
 
     path: Path
     bytes: int
@@ -65,40 +72,45 @@ class Report:
 def export(
     source: Path,
     out: Path,
-    wanted: Request,
+    request: ExportRequest,
     pictures: Sequence[Pixels],
     reference: Engine | None = None,
-) -> Report:
-    """Write a checkpoint as ``wanted``, run the file on pictures and compare.
+) -> ExportReport:
+    """Write a checkpoint as requested, run the file on images, and compare.
 
-    The file appears when it has been compared, or not at all. AIR cannot be run here.
+    The file appears at ``out`` only after the comparison has succeeded. AIR files are not
+    compared, because only Ascend's own tools run them.
 
     Args:
-        reference: the checkpoint, where it is loaded already.
+        source: the checkpoint.
+        pictures: the images to compare on.
+        reference: the checkpoint, if it is loaded already.
 
     Raises:
-        CheckpointError: the source is no whole checkpoint, or float16 cannot hold a weight.
-        DeviceError: AIR without Ascend.
-        EngineError: the file's results are not the checkpoint's, its runtime is missing, or
-            MINDIR or AIR is wanted with suppression.
-        RecipeError: there are fewer stacks.
+        CheckpointError: ``source`` is not a complete checkpoint, or a weight is too large for
+            float16.
+        DeviceError: AIR is requested without Ascend.
+        EngineError: the file's results are not the checkpoint's, or suppression is requested
+            for MINDIR or AIR.
+        MissingPackageError: a package for ONNX is not installed.
+        RecipeError: the pyramid has fewer stacks than requested.
     """
-    _check_possible(wanted)
+    _check_possible(request)
     arrays, origin = checkpoint.load_weights(source)
-    net = build_network(origin.recipe, origin.genome, len(origin.categories), stacks=wanted.stacks)
+    net = build_network(origin.recipe, origin.genome, len(origin.categories), stacks=request.stacks)
     checkpoint.restore(net, arrays, source)
     fold(net, origin.recipe.model.resolved_dialect().background, origin.recipe.box_code)
-    if wanted.precision == "fp16":
-        _check_half(net, source)
-    description = _described(origin, wanted)
+    if request.precision == "fp16":
+        _check_fits_half(net, source)
+    description = _describe(origin, request)
     out.parent.mkdir(parents=True, exist_ok=True)
-    if wanted.form != "air":
-        reference = reference or open_checkpoint(source, wanted.stacks)[0]
+    if request.format != "air":
+        reference = reference or open_checkpoint(source, request.stacks)[0]
     draft, plain = (out.with_name(f".{out.stem}.{part}{out.suffix}") for part in ("tmp", "plain"))
     try:
         _write(draft, net, origin, description)
         difference = None
-        if wanted.suppressed and reference:
+        if request.suppressed and reference:
             about = replace(description, suppressed=False)
             _write(plain, net, origin, about)
             difference = compare(reference, plain, about, pictures)
@@ -110,59 +122,59 @@ def export(
         draft.unlink(missing_ok=True)
         plain.unlink(missing_ok=True)
     size = out.stat().st_size
-    return Report(out, size, _cost(origin, wanted, description), difference, description)
+    return ExportReport(out, size, _cost(origin, request, description), difference, description)
 
 
-def _check_possible(wanted: Request) -> None:
-    if wanted.form == "onnx":
+def _check_possible(request: ExportRequest) -> None:
+    if request.format == "onnx":
         require("onnx")
         require("onnxruntime")
-    device = mindspore.get_context("device_target")
-    if wanted.form == "air" and device != "Ascend":
-        raise DeviceError(f"AIR is written on Ascend only (--device Ascend), got {device}")
-    if wanted.suppressed and wanted.form != "onnx":
+    if request.format == "air":
+        require_ascend()
+    if request.suppressed and request.format != "onnx":
         raise EngineError(
-            f"suppression is exported to ONNX only, got {wanted.form}: MindSpore has no operator "
-            "for it on both CPU and Ascend"
+            f"the format for suppression must be ONNX, got {request.format}: MindSpore has no "
+            "operator for it that runs on both CPU and Ascend"
         )
 
 
-def _check_half(net: Network, source: Path) -> None:
-    most = np.finfo(np.float16).max
+def _check_fits_half(net: Network, source: Path) -> None:
+    limit = np.finfo(np.float16).max
     for parameter in net.get_parameters():
         largest = float(np.abs(parameter.asnumpy()).max())
-        if not largest <= most:
+        if not largest <= limit:
             raise CheckpointError(
-                f"float16 holds weights up to {most:.0f}, got {largest:.3g} in {parameter.name} "
-                f"(at {source})"
+                f"weights for float16 must be at most {limit:.0f}, got {largest:.3g} in "
+                f"{parameter.name} (at {source})"
             )
 
 
-def _described(origin: Origin, wanted: Request) -> Description:
+def _describe(origin: Origin, request: ExportRequest) -> Description:
     about = describe(origin.recipe, origin.genome, origin.categories)
     return replace(
         about,
-        size=fit_size(wanted.size, about.stride) if wanted.size else about.size,
-        fixed=not (wanted.dynamic and wanted.form == "onnx"),
-        precision=wanted.precision,
-        suppressed=wanted.suppressed,
-        batch=None if wanted.dynamic else 1,
+        size=fit_size(request.size, about.stride) if request.size else about.size,
+        fixed=not (request.dynamic and request.format == "onnx"),
+        precision=request.precision,
+        suppressed=request.suppressed,
+        batch=None if request.dynamic else 1,
     )
 
 
 def _write(path: Path, net: Network, origin: Origin, about: Description) -> None:
     recipe, code = origin.recipe, origin.recipe.box_code
     if path.suffix == ".onnx":
-        corners = [recipe.anchor_boxes((n,), (1 << n, 1 << n)) for n in about.levels]
-        write_onnx(path, net, about, corners, code)
+        # The input of one stride a side has the anchors of one location.
+        anchors_by_level = [recipe.anchor_boxes((n,), (1 << n, 1 << n)) for n in about.levels]
+        write_onnx(path, net, about, anchors_by_level, code)
         return
     anchors = recipe.anchor_boxes(about.levels, about.size)
-    deployed = Deployed(net, anchors, code, half=about.precision == "fp16")
+    deployed = DeployedNetwork(net, anchors, code, half=about.precision == "fp16")
     write = write_mindir if path.suffix == ".mindir" else write_air
     write(path, deployed, about)
 
 
-def _cost(origin: Origin, wanted: Request, about: Description) -> Cost:
+def _cost(origin: Origin, request: ExportRequest, about: Description) -> Cost:
     shape = origin.recipe.shape(len(origin.categories), origin.genome.levels)
-    shape = replace(shape, image=about.size, stacks=wanted.stacks or shape.stacks)
+    shape = replace(shape, image=about.size, stacks=request.stacks or shape.stacks)
     return detector_cost(origin.genome, shape)

@@ -1,7 +1,8 @@
-"""Modules of a folded detector as ONNX nodes; each function is its module's ``construct``.
+"""Modules of a folded detector as ONNX nodes.
 
-``apply(graph, cell, name, x)`` adds the nodes of ``cell`` to the graph, named after its place
-in the network, and returns the name of its output.
+``apply(graph, cell, name, x)`` adds the nodes of ``cell`` to the graph and returns the name of its
+output. Nodes and weights are named after the path of the module in the network. Each function here
+does what the ``construct`` of its module does.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def apply(graph: OnnxGraph, cell: nn.Cell, name: str, x: str) -> str:
     """Add a module with one input and one output.
 
     Raises:
-        KeyError: nothing is known of such a module.
+        KeyError: there is no function for this type of module.
     """
     return _MODULES[type(cell)](graph, cell, name, x)
 
@@ -30,43 +31,49 @@ def maps(graph: OnnxGraph, net: nn.Cell, images: str) -> tuple[str, ...]:
     """Add backbone and pyramid; return the pyramid's maps, finest first."""
     backbone, neck = net.backbone, net.pyramid
     features = _backbone(graph, backbone, images)
-    found: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
     for i, lateral in enumerate(neck.laterals):
-        found = (*found, apply(graph, lateral, f"laterals.{i}", features[i]))
+        levels = (*levels, apply(graph, lateral, f"laterals.{i}", features[i]))
     for i, coarser in enumerate(neck.coarser):
-        found = (*found, apply(graph, coarser, f"coarser.{i}", found[-1]))
+        levels = (*levels, apply(graph, coarser, f"coarser.{i}", levels[-1]))
     for number, stack in enumerate(neck.stacks):
-        nodes = found
+        nodes = levels
         for i, cell in enumerate(stack.cells_):
             nodes = (*nodes, _merging_cell(graph, cell, f"stacks.{number}.{i}", nodes))
-        found = tuple(nodes[node] for node in stack.outputs)
-    return found
+        levels = tuple(nodes[node] for node in stack.outputs)
+    return levels
 
 
-def tower(graph: OnnxGraph, cell: Any, name: str, x: str, level: int, place: str) -> str:
-    """Add a head's tower on one level; ``name`` names its weights and ``place`` its nodes."""
+def tower(graph: OnnxGraph, cell: Any, name: str, x: str, level: int, node: str) -> str:
+    """Add a head's tower on one level.
+
+    Args:
+        name: prefix for the names of its weights, which several levels may share.
+        level: index of the batch norms of this level.
+        node: prefix for the names of its nodes.
+    """
     for i in range(cell.depth):
-        x = conv3(graph, cell.convs[i], f"{name}.convs.{i}", x, f"{place}.conv{i}")
-        x = apply(graph, cell.norms[level][i], f"{place}.norm{i}", x)
-        x = graph.add("Relu", f"{place}.relu{i}", x)
-    return conv3(graph, cell.predict, f"{name}.predict", x, f"{place}.predict")
+        x = conv3(graph, cell.convs[i], f"{name}.convs.{i}", x, f"{node}.conv{i}")
+        x = apply(graph, cell.norms[level][i], f"{node}.norm{i}", x)
+        x = graph.add("Relu", f"{node}.relu{i}", x)
+    return conv3(graph, cell.predict, f"{name}.predict", x, f"{node}.predict")
 
 
-def conv3(graph: OnnxGraph, cell: nn.Cell, name: str, x: str, place: str) -> str:
-    """Add a convolution, or the two of a separable one; ``place`` names its nodes."""
-    if isinstance(cell, layers.Separable):
-        x = _convolve(graph, cell.depthwise, f"{name}.depthwise", x, f"{place}.depthwise")
-        return _convolve(graph, cell.pointwise, f"{name}.pointwise", x, place)
-    return _convolve(graph, cell, name, x, place)
+def conv3(graph: OnnxGraph, cell: nn.Cell, name: str, x: str, node: str) -> str:
+    """Add a convolution, or the two of a separable one; see :func:`tower` for the names."""
+    if isinstance(cell, layers.SeparableConv):
+        x = _convolve(graph, cell.depthwise, f"{name}.depthwise", x, f"{node}.depthwise")
+        return _convolve(graph, cell.pointwise, f"{name}.pointwise", x, node)
+    return _convolve(graph, cell, name, x, node)
 
 
-def _convolve(graph: OnnxGraph, cell: nn.Conv2d, name: str, x: str, place: str) -> str:
+def _convolve(graph: OnnxGraph, cell: nn.Conv2d, name: str, x: str, node: str) -> str:
     inputs = [x, _weight(graph, cell.weight, f"{name}.weight")]
     if cell.has_bias:
         inputs.append(_weight(graph, cell.bias, f"{name}.bias"))
     return graph.add(
         "Conv",
-        place,
+        node,
         *inputs,
         kernel_shape=list(cell.kernel_size),
         strides=list(cell.stride),
@@ -76,10 +83,10 @@ def _convolve(graph: OnnxGraph, cell: nn.Conv2d, name: str, x: str, place: str) 
 
 
 def _pads(cell: Any) -> list[int]:
-    """Return top, left, bottom, right; MindSpore's "same" is TensorFlow's.
+    """Return the padding at the top, left, bottom and right.
 
-    Every input side is a multiple of the stride, so that a "same" window hangs over by kernel
-    less stride in all, the odd pixel after.
+    MindSpore's "same" is TensorFlow's. Every input side is a multiple of the stride, so the
+    padding is the kernel less the stride in total; an odd pixel goes to the end.
     """
     mode = cell.pad_mode.lower()
     if mode == "pad":
@@ -114,7 +121,7 @@ def _conv_norm(graph: OnnxGraph, cell: nn.Cell, name: str, x: str) -> str:
     return apply(graph, cell.relu, f"{name}.relu", x) if hasattr(cell, "relu") else x
 
 
-def _block(graph: OnnxGraph, cell: resnet.Block, name: str, x: str) -> str:
+def _block(graph: OnnxGraph, cell: resnet.ResidualBlock, name: str, x: str) -> str:
     body = apply(graph, cell.body, f"{name}.body", x)
     shortcut = apply(graph, cell.shortcut, f"{name}.shortcut", x)
     return graph.add("Relu", f"{name}.relu", graph.add("Add", f"{name}.sum", body, shortcut))
@@ -150,22 +157,22 @@ def _relu6(graph: OnnxGraph, cell: nn.ReLU6, name: str, x: str) -> str:
     return graph.add("Clip", name, x, graph.constant("zero", 0), graph.constant("six", 6))
 
 
-def _coarser(graph: OnnxGraph, cell: pyramid.Coarser, name: str, x: str) -> str:
+def _coarser(graph: OnnxGraph, cell: pyramid.CoarserLevel, name: str, x: str) -> str:
     x = apply(graph, cell.project, f"{name}.project", x)
     return apply(graph, cell.pool, f"{name}.pool", x)
 
 
 def _backbone(graph: OnnxGraph, cell: Any, images: str) -> list[str]:
     x = apply(graph, cell.stem, "backbone.stem", images)
-    first = 1  # level of the first group
+    first = 1  # the level of the first group
     if isinstance(cell, resnet.ResNet):
         x, first = apply(graph, cell.pool, "backbone.pool", x), 2
-    found = []
+    features = []
     for level, group in enumerate(cell.groups, start=first):
         x = apply(graph, group, f"backbone.groups.{level - first}", x)
         if level in cell.levels:
-            found.append(x)
-    return found
+            features.append(x)
+    return features
 
 
 def _merging_cell(
@@ -192,16 +199,16 @@ def _sum(graph: OnnxGraph, name: str, inputs: list[str]) -> str:
 def _attention(graph: OnnxGraph, cell: merge.Attention, name: str, inputs: list[str]) -> str:
     gate, value = inputs[cell.gate], inputs[1 - cell.gate]
     pool = "GlobalMaxPool" if cell.max else "GlobalAveragePool"
-    share = graph.add("Sigmoid", f"{name}.gate", graph.add(pool, f"{name}.gate.pool", gate))
-    return graph.add("Add", f"{name}.merge", gate, graph.add("Mul", f"{name}.gated", value, share))
+    factor = graph.add("Sigmoid", f"{name}.gate", graph.add(pool, f"{name}.gate.pool", gate))
+    return graph.add("Add", f"{name}.merge", gate, graph.add("Mul", f"{name}.gated", value, factor))
 
 
-def _weighted(graph: OnnxGraph, cell: merge.Weighted, name: str, inputs: list[str]) -> str:
+def _weighted(graph: OnnxGraph, cell: merge.WeightedSum, name: str, inputs: list[str]) -> str:
     weights = cell.weights.asnumpy().astype(np.float64).clip(0)
-    shares = weights / (weights.sum() + 1e-4)
+    fractions = weights / (weights.sum() + 1e-4)
     parts = [
-        graph.add("Mul", f"{name}.part{i}", x, graph.constant(f"{name}.share{i}", share))
-        for i, (x, share) in enumerate(zip(inputs, shares, strict=True))
+        graph.add("Mul", f"{name}.part{i}", x, graph.constant(f"{name}.share{i}", fraction))
+        for i, (x, fraction) in enumerate(zip(inputs, fractions, strict=True))
     ]
     return _sum(graph, f"{name}.merge", parts)
 
@@ -215,16 +222,16 @@ _MODULES: dict[type, Callable[[OnnxGraph, Any, str, str], str]] = {
     nn.ReLU: lambda graph, cell, name, x: graph.add("Relu", name, x),
     nn.ReLU6: _relu6,
     Affine: _affine,
-    layers.Separable: _conv,
+    layers.SeparableConv: _conv,
     layers.BackboneConv: _conv_norm,
     layers.ConvNorm: _conv_norm,
-    resnet.Block: _block,
+    resnet.ResidualBlock: _block,
     mobilenet.InvertedResidual: _inverted,
-    pyramid.Coarser: _coarser,
+    pyramid.CoarserLevel: _coarser,
     resample.Upsample: _upsample,
 }
 _MERGES: dict[type, Callable[[OnnxGraph, Any, str, list[str]], str]] = {
     merge.Sum: lambda graph, cell, name, inputs: _sum(graph, f"{name}.merge", inputs),
     merge.Attention: _attention,
-    merge.Weighted: _weighted,
+    merge.WeightedSum: _weighted,
 }

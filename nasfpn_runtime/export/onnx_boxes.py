@@ -1,4 +1,4 @@
-"""The heads of an ONNX detector and the decoding of its boxes."""
+"""The head of an ONNX detector, and the decoding of its boxes."""
 
 from __future__ import annotations
 
@@ -20,48 +20,54 @@ def heads(
     graph: OnnxGraph,
     head: Any,
     maps: Sequence[str],
-    cells: Sequence[Boxes],
+    anchors: Sequence[Boxes],
     about: Description,
     code: BoxCode,
 ) -> tuple[list[str], list[str]]:
-    """Add both heads; return each level's boxes (N, A, 4) xyxy px and scores (N, A, K), float32.
+    """Add both towers; return the boxes and scores of each level, float32.
+
+    Boxes are (N, A, 4) xyxy px of the input, scores (N, A, K).
 
     Args:
         maps: of the levels, finest first.
-        cells: of the levels: anchors of the place at the top left, (anchors, 4) xyxy px.
-        about: its levels; its size where that is fixed, else the graph finds it out.
+        anchors: for each level, the anchors of its top left location, (anchors, 4) xyxy px.
+        about: has the levels, and the size if it is fixed; otherwise the graph computes the
+            size of each map.
     """
     boxes, scores = [], []
-    for row, (x, cell, level) in enumerate(zip(maps, cells, about.levels, strict=True)):
+    for index, (x, first, level) in enumerate(zip(maps, anchors, about.levels, strict=True)):
         name, stride, shared = f"p{level}", 1 << level, bool(head.shared)
-        classes, offsets = (t if shared else t[row] for t in (head.classes, head.boxes))
-        part, norms = ("", row) if shared else (f".{row}", 0)
+        classes, offsets = (t if shared else t[index] for t in (head.classes, head.boxes))
+        part, norms = ("", index) if shared else (f".{index}", 0)
         logits = tower(graph, classes, f"classes{part}", x, norms, f"{name}.class")
-        logits = _rows(graph, f"{name}.class", logits, [0, -1, classes.outputs])
+        logits = _reshape(graph, f"{name}.class", logits, [0, -1, classes.outputs])
         scores.append(graph.add("Sigmoid", f"{name}.scores", logits))
         deltas = tower(graph, offsets, f"boxes{part}", x, norms, f"{name}.box")
-        deltas = _rows(graph, f"{name}.box", deltas, [0, -1, len(cell), 4])
+        deltas = _reshape(graph, f"{name}.box", deltas, [0, -1, len(first), 4])
         grid = (
             _fixed_grid(graph, name, stride, about.size)
             if about.fixed
-            else _grid_of(graph, name, stride, x)
+            else _computed_grid(graph, name, stride, x)
         )
-        decoded = _decode(graph, name, deltas, grid, cell, code)
+        decoded = _decode(graph, name, deltas, grid, first, code)
         boxes.append(graph.add("Reshape", f"{name}.boxes", decoded, graph.integers(0, -1, 4)))
     return boxes, scores
 
 
-def _rows(graph: OnnxGraph, name: str, x: str, shape: list[int]) -> str:
-    """Return the predictions (N, anchors * k, H, W) row by row, in float32."""
+def _reshape(graph: OnnxGraph, name: str, x: str, shape: list[int]) -> str:
+    """Return predictions (N, anchors * k, H, W) in the order (H, W, anchors * k), float32."""
     last = graph.add("Transpose", f"{name}.last", x, perm=[0, 2, 3, 1])
     if graph.dtype != FLOAT32:
         last = graph.add("Cast", f"{name}.float32", last, to=_FLOAT)
     return graph.add("Reshape", f"{name}.rows", last, graph.integers(*shape))
 
 
-def _decode(graph: OnnxGraph, name: str, deltas: str, grid: str, cell: Boxes, code: BoxCode) -> str:
-    """Return boxes (N, HW, anchors, 4) of offsets (x, y, w, h); see ``boxes.decode``."""
-    sides, centres = cell[:, 2:] - cell[:, :2], (cell[:, :2] + cell[:, 2:]) / 2
+def _decode(
+    graph: OnnxGraph, name: str, deltas: str, grid: str, anchors: Boxes, code: BoxCode
+) -> str:
+    """Return boxes (N, HW, anchors, 4) from offsets (x, y, w, h); see ``boxes.decode``."""
+    sides = anchors[:, 2:] - anchors[:, :2]
+    centres = (anchors[:, :2] + anchors[:, 2:]) / 2
     side = graph.constant(f"{name}.sides", sides, FLOAT32)
     offset, stretch = (
         graph.add("Slice", f"{name}.{what}", deltas, *(graph.integers(n) for n in (a, a + 2, 3)))
@@ -87,25 +93,25 @@ def _decode(graph: OnnxGraph, name: str, deltas: str, grid: str, cell: Boxes, co
 
 
 def _fixed_grid(graph: OnnxGraph, name: str, stride: int, size: tuple[int, int]) -> str:
-    """Return (HW, 1, 2): x and y of the top left of every place, in px."""
+    """Return (HW, 1, 2): x and y of the top left corner of every location, in px."""
     y, x = np.mgrid[: size[0] // stride, : size[1] // stride] * stride
     return graph.constant(f"{name}.grid", np.stack([x, y], -1).reshape(-1, 1, 2), FLOAT32)
 
 
-def _grid_of(graph: OnnxGraph, name: str, stride: int, x: str) -> str:
-    """Return :func:`_fixed_grid` of the map ``x``, made by the graph."""
+def _computed_grid(graph: OnnxGraph, name: str, stride: int, x: str) -> str:
+    """Return :func:`_fixed_grid` for the map ``x``, computed by the graph."""
     shape = graph.add("Shape", f"{name}.shape", x)
-    whole = graph.add("Slice", f"{name}.map", shape, graph.integers(2), graph.integers(4))
+    map_size = graph.add("Slice", f"{name}.map", shape, graph.integers(2), graph.integers(4))
     zero, one = (graph.constant(f"number.{n}", n, np.int64) for n in (0, 1))
     step = graph.constant(f"number.{stride}", stride, np.int64)
     parts = []
-    for what, axis, form in (("x", 3, (1, -1)), ("y", 2, (-1, 1))):
-        place = graph.constant(f"number.{axis}", axis, np.int64)
-        side = graph.add("Gather", f"{name}.{what}.side", shape, place)
+    for what, axis, line_shape in (("x", 3, (1, -1)), ("y", 2, (-1, 1))):
+        index = graph.constant(f"number.{axis}", axis, np.int64)
+        side = graph.add("Gather", f"{name}.{what}.side", shape, index)
         count = graph.add("Range", f"{name}.{what}.range", zero, side, one)
         pixels = graph.add("Mul", f"{name}.{what}.px", count, step)
-        line = graph.add("Reshape", f"{name}.{what}.line", pixels, graph.integers(*form))
-        full = graph.add("Expand", f"{name}.{what}.full", line, whole)
+        line = graph.add("Reshape", f"{name}.{what}.line", pixels, graph.integers(*line_shape))
+        full = graph.add("Expand", f"{name}.{what}.full", line, map_size)
         parts.append(graph.add("Reshape", f"{name}.{what}.flat", full, graph.integers(-1, 1, 1)))
     pairs = graph.add("Concat", f"{name}.pairs", *parts, axis=2)
     return graph.add("Cast", f"{name}.grid", pairs, to=_FLOAT)

@@ -1,4 +1,4 @@
-"""A detector as an ONNX file."""
+"""Write a detector as an ONNX file."""
 
 from __future__ import annotations
 
@@ -22,18 +22,20 @@ def write_onnx(
     path: Path,
     net: Network,
     description: Description,
-    cells: Sequence[Boxes],
+    anchors: Sequence[Boxes],
     code: BoxCode,
 ) -> None:
-    """Write a file that takes ``images`` (N, 3, H, W) float32 and gives boxes and scores.
+    """Write an ONNX file.
 
-    ``boxes`` (N, A, 4) are xyxy in pixels of the input, ``scores`` (N, A, K) after the
-    sigmoid. Where the description says ``suppressed`` there is a second input and the
-    outputs are detections, see :func:`suppress`.
+    Its input ``images`` is (N, 3, H, W) float32. Its outputs are ``boxes`` (N, A, 4), xyxy in
+    pixels of the input, and ``scores`` (N, A, K) after the sigmoid. If the description says
+    ``suppressed``, there is a second input and the outputs are detections; see
+    :func:`suppress`.
 
     Args:
-        net: after ``fold``.
-        cells: anchors of the place at the top left of each level, (anchors, 4) xyxy px.
+        net: the network after ``fold``.
+        anchors: for each level, the anchors of its top left location, (anchors, 4) xyxy px.
+        code: its bounds on decoded sides are applied.
     """
     import onnx
 
@@ -41,8 +43,8 @@ def write_onnx(
     graph = OnnxGraph(np.dtype(np.float16 if half else np.float32))
     images = graph.add("Cast", "images.half", "images", to=_FLOAT16) if half else "images"
     size = description.size if description.fixed else None
-    found = maps(graph, net, images)
-    boxes, scores = heads(graph, net.head, found, cells, description, code)
+    levels = maps(graph, net, images)
+    boxes, scores = heads(graph, net.head, levels, anchors, description, code)
     batch = description.batch or "batch"
     inputs: dict[str, Sequence[int | str]] = {
         "images": (batch, 3, *(size or ("height", "width"))),
@@ -57,14 +59,14 @@ def write_onnx(
     else:
         graph.add("Concat", "boxes", *boxes, axis=1)
         graph.add("Concat", "scores", *scores, axis=1)
-        count = "anchors" if size is None else _count(description)
+        count = "anchors" if size is None else _count_anchors(description)
         shapes = {"boxes": (batch, count, 4), "scores": (batch, count, len(description.names))}
         outputs = {name: (np.float32, shape) for name, shape in shapes.items()}
     metadata = {ENTRY: description.to_json()}
     onnx.save(graph.model(inputs, outputs, metadata, description.version), str(path))
 
 
-def _count(description: Description) -> int:
+def _count_anchors(description: Description) -> int:
     height, width = description.size
-    places = sum((height >> level) * (width >> level) for level in description.levels)
-    return places * description.anchors
+    locations = sum((height >> level) * (width >> level) for level in description.levels)
+    return locations * description.anchors

@@ -1,4 +1,4 @@
-"""From a public checkpoint's file to a checkpoint of ours."""
+"""Convert the checkpoint file of another implementation to a checkpoint of ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import searched_archs
 from nasfpn_runtime.data import coco_names
 from nasfpn_runtime.errors import CheckpointError
-from nasfpn_runtime.importers.load import Loaded, load_state
+from nasfpn_runtime.importers.load import LoadResult, load_state
 from nasfpn_runtime.importers.readers import read_arrays
 from nasfpn_runtime.importers.spellings import SOURCES
 from nasfpn_runtime.network import checkpoint
@@ -29,24 +29,32 @@ def convert(
     *,
     categories: tuple[str, ...] | None = None,
     partial: bool = False,
-) -> Loaded:
+) -> LoadResult:
     """Read a file of another implementation and write a checkpoint of ours.
 
-    A source that knows backbones alone gives a checkpoint of the backbone alone, which a
-    training run can start from.
+    From a source that has only backbones, the checkpoint has only the backbone. A training
+    run can start from it.
 
     Args:
+        path: see ``readers.read_arrays``.
         source: a key of ``SOURCES``.
-        categories: in the order of the class numbers; those of COCO if None.
-        partial: take what fits by name; the rest of the network has initial weights.
+        out: the checkpoint to write.
+        recipe: of the network to fill.
+        genome: of the network to fill.
+        categories: names of the classes, in order of their numbers; None for COCO's.
+        partial: take the arrays whose names fit; the rest of the network keeps its initial
+            weights, and arrays that the network has no parameter for are accepted.
 
     Raises:
-        CheckpointError: the file is none of its kind, or does not fit the network; without
-            ``partial`` also if it holds weights that the network has no place for.
+        CheckpointError: the file is not a checkpoint of this source, does not fit the
+            network, or, without ``partial``, has arrays that the network has no parameter
+            for.
     """
     backbone_only = SOURCES[source].backbone_only
     if SOURCES[source].published_only and genome != searched_archs.load("nasfpn"):
-        raise CheckpointError(f"a checkpoint of {source} is of the genome nasfpn, got another one")
+        raise CheckpointError(
+            f"a checkpoint of {source} must have the genome nasfpn, got another genome"
+        )
     if categories is None:
         categories = coco_names.by_id() if source == "tf" else coco_names.by_order()
     if backbone_only:
@@ -54,18 +62,18 @@ def convert(
     arrays = read_arrays(path)
     net = build_network(recipe, genome, len(categories) or 1)
     initialise(net, 0, recipe.model.resolved_dialect().init)
-    loaded = load_state(net, arrays, source, partial=partial)
-    if loaded.unexpected and not partial:
+    result = load_state(net, arrays, source, partial=partial)
+    if result.unexpected and not partial:
         raise CheckpointError(
-            f"{path} has {len(loaded.unexpected)} entries that the network of {recipe.name} has "
-            f"no place for: {listed(loaded.unexpected)}"
+            f"cannot import {path}: the network of {recipe.name} has no parameters for "
+            f"{len(result.unexpected)} of its entries: {listed(result.unexpected)}"
         )
     kept = net.backbone if backbone_only else net
     checkpoint.save(out, kept, Origin(recipe, genome, categories, seed=0, epoch=0))
-    return loaded
+    return result
 
 
 def listed(names: tuple[str, ...]) -> str:
-    """Return the first few names and how many more there are."""
+    """Return the first few names, and how many more there are."""
     more = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,7 +1,8 @@
-"""Put the arrays of a public checkpoint into a network of ours."""
+"""Load the arrays of a source's checkpoint into a network."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,25 +14,38 @@ from numpy.typing import NDArray
 
 from nasfpn_runtime.errors import CheckpointError
 from nasfpn_runtime.importers.parameters import ParameterPath, find_paths
-from nasfpn_runtime.importers.shortcuts import plain_shortcuts
-from nasfpn_runtime.importers.spellings import SOURCES, Source
+from nasfpn_runtime.importers.spellings import SOURCES, CheckpointSource
 from nasfpn_runtime.network.checkpoint import assign
 from nasfpn_runtime.network.network import Network
 from nasfpn_runtime.network.pyramid import Pyramid
 from nasfpn_runtime.network.resnet import ResNet
 
 Arrays = Mapping[str, NDArray[Any]]
+Values = dict[str, NDArray[np.float32]]
+
+# The parameters of a block's projection: the kernel, then its batch norm.
+KERNEL = "shortcut.conv.weight"
+PROJECTION = (
+    KERNEL,
+    "shortcut.bn.gamma",
+    "shortcut.bn.beta",
+    "shortcut.bn.moving_mean",
+    "shortcut.bn.moving_variance",
+)
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """What came of loading; every name of the arrays is in one of three places.
+class LoadResult:
+    """What became of every array and every parameter.
+
+    Each name of the arrays is in ``mapped``, ``unexpected`` or ``ignored``.
 
     Attributes:
-        mapped: our parameter by the source's name; aliases of a tensor have the same one.
-        missing: our parameters that the arrays lack; they keep their values.
-        unexpected: names that the network has no place for.
-        ignored: names that are known to be no weights (optimiser, counters, classifier).
+        mapped: our parameter, by the source's name. Aliases of a tensor map to the same
+            parameter.
+        missing: our parameters that are not among the arrays; they keep their values.
+        unexpected: names for which the network has no parameter.
+        ignored: names that are known not to be weights (optimiser, counters, classifier).
     """
 
     mapped: Mapping[str, str]
@@ -40,70 +54,76 @@ class Loaded:
     ignored: tuple[str, ...]
 
 
-def load_state(net: nn.Cell, arrays: Arrays, source: str, *, partial: bool = False) -> Loaded:
-    """Set the parameters of ``net`` from arrays under the source's own names.
+def load_state(net: nn.Cell, arrays: Arrays, source: str, *, partial: bool = False) -> LoadResult:
+    """Set the parameters of ``net`` from arrays under the names of a source.
 
     Args:
-        net: a detector, or a pyramid or ResNet alone, which take their part of a detector's
-            arrays. A pyramid's levels are then taken to begin at p3.
-        arrays: floating point; convolution kernels (out, in, height, width), those of TF's
-            ``.../kernel`` (height, width, in, out). Names may have the prefixes that
+        net: a detector; or only a pyramid or a ResNet, which take their part of a detector's
+            arrays. The levels of such a pyramid are assumed to start at 3.
+        arrays: floating point; convolution kernels are (out, in, height, width), those of
+            TF's ``.../kernel`` (height, width, in, out). Names may have the prefixes that
             wrappers add (``module.``, ``network.``).
-        source: a key of ``SOURCES``. ``torchvision`` and ``mindcv`` fill the backbone alone.
-        partial: missing names are no error.
+        source: a key of ``SOURCES``. ``torchvision`` and ``mindcv`` fill the backbone only.
+        partial: accept arrays that lack some parameters.
 
     Raises:
-        CheckpointError: the source is unknown, or names are missing, shapes differ, aliases
-            of one tensor differ, values are not finite floating point numbers, or a layer
-            of ours lacks a parameter that the source's has (its bias). One error lists them
-            all, and nothing is set.
+        CheckpointError: the source is unknown; names are missing; shapes differ; aliases of
+            one tensor differ; values are not finite floating point numbers; or a layer of
+            the source has a parameter that ours lacks (its bias). One error lists all
+            faults, and no parameter is set.
     """
-    table = _table(source)
-    given = {_plain(name, table): name for name in arrays}
-    parameters = _parameters(net)
-    places = find_paths(parameters, _finest(net))
-    spelt = {name: table.names(places[name]) if name in places else () for name in parameters}
+    table = _find_source(source)
+    given = {_plain_name(name, table): name for name in arrays}
+    parameters = _full_names(net)
+    paths = find_paths(parameters, _finest_level(net))
+    spelt = {name: table.names(paths[name]) if name in paths else () for name in parameters}
+    repeated = [name for name in arrays if given[_plain_name(name, table)] != name]
+    faults = [f"{name} occurs both with and without a wrapper's prefix" for name in repeated]
+
     mapped: dict[str, str] = {}
-    values: dict[str, NDArray[np.float32]] = {}
+    values: Values = {}
     missing: list[str] = []
-    doubles = [name for name in arrays if given[_plain(name, table)] != name]
-    faults = [f"{name} is there with and without a wrapper's prefix" for name in doubles]
     for name, parameter in parameters.items():
-        found = [given[theirs] for theirs in spelt[name] if theirs in given]
-        if found:
-            mapped |= dict.fromkeys(found, name)
+        aliases = [given[theirs] for theirs in spelt[name] if theirs in given]
+        if aliases:
+            mapped |= dict.fromkeys(aliases, name)
             try:
-                values[name] = _value(arrays, found, tuple(parameter.shape))
+                values[name] = _value(arrays, aliases, tuple(parameter.shape))
             except CheckpointError as fault:
                 faults.append(f"{fault} ({name})")
         elif not table.backbone_only or name.startswith("backbone."):
             missing.append(name)
-    if table.plain_shortcuts:
-        identities = plain_shortcuts(net, {name: parameters[name] for name in missing})
+    if table.identity_shortcuts:
+        identities = _identity_shortcuts(net, {name: parameters[name] for name in missing})
         values |= identities
         missing = [name for name in missing if name not in identities]
+
     left = {plain: name for plain, name in given.items() if name not in mapped}
     ignored = {name for plain, name in left.items() if _matches(plain, table.ignored)}
     unexpected = tuple(name for name in left.values() if name not in ignored)
     modules = {_module(name) for name in mapped}
-    faults += [f"no place for {name}" for name in unexpected if _module(name) in modules]
+    faults += [
+        f"unexpected {name}: our layer has no such parameter"
+        for name in unexpected
+        if _module(name) in modules
+    ]
     if faults or (missing and not partial) or not mapped:
-        lacking = [_spelt(spelt[name], name) for name in missing]
-        raise CheckpointError(_complaint(source, places, arrays, lacking, faults))
+        lacking = [_missing_name(spelt[name], name) for name in missing]
+        raise CheckpointError(_list_faults(source, paths, arrays, lacking, faults))
     assign({name: parameters[name] for name in values}, values)
-    return Loaded(
+    return LoadResult(
         mapped, tuple(missing), unexpected, tuple(n for n in left.values() if n in ignored)
     )
 
 
-def _table(source: str) -> Source:
+def _find_source(source: str) -> CheckpointSource:
     if source not in SOURCES:
-        raise CheckpointError(f"a source is one of {', '.join(SOURCES)}, got {source!r}")
+        raise CheckpointError(f"a source must be one of {', '.join(SOURCES)}, got {source!r}")
     return SOURCES[source]
 
 
-def _plain(name: str, table: Source) -> str:
-    """Return a name without the wrappers' prefixes and TF's output number."""
+def _plain_name(name: str, table: CheckpointSource) -> str:
+    """Return a name without the wrappers' prefixes and without TF's output number."""
     name = name.removesuffix(":0")
     while prefix := next((p for p in table.prefixes if name.startswith(p)), ""):
         name = name.removeprefix(prefix)
@@ -115,12 +135,12 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _module(name: str) -> str:
-    """Return a name without what tells weight from bias."""
+    """Return the name of a parameter's layer."""
     return re.sub(r"[./][^./]*$", "", name)
 
 
-def _parameters(net: nn.Cell) -> dict[str, Parameter]:
-    """Return the parameters by the name they have in a whole detector."""
+def _full_names(net: nn.Cell) -> dict[str, Parameter]:
+    """Return the parameters by the name that they have in a complete detector."""
     prefix = {Pyramid: "pyramid.", ResNet: "backbone."}.get(type(net), "")
     return {
         name if name.startswith(prefix) else prefix + name: parameter
@@ -128,54 +148,91 @@ def _parameters(net: nn.Cell) -> dict[str, Parameter]:
     }
 
 
-def _finest(net: nn.Cell) -> int:
+def _finest_level(net: nn.Cell) -> int:
     return int(net.backbone.levels[0]) if isinstance(net, Network) else 3
 
 
 def _value(arrays: Arrays, names: list[str], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return the one tensor that stands under all the names."""
+    """Return the value of a parameter of that shape, which is stored under all the names."""
     first, *aliases = (np.asarray(arrays[name]) for name in names)
     for name, alias in zip(names[1:], aliases, strict=True):
         if not np.array_equal(first, alias):
-            raise CheckpointError(f"{names[0]} and {name} are one tensor, got different values")
+            raise CheckpointError(
+                f"{names[0]} and {name} are one tensor and must be equal, got different values"
+            )
     if first.dtype.kind != "f" and first.dtype.name != "bfloat16":
-        raise CheckpointError(f"{names[0]} is floating point, got {first.dtype}")
+        raise CheckpointError(f"{names[0]} must be floating point, got {first.dtype}")
     value = first.astype(np.float32)
     if names[0].removesuffix(":0").endswith("/kernel") and value.ndim == 4:
         value = value.transpose(3, 2, 0, 1)
     if value.shape != shape:
-        raise CheckpointError(f"{names[0]} has shape {shape}, got {value.shape}")
+        raise CheckpointError(f"{names[0]} must have shape {shape}, got {value.shape}")
     if not np.isfinite(value).all():
-        raise CheckpointError(f"{names[0]} has finite values, got nan or infinity")
+        raise CheckpointError(f"{names[0]} must have finite values, got nan or infinity")
     return np.ascontiguousarray(value)
 
 
-def _spelt(names: tuple[str, ...], ours: str) -> str:
+def _identity_shortcuts(net: nn.Cell, missing: Mapping[str, Parameter]) -> Values:
+    """Return values that turn missing projections into the identity.
+
+    The first block of torchvision's ResNet-18 and 34 has no projection; ours has one, as
+    TF's. With these values it is the identity at inference. During training its batch norm
+    normalises.
+
+    Args:
+        missing: parameters by name. A projection gets values if it keeps the number of
+            channels, all of it is missing, and the rest of its block is not.
+    """
+    epsilons = {
+        cell.gamma.name: float(cell.eps)
+        for _, cell in net.cells_and_names()
+        if isinstance(cell, nn.BatchNorm2d)
+    }
+    values: Values = {}
+    for name in missing:
+        block = name.removesuffix(KERNEL)
+        names = [block + leaf for leaf in PROJECTION]
+        has_body = f"{block}body.0.conv.weight" not in missing
+        if block == name or not has_body or not all(n in missing for n in names):
+            continue
+        outputs, inputs = missing[name].shape[:2]
+        if outputs != inputs:
+            continue
+        kernel, gamma, beta, mean, variance = names
+        epsilon = epsilons[missing[gamma].name]
+        values[kernel] = np.eye(outputs, dtype=np.float32)[:, :, None, None]
+        # Batch norm divides by sqrt(variance + epsilon).
+        values[gamma] = np.full(outputs, math.sqrt(1 + epsilon), np.float32)
+        values[beta] = values[mean] = np.zeros(outputs, np.float32)
+        values[variance] = np.ones(outputs, np.float32)
+    return values
+
+
+def _missing_name(names: tuple[str, ...], ours: str) -> str:
     return f"{names[0]} ({ours})" if names else f"{ours} (which this source never has)"
 
 
-def _complaint(
+def _list_faults(
     source: str,
-    places: Mapping[str, ParameterPath],
+    paths: Mapping[str, ParameterPath],
     arrays: Iterable[str],
     missing: list[str],
     faults: list[str],
 ) -> str:
-    """Return the summary, a hint at what would fit, and one line a name."""
+    """Return a message: a summary with a hint at what would fit, then a line for each fault."""
     recipe = SOURCES[source].recipe
     hint = f"weights of {source} fit the recipe {recipe}" if recipe else ""
-    fits = {}
+    matches = {}
     for other, table in SOURCES.items():
-        names = {_plain(name, table) for name in arrays}
-        fits[other] = sum(not names.isdisjoint(table.names(place)) for place in places.values())
-    best = max(fits, key=lambda other: fits[other])
-    if fits[best] > fits[source]:
+        names = {_plain_name(name, table) for name in arrays}
+        matches[other] = sum(not names.isdisjoint(table.names(path)) for path in paths.values())
+    best = max(matches, key=lambda other: matches[other])
+    if matches[best] > matches[source]:
         hint = f"the names look like those of the source {best}"
-    lines = [f"missing {name}" for name in missing] + faults
+    summary = (
+        f"cannot load the arrays as weights of {source}: {len(missing)} missing, "
+        f"{len(faults)} wrong"
+    )
     return "\n  ".join(
-        [
-            f"the arrays are no weights of {source} for this network: {len(missing)} missing, "
-            f"{len(faults)} wrong" + (f"; {hint}" if hint else ""),
-            *lines,
-        ]
+        [f"{summary}; {hint}" if hint else summary, *(f"missing {n}" for n in missing), *faults]
     )

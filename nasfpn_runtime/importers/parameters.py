@@ -1,7 +1,8 @@
-"""Where a parameter of a detector sits: what the name tables of the sources speak about.
+"""The path of a parameter in a detector, taken apart into fields.
 
-``backbone.groups.2.0.body.1.bn.gamma`` is the place ``body.bn`` of group 2, block 0,
-index 1, and its leaf ``gamma``: a table then needs one template per place.
+``backbone.groups.2.0.body.1.bn.gamma`` is of the kind ``body.bn``, with the fields group 2,
+block 0 and index 1, and the leaf ``gamma``. The table of a source then needs one template for
+each kind (see ``spellings.py``).
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Our names without their leaf.
-PLACES = {
+# Kind of parameter -> our name for it, without the leaf.
+PATHS = {
     "stem": "backbone.stem.{part}",
     "body": "backbone.groups.{group}.{block}.body.{index}.{part}",
     "shortcut": "backbone.groups.{group}.{block}.shortcut.{part}",
@@ -24,7 +25,7 @@ PLACES = {
     "level_head": "head.{tower}.{map}.convs.{index}",
     "level_predict": "head.{tower}.{map}.predict",
 }
-WORDS = {"part": "conv|bn", "tower": "classes|boxes"}  # other fields are numbers
+WORDS = {"part": "conv|bn", "tower": "classes|boxes"}  # all other fields are numbers
 INPUTS = 5  # nodes of the published pyramid before its first cell
 
 Fields = dict[str, str | int]
@@ -32,17 +33,19 @@ Fields = dict[str, str | int]
 
 @dataclass(frozen=True)
 class ParameterPath:
-    """The place of one parameter.
+    """The path of one parameter.
 
     Attributes:
-        kind: a key of :data:`PLACES`, with ``.conv`` or ``.bn`` where that has both.
-        leaf: ``weight``, ``bias``, ``gamma``, ``beta``, ``moving_mean``, ``moving_variance``.
-        fields: what a template may name. Counted from 0: ``group``, ``block``, ``index``,
-            ``stack``, ``cell``, ``map``. Derived: ``group1``, ``index1``, from 1; ``level``
-            of a lateral or a head's map; ``index2``, twice the index; ``last2``, twice the
-            length of a tower; ``node``, the cell's number among all nodes; ``nth``, "", "_1",
-            "_2", ... in the order in which TF creates the backbone's convolutions;
-            ``depth``, the 50 of ResNet-50. ``tower`` is ``classes`` or ``boxes``.
+        kind: key of :data:`PATHS`, followed by ``.conv`` or ``.bn`` if that path has a part.
+        leaf: ``weight``, ``bias``, ``gamma``, ``beta``, ``moving_mean`` or
+            ``moving_variance``.
+        fields: what a source's template may refer to. From the path, counted from 0:
+            ``group``, ``block``, ``index``, ``stack``, ``cell``, ``map``; and ``tower``, which
+            is ``classes`` or ``boxes``. Derived: ``group1`` and ``index1``, counted from 1;
+            ``level`` of a lateral or of a head's map; ``index2``, twice the index; ``last2``,
+            twice the length of a tower; ``node``, the cell's number among all nodes; ``nth``,
+            "", "_1", "_2", ... in the order in which TF creates the backbone's convolutions;
+            ``depth``, the 50 of ResNet-50.
     """
 
     kind: str
@@ -51,24 +54,26 @@ class ParameterPath:
 
 
 def find_paths(names: Iterable[str], finest: int) -> dict[str, ParameterPath]:
-    """Return the places of the parameters of one network.
+    """Return the paths of the parameters of one network, by name.
 
-    Those that no source knows have none: depthwise-separable cells, MobileNetV2.
+    Parameters that no source has are left out: those of depthwise-separable cells and of
+    MobileNetV2.
 
     Args:
-        names: as in a whole detector: ``backbone.``, ``pyramid.``, ``head.``.
+        names: as in a complete detector: ``backbone.``, ``pyramid.``, ``head.``.
         finest: level of the pyramid's first map.
     """
-    places = {name: place for name in names if (place := _parse(name))}
-    keys = sorted({_creation(p) for p in places.values() if _backbone(p)})
+    paths = {name: path for name in names if (path := _parse(name))}
+    keys = sorted({_creation_key(path) for path in paths.values() if _in_backbone(path)})
     nth = {key: f"_{number}" if number else "" for number, key in enumerate(keys)}
-    bodies = len({_creation(p) for p in places.values() if p.kind.startswith("body")})
-    length = 1 + max((int(p.fields["index"]) for p in places.values() if _in_tower(p)), default=-1)
-    for place in places.values():
-        fields = place.fields
-        fields |= {"depth": bodies + 2, "last2": 2 * length}
-        if _backbone(place):
-            fields["nth"] = nth[_creation(place)]
+    bodies = {_creation_key(path) for path in paths.values() if path.kind.startswith("body")}
+    indices = [int(path.fields["index"]) for path in paths.values() if _in_tower(path)]
+    length = 1 + max(indices, default=-1)
+    for path in paths.values():
+        fields = path.fields
+        fields |= {"depth": len(bodies) + 2, "last2": 2 * length}
+        if _in_backbone(path):
+            fields["nth"] = nth[_creation_key(path)]
         if "group" in fields:
             fields["group1"] = int(fields["group"]) + 1
         if "index" in fields:
@@ -76,35 +81,39 @@ def find_paths(names: Iterable[str], finest: int) -> dict[str, ParameterPath]:
             fields |= {"index1": index + 1, "index2": 2 * index}
         fields["level"] = finest + int(fields.get("map", fields.get("index", 0)))
         fields["node"] = INPUTS + int(fields.get("cell", 0))
-    return places
+    return paths
 
 
 def _parse(name: str) -> ParameterPath | None:
     stem, _, leaf = name.rpartition(".")
-    for kind, template in PLACES.items():
+    for kind, template in PATHS.items():
         if match := re.fullmatch(_pattern(template), stem):
-            found = match.groupdict()
-            part = found.pop("part", None)
-            fields: Fields = {k: v if k in WORDS else int(v) for k, v in found.items()}
+            texts = match.groupdict()
+            part = texts.pop("part", None)
+            fields: Fields = {
+                field: text if field in WORDS else int(text) for field, text in texts.items()
+            }
             return ParameterPath(f"{kind}.{part}" if part else kind, leaf, fields)
     return None
 
 
 def _pattern(template: str) -> str:
-    """Return the regular expression of a template."""
+    """Return a template as a regular expression with one named group for each field."""
     escaped = template.replace(".", r"\.")
     return re.sub(r"{(\w+)}", lambda m: f"(?P<{m[1]}>{WORDS.get(m[1], '[0-9]+')})", escaped)
 
 
-def _backbone(place: ParameterPath) -> bool:
-    return place.kind.split(".")[0] in ("stem", "body", "shortcut")
+def _in_backbone(path: ParameterPath) -> bool:
+    return path.kind.split(".")[0] in ("stem", "body", "shortcut")
 
 
-def _in_tower(place: ParameterPath) -> bool:
-    return place.kind in ("head", "level_head")
+def _in_tower(path: ParameterPath) -> bool:
+    return path.kind in ("head", "level_head")
 
 
-def _creation(place: ParameterPath) -> tuple[int, ...]:
-    """Sort by creation in TF (``resnet.py``): the stem, then in a block its shortcut first."""
-    fields = place.fields
-    return tuple(int(fields.get(name, -1)) for name in ("group", "block", "index"))
+def _creation_key(path: ParameterPath) -> tuple[int, ...]:
+    """Return a key that sorts convolutions as TF creates them (``resnet.py``).
+
+    The stem comes first, and in each block its shortcut.
+    """
+    return tuple(int(path.fields.get(name, -1)) for name in ("group", "block", "index"))

@@ -1,4 +1,4 @@
-"""Read checkpoint files of any framework into numpy arrays; no file can run code."""
+"""Read checkpoint files of any framework as numpy arrays, without running code from them."""
 
 from __future__ import annotations
 
@@ -12,66 +12,75 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.errors import CheckpointError
+from nasfpn_runtime.errors import CheckpointError, MissingPackageError
 from nasfpn_runtime.extras import require
 from nasfpn_runtime.importers.safetensors import read_safetensors
 from search_space.errors import UserError
 
 Arrays = dict[str, NDArray[Any]]
-WRAPPERS = ("state_dict", "model", "model_state_dict")  # keys that training programs wrap with
+# Keys under which training programs store the weights, beside other state.
+WRAPPERS = ("state_dict", "model", "model_state_dict")
 
 
 def read_arrays(path: Path) -> Arrays:
-    """Return the arrays of a file by name.
+    """Return the arrays of a file by name; bfloat16 becomes float32.
 
-    ``.pth``, ``.pt`` (torch, from the extra ``[torch]``; in its weights-only mode),
-    ``.safetensors``, ``.npz``, ``.ckpt`` (MindSpore), or the prefix or ``.index`` file of a
-    TensorFlow checkpoint (from the extra ``[tf]``). bfloat16 becomes float32.
+    The format is known from the suffix: ``.pth`` and ``.pt`` (torch, in its weights-only mode;
+    needs the extra ``[torch]``), ``.safetensors``, ``.npz``, ``.ckpt`` (MindSpore). The prefix
+    or the ``.index`` file of a TensorFlow checkpoint is read, too (needs the extra ``[tf]``).
 
     Raises:
-        CheckpointError: no such file, or not a whole file of its kind, or it holds more than
-            arrays; told in one line.
+        CheckpointError: there is no such file, it is not a complete file of its format, or
+            it holds more than arrays. The message is one line.
+        MissingPackageError: the framework is not installed.
     """
     if path.suffix == ".index" or path.with_name(f"{path.name}.index").is_file():
-        return _reading(_read_tensorflow, path)
+        return _read_with(_read_tensorflow, path)
     if path.is_dir():
-        raise CheckpointError(f"a checkpoint is a file, got the folder {path}")
+        raise CheckpointError(f"a checkpoint must be a file, got a folder (at {path})")
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}")
+        raise CheckpointError(f"a checkpoint must be a file, got none (at {path})")
     if path.stat().st_size == 0:
-        raise CheckpointError(f"{path} is empty")
+        raise CheckpointError(f"a checkpoint must have content, got an empty file (at {path})")
     if path.suffix not in READERS:
         raise CheckpointError(
-            f"a checkpoint ends in {', '.join(READERS)} or is a TensorFlow one (NAME with "
-            f"NAME.index beside it), got {path}"
+            f"a checkpoint must end in {', '.join(READERS)}, or have a file NAME.index beside it "
+            f"(TensorFlow), got {path}"
         )
-    return _reading(READERS[path.suffix], path)
+    return _read_with(READERS[path.suffix], path)
 
 
-def _reading(read: Callable[[Path], Arrays], path: Path) -> Arrays:
+def _read_with(read: Callable[[Path], Arrays], path: Path) -> Arrays:
     try:
         arrays = read(path)
+    except MissingPackageError as error:
+        raise MissingPackageError(f"cannot read {path}: {error}") from None
     except UserError:
         raise
-    # A parser of foreign bytes: whatever it stumbles over, the file is at fault.
+    # The parsers of other packages read foreign bytes: any error of theirs is the file's fault.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{path} is not a whole checkpoint: {reason}") from None
+        raise _incomplete(path, reason) from None
     if not arrays:
-        raise CheckpointError(f"{path} holds no arrays")
+        raise CheckpointError(f"a checkpoint must have arrays, got none (at {path})")
     return arrays
+
+
+def _incomplete(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f"cannot read {path} as a complete checkpoint: {reason}")
 
 
 def _read_torch(path: Path) -> Arrays:
     torch = require("torch")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the format, besides the error
+            warnings.simplefilter("ignore")  # they repeat what the error says
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = next(iter(str(error).splitlines()), "")
         raise CheckpointError(
-            f"{path} holds more than tensors, or is no torch file, and was not run: {reason}"
+            f"cannot read {path}: it is not a torch file, or has more than tensors in it, which "
+            f"could run code: {reason}"
         ) from None
     tensors = {name: v for name, v in _unwrap(content, path).items() if torch.is_tensor(v)}
     return {
@@ -85,13 +94,15 @@ def _unwrap(content: Any, path: Path) -> Mapping[str, Any]:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
-        raise CheckpointError(f"{path} is a mapping of names to tensors, got {type(content)}")
+        raise CheckpointError(
+            f"a checkpoint must be a mapping of names to tensors, got {type(content)} (at {path})"
+        )
     return content
 
 
 def _read_npz(path: Path) -> Arrays:
     if not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path} is not a whole checkpoint: no .npz archive")
+        raise _incomplete(path, "no .npz archive")
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 

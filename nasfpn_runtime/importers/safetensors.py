@@ -1,7 +1,7 @@
-"""The safetensors format: 8 bytes of header length, a JSON header, the tensors' bytes.
+"""The safetensors format: 8 bytes with the length of the header, a JSON header, the tensors.
 
-Read here because its own numpy reader knows no bfloat16. Format: the README of
-github.com/huggingface/safetensors.
+It is read here because the package's own numpy reader does not support bfloat16. Source of the
+format: the README of github.com/huggingface/safetensors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from nasfpn_runtime.errors import CheckpointError
 
-MAX_HEADER = 100_000_000  # bytes, the format's own limit
+MAX_HEADER = 100_000_000  # bytes; the limit of the format
 DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -40,18 +40,20 @@ def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > min(MAX_HEADER, len(content) - 8):
-        raise CheckpointError(f"{path} is not a whole checkpoint: its header exceeds the file")
+        raise CheckpointError(
+            f"cannot read {path} as a complete checkpoint: its header exceeds the file"
+        )
     try:
         header = json.loads(content[8 : 8 + length])
         header.pop("__metadata__", None)
         entries = dict(header.items())
     except (ValueError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not a whole checkpoint: {error}") from None
+        raise CheckpointError(f"cannot read {path} as a complete checkpoint: {error}") from None
     data = memoryview(content)[8 + length :]
     return {name: _array(data, entry, f"{path}: {name}") for name, entry in entries.items()}
 
 
-def _array(data: memoryview, entry: Any, place: str) -> NDArray[Any]:
+def _array(data: memoryview, entry: Any, where: str) -> NDArray[Any]:
     try:
         kind, shape = entry["dtype"], tuple(entry["shape"])
         begin, end = entry["data_offsets"]
@@ -63,10 +65,10 @@ def _array(data: memoryview, entry: Any, place: str) -> NDArray[Any]:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"a tensor has dtype, shape and offsets, got {error!r} (at {place})"
+            f"a tensor must have dtype, shape and data_offsets, got {error!r} (at {where})"
         ) from None
     if not fits:
-        raise CheckpointError(f"a tensor lies within the file, got {entry} (at {place})")
+        raise CheckpointError(f"a tensor must lie within the file, got {entry} (at {where})")
     array = np.frombuffer(data[begin:end], dtype).reshape(shape)
     if kind == "BF16":
         array = (array.astype(np.uint32) << 16).view(np.float32)

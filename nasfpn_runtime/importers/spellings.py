@@ -1,10 +1,14 @@
-"""How each public implementation spells the parameters of a detector, as tables.
+"""The sources of checkpoints, and how each spells the parameters of a detector.
 
-mmdet: mmdetection 3.3.0 (``models/necks/nas_fpn.py``, ``models/dense_heads/
-retina_sepbn_head.py``, torchvision's ResNet). modelzoo: MindSpore models at eab643f,
-``research/cv/nas-fpn``. tf: tensorflow/tpu at 7dc921f, ``models/official/detection/modeling/
-architecture`` (names read off its own graph). torchvision 0.x ``models/resnet.py``; mindcv
-``models/resnet.py``.
+The names are taken from:
+
+- mmdet: mmdetection 3.3.0, ``models/necks/nas_fpn.py`` and
+  ``models/dense_heads/retina_sepbn_head.py``; its backbone is torchvision's ResNet.
+- modelzoo: MindSpore models at eab643f, ``research/cv/nas-fpn``.
+- tf: tensorflow/tpu at 7dc921f, ``models/official/detection/modeling/architecture``; read off
+  the variables of its own graph.
+- torchvision: 0.x, ``models/resnet.py``.
+- mindcv: ``models/resnet.py``.
 """
 
 from __future__ import annotations
@@ -14,8 +18,8 @@ from dataclasses import dataclass
 
 from nasfpn_runtime.importers.parameters import ParameterPath
 
-# Merging cells of the published genome with a convolution, in its order. mmdetection has
-# two more modules without one (gp_43_5, gp_54_7); the model zoo numbers all nine.
+# The sources' modules for the merging cells of the published genome, in its order. mmdetection
+# has two more, without a convolution (gp_43_5, gp_54_7); the model zoo numbers all nine.
 MMDET_CELLS = ("gp_64_4", "sum_44_4", "sum_43_3", "sum_34_4", "sum_55_5", "sum_77_7", "gp_75_6")
 MODELZOO_CELLS = (0, 1, 2, 3, 5, 7, 8)
 MMDET_LEVELS = 5
@@ -34,14 +38,15 @@ TENSORFLOW = {leaf: f"/{leaf}" for leaf in TORCH} | {"weight": "/kernel"}
 
 @dataclass(frozen=True)
 class Spelling:
-    """One way to write names.
+    """One way to spell the names of parameters.
 
     Attributes:
-        modules: templates by kind of place (see ``ParameterPath``); several are spellings of the
-            same tensor. ``{cell_name}`` is what ``cells`` gives for the cell.
-        leaves: ends of names by our leaf.
-        towers: words for the class and the box tower.
-        cells: names of the merging cells; a cell beyond them has its number.
+        modules: templates by kind of path (see ``ParameterPath``). Several templates are
+            several names of the same tensor. ``{cell_name}`` is the name that ``cells`` has
+            for the cell.
+        leaves: ends of names, by our leaf.
+        towers: words for the class tower and the box tower, by our word.
+        cells: names of the merging cells in order; a cell beyond them is named by its number.
     """
 
     modules: Mapping[str, tuple[str, ...]]
@@ -49,29 +54,30 @@ class Spelling:
     towers: Mapping[str, str]
     cells: tuple[str | int, ...] = ()
 
-    def names(self, place: ParameterPath) -> Iterator[str]:
-        """Yield the spellings of a parameter's name."""
-        fields = dict(place.fields)
+    def names(self, path: ParameterPath) -> Iterator[str]:
+        """Yield the names of a parameter in this spelling."""
+        fields = dict(path.fields)
         if "tower" in fields:
             fields["tower"] = self.towers.get(str(fields["tower"]), "")
         cell = int(fields.get("cell", 0))
         fields["cell_name"] = self.cells[cell] if cell < len(self.cells) else cell
-        for template in self.modules.get(place.kind, ()):
-            yield template.format(**fields) + self.leaves[place.leaf]
+        for template in self.modules.get(path.kind, ()):
+            yield template.format(**fields) + self.leaves[path.leaf]
 
 
 @dataclass(frozen=True)
-class Source:
-    """One publisher of checkpoints.
+class CheckpointSource:
+    """An implementation whose checkpoints are read.
 
     Attributes:
-        spellings: the ways its files spell names, the usual one first.
-        recipe: whose detector the weights fit; None for backbones.
-        ignored: patterns of entries that are no weights of ours.
-        prefixes: that wrappers put before every name.
-        backbone_only: the rest of a detector is not missing.
+        spellings: the ways in which its files spell names, the usual one first.
+        recipe: name of the recipe that its weights fit; None for backbones.
+        ignored: regular expressions of entries that are not weights of ours.
+        prefixes: prefixes that wrappers put before every name.
+        backbone_only: its files hold a backbone; the rest of a detector is not missing.
         published_only: its names are those of the published genome's cells.
-        plain_shortcuts: a block that keeps its channels and size has no projection.
+        identity_shortcuts: a block that keeps the number of channels and the size has no
+            projection; see ``load.py``.
     """
 
     spellings: tuple[Spelling, ...]
@@ -80,15 +86,20 @@ class Source:
     prefixes: tuple[str, ...] = ()
     backbone_only: bool = False
     published_only: bool = False
-    plain_shortcuts: bool = True
+    identity_shortcuts: bool = True
 
-    def names(self, place: ParameterPath) -> tuple[str, ...]:
-        """Return the names a parameter may have here, the usual one first."""
-        return tuple(name for spelling in self.spellings for name in spelling.names(place))
+    def names(self, path: ParameterPath) -> tuple[str, ...]:
+        """Return the names that a parameter may have in this source, the usual one first."""
+        return tuple(name for spelling in self.spellings for name in spelling.names(path))
 
 
 def _resnet(prefix: str, shortcut: str) -> dict[str, tuple[str, ...]]:
-    """Return the templates of a backbone; all but TF name it as torchvision does."""
+    """Return the templates of a ResNet, which all sources but TF name as torchvision does.
+
+    Args:
+        prefix: before every name.
+        shortcut: word for the projection of a block.
+    """
     block = prefix + "layer{group1}.{block}."
     return {
         "stem.conv": (prefix + "conv1",),
@@ -100,10 +111,10 @@ def _resnet(prefix: str, shortcut: str) -> dict[str, tuple[str, ...]]:
     }
 
 
-_MMDET_STAGE = (
+_MMDET_CELL = (
     "neck.fpn_stages.{stack}.{cell_name}.out_conv",
     "neck.fpn_stages.{stack}.{cell_name}.conv_out",  # until 2020-05
-    "neck.fpn_stages.{stack}.{cell}.out_conv",  # any genome: cells by number
+    "neck.fpn_stages.{stack}.{cell}.out_conv",  # other genomes: cells by number
 )
 _MMDET = Spelling(
     _resnet("backbone.", "downsample")
@@ -112,9 +123,9 @@ _MMDET = Spelling(
         "lateral.bn": ("neck.lateral_convs.{index}.bn",),
         "coarser.conv": ("neck.extra_downsamples.{index}.0.conv",),
         "coarser.bn": ("neck.extra_downsamples.{index}.0.bn",),
-        "cell.conv": tuple(f"{cell}.conv" for cell in _MMDET_STAGE),
-        "cell.bn": tuple(f"{cell}.bn" for cell in _MMDET_STAGE),
-        # one tensor under the names of all levels
+        "cell.conv": tuple(f"{cell}.conv" for cell in _MMDET_CELL),
+        "cell.bn": tuple(f"{cell}.bn" for cell in _MMDET_CELL),
+        # one tensor, stored under the names of all levels
         "head": tuple(
             f"bbox_head.{{tower}}_convs.{level}.{{index}}.conv" for level in range(MMDET_LEVELS)
         ),
@@ -163,7 +174,7 @@ _TF = Spelling(
     TENSORFLOW,
     {"classes": "class", "boxes": "box"},
 )
-# A pyramid alone, kernels (out, in, height, width): the names of tests/assets/tf.npz.
+# Only a pyramid, with kernels (out, in, height, width): the names of tests/assets/tf.npz.
 _TF_NECK = Spelling(
     {
         "lateral.conv": ("neck.lateral.{level}.conv",),
@@ -175,7 +186,8 @@ _TF_NECK = Spelling(
     {},
 )
 
-_STEPS_SEEN = r".*\.num_batches_tracked"
+_TORCH_COUNTERS = r".*\.num_batches_tracked"
+# State of the optimiser and of callbacks in a training checkpoint.
 _MINDSPORE_TRAINING = (
     r"moments\..*",
     r"momentum",
@@ -189,30 +201,30 @@ _MINDSPORE_TRAINING = (
 )
 
 SOURCES = {
-    "mmdet": Source(
-        (_MMDET,), "mmdet-r50-7x256-640", (_STEPS_SEEN,), ("module.",), published_only=True
+    "mmdet": CheckpointSource(
+        (_MMDET,), "mmdet-r50-7x256-640", (_TORCH_COUNTERS,), ("module.",), published_only=True
     ),
-    "modelzoo": Source(
+    "modelzoo": CheckpointSource(
         (_MODELZOO,),
         "modelzoo-r50-7x256-640",
         _MINDSPORE_TRAINING,
         ("module.", "network."),
         published_only=True,
     ),
-    "tf": Source(
+    "tf": CheckpointSource(
         (_TF, _TF_NECK),
         "tf-r50-7x256-640",
-        (_STEPS_SEEN, r".*/Momentum", r".*/ExponentialMovingAverage", r"global_step"),
-        plain_shortcuts=False,
+        (_TORCH_COUNTERS, r".*/Momentum", r".*/ExponentialMovingAverage", r"global_step"),
+        identity_shortcuts=False,
     ),
-    "torchvision": Source(
+    "torchvision": CheckpointSource(
         (Spelling(_resnet("", "downsample"), TORCH, {}),),
         None,
-        (_STEPS_SEEN, r"fc\.(weight|bias)"),
+        (_TORCH_COUNTERS, r"fc\.(weight|bias)"),
         ("module.",),
         backbone_only=True,
     ),
-    "mindcv": Source(
+    "mindcv": CheckpointSource(
         (Spelling(_resnet("", "down_sample"), MINDSPORE, {}),),
         None,
         (*_MINDSPORE_TRAINING, r"classifier\.(weight|bias)"),

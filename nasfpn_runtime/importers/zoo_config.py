@@ -1,4 +1,7 @@
-"""Read the model zoo's settings as a recipe."""
+"""Read the settings of the model zoo and turn them into a recipe.
+
+``zoo_keys.py`` has the table of all keys.
+"""
 
 from __future__ import annotations
 
@@ -11,94 +14,103 @@ import yaml
 from nasfpn_runtime.errors import RecipeError
 from nasfpn_runtime.importers.zoo_keys import COPIED, DERIVED, FIXED, MOVED, NOTHING, RECIPE
 from nasfpn_runtime.recipe.recipe import Recipe, from_dict, load_recipe, option_of
-from nasfpn_runtime.recipe.schema import YAML_ERRORS, nearest, one_line
+from nasfpn_runtime.recipe.schema import YAML_ERRORS, one_line
+from search_space.errors import nearest
 
 Values = Mapping[str, Any]
 
 KEYS = {**COPIED, **DERIVED, **FIXED, **MOVED, **NOTHING}
 DEVICES = ("Ascend", "CPU")
 LEVELS = range(5)
-SIZES = 3  # of anchors within a doubling (src/box_utils.py)
+SIZES = 3  # anchor sizes within a doubling (src/box_utils.py)
 
-# Where each phase of warm-up begins, as a rate but for the first, which lr_init says, and
-# ends, as a share of lr; the first aims at a third of its end (src/lr_schedule.py).
+# Learning rates at which phases 2 to 5 of the warm-up start (phase 1 starts at lr_init), and the
+# fractions of lr at which phases 1 to 5 stop. Phase 1 aims at a third of the start of phase 2 if lr
+# is 0.1 (src/lr_schedule.py).
 STARTS = (1e-5, 1e-4, 1e-3, 1e-2)
 STOPS = (1e-4 / 3, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the value of every key; one that the file leaves out is as in default_config.yaml.
+    """Return the value of every key; a key that the file lacks is as in default_config.yaml.
 
     Args:
-        path: a file like default_config.yaml, whose first document has the settings and the
-            others help texts.
+        path: a file like default_config.yaml. Its first document has the settings, further
+            ones have help texts.
         overrides: ``key=value``, the value in YAML.
 
     Raises:
-        RecipeError: no such file, not YAML, an unknown key, or a value of another type.
+        RecipeError: the file is missing or is not YAML, a key is unknown, or a value has the
+            wrong type.
     """
     try:
         content = next(yaml.safe_load_all(path.read_text()), None)
     except (OSError, *YAML_ERRORS) as error:
         raise _unreadable(error, str(path)) from None
     if not isinstance(content, dict):
-        raise RecipeError(f"settings are a mapping, got {content!r} (at {path})")
+        raise RecipeError(f"settings must be a mapping, got {content!r} (at {path})")
     values = {key: default for key, (default, _) in KEYS.items()}
     for key, value in content.items():
-        _put(values, key, value, str(path))
+        _set(values, key, value, str(path))
     for text in overrides:
         key, equals, written = text.partition("=")
         if not equals:
-            raise RecipeError(f"an override is key=value, got {text!r}")
+            raise RecipeError(f"an override must be key=value, got {text!r}")
         try:
             value = yaml.safe_load(written)
         except YAML_ERRORS as error:
             raise _unreadable(error, option_of(text)) from None
-        _put(values, key, value, option_of(text))
+        _set(values, key, value, option_of(text))
     return values
 
 
 def import_values(
-    values: Values, devices: int, place: str, overrides: Sequence[str] = ()
+    values: Values, devices: int, where: str, overrides: Sequence[str] = ()
 ) -> Recipe:
-    """Return the recipe that the values of :func:`read_values` are on so many cards.
+    """Return the recipe that corresponds to settings on a number of devices.
+
+    Args:
+        values: of all keys; see :func:`read_values`.
+        devices: the number of devices; ``batch_size`` is for each of them.
+        where: what to name in an error about a value that no override has set.
+        overrides: as for :func:`read_values`, to name the one that set a wrong value.
 
     Raises:
-        RecipeError: a value is out of range, or cannot be had here; the override that it is
-            from is named, or ``place``.
+        RecipeError: a value is out of range, or has no equivalent here.
     """
-    places = {key: place for key in values}
-    places |= {text.partition("=")[0]: option_of(text) for text in overrides}
+    origins = {key: where for key in values}
+    origins |= {text.partition("=")[0]: option_of(text) for text in overrides}
     if devices < 1:
-        raise RecipeError(f"devices are 1 or more, got {devices}")
+        raise RecipeError(f"devices must be 1 or more, got {devices}")
     for key, holds, rule in RULES:
         if not holds(values[key]):
-            raise RecipeError(f"{key} is {rule}, got {values[key]!r} (at {places[key]})")
+            raise RecipeError(f"{key} must be {rule}, got {values[key]!r} (at {origins[key]})")
     for key, (default, why) in FIXED.items():
         expected = EXPECTED[key](values) if key in EXPECTED else default
         if values[key] != expected:
             raise RecipeError(
-                f"{key} is {expected} ({why}), got {values[key]!r} (at {places[key]})"
+                f"{key} must be {expected} ({why}), got {values[key]!r} (at {origins[key]})"
             )
-    return _recipe(values, devices, places)
+    return _build_recipe(values, devices, origins)
 
 
-def _recipe(values: Values, devices: int, places: Mapping[str, str]) -> Recipe:
+def _build_recipe(values: Values, devices: int, origins: Mapping[str, str]) -> Recipe:
     base = load_recipe(RECIPE)
     settings = list(_settings(values, devices))
 
     def build(count: int) -> Recipe:
+        """Return the recipe with the first ``count`` settings."""
         content = base.to_dict()
         for _, changes in settings[:count]:
             for path, value in changes.items():
                 section, name = path.split(".")
                 content[section][name] = value
-        return from_dict(content, places[settings[count - 1][0]])
+        return from_dict(content, origins[settings[count - 1][0]])
 
     try:
         return build(len(settings))
     except RecipeError:
-        for count, (key, _) in enumerate(settings, 1):  # to name the key
+        for count, (key, _) in enumerate(settings, 1):  # the first to fail has the wrong key
             try:
                 build(count)
             except RecipeError as error:
@@ -107,11 +119,11 @@ def _recipe(values: Values, devices: int, places: Mapping[str, str]) -> Recipe:
 
 
 def _settings(values: Values, devices: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield settings of a recipe by path, with the key that they are from."""
+    """Yield each key with the settings of the recipe that it determines, by path."""
     for key, (_, path) in COPIED.items():
         yield key, {path: values[key]}
-    share = values["match_thershold"]
-    yield "match_thershold", {"matching.positive": share, "matching.negative": share}
+    overlap = values["match_thershold"]
+    yield "match_thershold", {"matching.positive": overlap, "matching.negative": overlap}
     yield "lr_init", {"training.warmup": _warmup(values)}
     batch = values["batch_size"] * devices
     yield "batch_size", {DERIVED["batch_size"][1]: batch, "training.base_batch": batch}
@@ -125,56 +137,57 @@ def _settings(values: Values, devices: int) -> Iterator[tuple[str, dict[str, Any
 
 
 def _warmup(values: Values) -> list[dict[str, float]]:
+    """Return the phases of the warm-up that have epochs, as ``training.warmup``."""
     epochs = [values[f"warmup_epochs{phase}"] for phase in range(1, len(STOPS) + 1)]
     starts = (values["lr_init"], *STARTS)
     return [
-        # To 15 digits, so that a rate of 1e-6 is 1e-5 of a rate of 0.1.
+        # Rounded to 15 digits, so that 1e-6 / 0.1 is exactly 1e-5.
         {"start": float(f"{start / values['lr']:.15g}"), "stop": stop, "epochs": count}
         for start, stop, count in zip(starts, STOPS, epochs, strict=True)
         if count
     ]
 
 
-def _square(image: list[int]) -> bool:
-    # A multiple of the coarsest stride. It is (width, height) in training and (height, width)
-    # in evaluation (src/dataset.py), so that only a square is meant.
+def _is_input_size(image: list[int]) -> bool:
+    # Multiples of the coarsest stride. The model zoo reads the two sides as (width, height) in
+    # training and as (height, width) in evaluation (src/dataset.py): only squares are unambiguous.
     return len(image) == 2 and image[0] == image[1] and image[0] % 128 == 0
 
 
-def _same(ratios: list[list[float]]) -> bool:
+def _are_equal(ratios: list[list[float]]) -> bool:
     return len(ratios) == len(LEVELS) and all(row == ratios[0] for row in ratios)
 
 
-def _doubling(sizes: list[float]) -> bool:
+def _are_doubling(sizes: list[float]) -> bool:
     return sizes == [sizes[0] * 2**level for level in LEVELS]
 
 
-def _background_first(names: list[str]) -> bool:
+def _starts_with_background(names: list[str]) -> bool:
     return names[0] == "background"
 
 
-def _positive(number: float) -> bool:
+def _is_positive(number: float) -> bool:
     return number > 0
 
 
-def _not_negative(number: float) -> bool:
+def _is_not_negative(number: float) -> bool:
     return number >= 0
 
 
-# What values have to be: key, condition, rule.
+# Rules for values: key, condition, and what the value must be.
 RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("img_shape", _square, "two equal multiples of 128"),
-    ("aspect_ratios", _same, "the same five times"),
-    ("anchor_size", _doubling, "five sizes, each twice the one before"),
-    ("coco_classes", _background_first, "a list that begins with background"),
-    ("lr", _positive, "above 0"),
-    *((f"warmup_epochs{n}", _not_negative, "0 or more") for n in range(1, len(STOPS) + 1)),
-    ("keep_checkpoint_max", _positive, "1 or more"),
-    ("save_checkpoint_epochs", _positive, "1 or more"),
+    ("img_shape", _is_input_size, "two equal multiples of 128"),
+    ("aspect_ratios", _are_equal, "five equal lists"),
+    ("anchor_size", _are_doubling, "five sizes, each twice the previous one"),
+    ("coco_classes", _starts_with_background, "a list that starts with background"),
+    ("lr", _is_positive, "above 0"),
+    *((f"warmup_epochs{n}", _is_not_negative, "0 or more") for n in range(1, len(STOPS) + 1)),
+    ("keep_checkpoint_max", _is_positive, "1 or more"),
+    ("save_checkpoint_epochs", _is_positive, "1 or more"),
     ("device_target", lambda name: name in DEVICES, f"one of {', '.join(DEVICES)}"),
 )
 
-# What FIXED keys are where they follow from other keys.
+# The only possible values of FIXED keys, for those that depend on other keys.
 EXPECTED: dict[str, Callable[[Values], object]] = {
     "feature_size": lambda v: [v["img_shape"][0] // step for step in v["steps"]],
     "num_default": lambda v: [SIZES * len(ratios) for ratios in v["aspect_ratios"]],
@@ -186,16 +199,16 @@ EXPECTED: dict[str, Callable[[Values], object]] = {
 }
 
 
-def _put(values: dict[str, Any], key: object, value: object, place: str) -> None:
+def _set(values: dict[str, Any], key: object, value: object, where: str) -> None:
     if key not in values:
-        raise RecipeError(f"unknown key {key}{nearest(str(key), values)} (at {place})")
-    values[str(key)] = _typed(str(key), value, KEYS[str(key)][0], place)
+        raise RecipeError(f"unknown key {key}{nearest(str(key), values)} (at {where})")
+    values[str(key)] = _typed(str(key), value, KEYS[str(key)][0], where)
 
 
-def _typed(key: str, value: object, like: object, place: str) -> object:
-    """Return ``value`` with the types of ``like``, a list's those of its first item."""
+def _typed(key: str, value: object, like: object, where: str) -> object:
+    """Return ``value`` with the type of ``like``; items of a list, with that of its first item."""
     if isinstance(like, list) and isinstance(value, list) and value:
-        return [_typed(f"{key}[{i}]", item, like[0], place) for i, item in enumerate(value)]
+        return [_typed(f"{key}[{i}]", item, like[0], where) for i, item in enumerate(value)]
     if isinstance(like, float) and type(value) in (int, float, str):
         try:
             return float(str(value))  # PyYAML reads 1e-4 as text
@@ -204,8 +217,8 @@ def _typed(key: str, value: object, like: object, place: str) -> object:
     elif type(value) is type(like) and value != []:
         return value
     kind = "a list" if isinstance(like, list) else f"of type {type(like).__name__}"
-    raise RecipeError(f"{key} is {kind}, got {value!r} (at {place})")
+    raise RecipeError(f"{key} must be {kind}, got {value!r} (at {where})")
 
 
-def _unreadable(error: Exception, place: str) -> RecipeError:
-    return RecipeError(f"settings are readable YAML, got {one_line(error)} (at {place})")
+def _unreadable(error: Exception, where: str) -> RecipeError:
+    return RecipeError(f"cannot read the settings as YAML: {one_line(error)} (at {where})")

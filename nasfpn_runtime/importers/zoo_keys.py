@@ -1,7 +1,8 @@
-"""The model zoo's settings: research/cv/nas-fpn/default_config.yaml of MindSpore models eab643f.
+"""The keys of the model zoo's settings, and what becomes of each.
 
-Each key is in one of the tables below with its value there, which says its type too, and what
-it is here. ``zoo_config`` reads them.
+They are those of research/cv/nas-fpn/default_config.yaml of MindSpore models at eab643f. Each key
+is in one of the tables below, with its default value, which also sets its type, and with its
+equivalent here. ``zoo_config.py`` reads the tables.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from nasfpn_runtime.data.coco_names import NAMES
 
 Table: TypeAlias = dict[str, tuple[object, str]]
 
-RECIPE = "modelzoo-r50-7x256-640"  # what these values are here
+RECIPE = "modelzoo-r50-7x256-640"  # the recipe that has the default values
 
-# Copied to a setting of a recipe.
+# Copied to a setting of the recipe.
 COPIED: Table = {
     "nms_thershold": (0.6, "detection.iou"),
     "min_score": (0.1, "detection.score"),
@@ -34,7 +35,7 @@ COPIED: Table = {
     "nasfpn_stack_times": (7, "model.stacks"),
 }
 
-# Made into a setting together with others: see ``zoo_config.DERIVED``.
+# Converted to settings of the recipe, some together with other keys: see ``zoo_config.py``.
 DERIVED: Table = {
     "img_shape": ([640, 640], "data.image"),
     "match_thershold": (0.5, "matching.positive, matching.negative"),
@@ -50,22 +51,22 @@ DERIVED: Table = {
     "batch_size": (16, "training.batch"),
 }
 
-# Follow from other settings here: another value is an error.
+# Determined by other keys, or without a choice here: another value is an error.
 FIXED: Table = {
     "steps": ([8, 16, 32, 64, 128], "strides of levels 3 to 7"),
-    "feature_size": ([80, 40, 20, 10, 5], "img_shape over steps"),
-    "num_default": ([9] * 5, "3 sizes by the ratios"),
+    "feature_size": ([80, 40, 20, 10, 5], "img_shape divided by steps"),
+    "num_default": ([9] * 5, "3 sizes for each ratio"),
     "num_retinanet_boxes": (76725, "the number of anchors"),
-    "extras_out_channels": ([256] * 5, "nasfpn_out_channel on each level"),
-    "num_classes": (81, "as many as coco_classes"),
+    "extras_out_channels": ([256] * 5, "nasfpn_out_channel for each level"),
+    "num_classes": (81, "the number of coco_classes"),
     "nasfpn_input_channels": ([512, 1024, 2048], "ResNet-50, the only backbone"),
     "nasfpn_num_outs": (5, "levels 3 to 7"),
     "nasfpn_start_level": (0, "src/nasfpn.py adds it twice"),
-    "nasfpn_end_level": (-1, "all of the backbone"),
-    "global_step": (0, "a run goes on by itself"),
+    "nasfpn_end_level": (-1, "all levels of the backbone"),
+    "global_step": (0, "a run resumes by itself"),
 }
 
-# Moved to an option of a command.
+# Replaced by an option of a command.
 _CREATE = "nasfpn data create SRC -o DIR"
 _INIT = "nasfpn import CKPT --source modelzoo, then nasfpn train --init"
 MOVED: Table = {
@@ -93,24 +94,24 @@ MOVED: Table = {
     "dataset_path": ("", "nasfpn eval --data"),
 }
 
-# Without a meaning here.
+# Without an equivalent here.
 _UNREAD = "no file of the model zoo reads it"
 NOTHING: Table = {
-    "data_path": ("/cache/data", "where copies from OBS are is not set"),
-    "output_path": ("/cache/train", "where copies from OBS are is not set"),
-    "load_path": ("/cache/checkpoint_path", "where copies from OBS are is not set"),
+    "data_path": ("/cache/data", "the folder for copies from OBS cannot be chosen"),
+    "output_path": ("/cache/train", "the folder for copies from OBS cannot be chosen"),
+    "load_path": ("/cache/checkpoint_path", "the folder for copies from OBS cannot be chosen"),
     "enable_profiling": (False, _UNREAD),
     "prefix": ("retinanet.mindrecord", "files are named after their split"),
     "warmup_epochs": (2, _UNREAD),
-    "instances_set": ("annotations/instances_{}.json", "where COCO has it"),
+    "instances_set": ("annotations/instances_{}.json", "annotations are where COCO has them"),
     "save_checkpoint": (True, _UNREAD),
     "finish_epoch": (0, _UNREAD),
     "mode": ("sink", _UNREAD),
-    "pre_trained_epoch_size": (0, "only checked for being 0 or more"),
-    "dataset": ("coco", "a data set's form is recognised"),
+    "pre_trained_epoch_size": (0, "the model zoo only checks that it is 0 or more"),
+    "dataset": ("coco", "the format of a data set is recognised"),
     "device_id": (0, "ASCEND_RT_VISIBLE_DEVICES chooses cards"),
-    "file_format": ("MINDIR", "of export.py"),
-    "export_batch_size": (1, "of export.py"),
-    "file_name": ("retinanet_nasfpn", "of export.py"),
-    "result_path": ("", "of postprocess.py"),
+    "file_format": ("MINDIR", "an option of export.py"),
+    "export_batch_size": (1, "an option of export.py"),
+    "file_name": ("retinanet_nasfpn", "an option of export.py"),
+    "result_path": ("", "an option of postprocess.py"),
 }

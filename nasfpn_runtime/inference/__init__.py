@@ -1,1 +1,1 @@
-"""From a checkpoint or an exported file to detections in a picture."""
+"""Detection with a checkpoint or an exported file."""

@@ -1,4 +1,4 @@
-"""What a deployed file says about itself: all that is needed to use it, as text inside it."""
+"""The description of a detector that exported files carry inside them, as JSON text."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from search_space.genome import Genome
 from search_space.identity import genome_id
 
 ENTRY = "nasfpn"
-FORM = 1  # of the text
+FORM = 1  # version of the text
 
 
 @dataclass(frozen=True)
 class Description:
-    """How to feed a detector and read its outputs.
+    """All that is needed to feed a detector and to read its outputs.
 
     Attributes:
-        names: of the classes, in the order of the scores.
-        size: (height, width) of the input; the largest sides where they are not ``fixed``.
-        fixed: every input has that size.
-        levels: of the pyramid; sides are multiples of the coarsest's stride.
-        anchors: of a place of a feature map; the order of boxes is level, row, column,
-            anchor.
-        data: how a picture becomes an input (``image.fit``, ``image.normalise``); its
-            ``augment`` and ``image`` are of no meaning here.
-        detection: the rule by which scores become detections.
-        genome: its id.
-        recipe: its name.
+        names: names of the classes, in the order of the scores.
+        size: (height, width) of the input, px; the maximum unless ``fixed``.
+        fixed: whether every input must have exactly that size.
+        levels: pyramid levels; sides of inputs are multiples of the coarsest level's stride.
+        anchors: number of anchors at each position of a feature map. Boxes are ordered by
+            level, row, column and anchor.
+        data: how an image becomes an input (``image.fit``, ``image.normalise``). Its
+            ``augment`` and ``image`` are not used.
+        detection: rule that turns scores into detections.
+        genome: id of the genome.
+        recipe: name of the recipe.
         precision: ``fp32`` or ``fp16``.
-        suppressed: the outputs are detections already.
-        batch: pictures that every run takes; None for any number.
-        version: of the program that wrote it.
+        suppressed: whether the outputs are detections already.
+        batch: number of images that every run takes; None for any number.
+        version: version of the program that wrote the description.
     """
 
     names: tuple[str, ...]
@@ -57,24 +57,27 @@ class Description:
 
     @property
     def stride(self) -> int:
-        """Of the coarsest level."""
+        """Stride of the coarsest level, px."""
         return 1 << max(self.levels)
 
     def to_json(self) -> str:
-        """Return the text; whoever has no Python finds every number of the input in it."""
+        """Return the description as JSON text.
+
+        It includes the mean and standard deviation of the input, for readers in other languages.
+        """
         content = asdict(self)
-        for of_training in ("augment", "image"):
-            content["data"].pop(of_training)
+        for unused in ("augment", "image"):
+            content["data"].pop(unused)
         return json.dumps({"form": FORM, **content, "mean": MEAN, "std": STD})
 
 
 def describe(
     recipe: Recipe, genome: Genome, names: tuple[str, ...], size: tuple[int, int] | None = None
 ) -> Description:
-    """Return the description of a checkpoint, which takes inputs of any size and number.
+    """Return the description of a checkpoint, which takes any number of inputs of any size.
 
     Args:
-        size: (height, width) of the input instead of the recipe's.
+        size: (height, width) of the input; None for the recipe's.
     """
     return Description(
         names=names,
@@ -90,31 +93,34 @@ def describe(
     )
 
 
-def from_json(text: str, place: str) -> Description:
-    """Read what :meth:`Description.to_json` wrote.
+def from_json(text: str, where: str) -> Description:
+    """Return the description whose :meth:`Description.to_json` is ``text``.
+
+    Args:
+        where: name of the file, for error messages.
 
     Raises:
-        CheckpointError: it is not that, or of a later form, or its pictures are normalised
-            otherwise.
+        CheckpointError: the text is not a description, its form is newer, or it normalises
+            images with another mean or standard deviation.
     """
     try:
         content: dict[str, Any] = json.loads(text)
         form, mean, std = (content.pop(key) for key in ("form", "mean", "std"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{place} has a broken description: {error!r}") from None
+        raise CheckpointError(f"{where} has a broken description: {error!r}") from None
     if form != FORM:
-        raise CheckpointError(f"{place} has a description of form {form}, not {FORM}")
+        raise CheckpointError(f"{where} has a description of form {form}, not {FORM}")
     if (mean, std) != (list(MEAN), list(STD)):
-        raise CheckpointError(f"{place} normalises with {mean} and {std}, not {MEAN} and {STD}")
+        raise CheckpointError(f"{where} normalises with {mean} and {std}, not {MEAN} and {STD}")
     try:
-        found: Description = build(Description, content, "", place)
+        description: Description = build(Description, content, "", where)
     except RecipeError as error:
-        raise CheckpointError(f"{place} has a broken description: {error}") from None
-    return found
+        raise CheckpointError(f"{where} has a broken description: {error}") from None
+    return description
 
 
 def _version() -> str:
     try:
         return metadata.version("nasfpn")
-    except metadata.PackageNotFoundError:  # run from a checkout
+    except metadata.PackageNotFoundError:  # run from a checkout without installation
         return "unknown"

@@ -1,4 +1,4 @@
-"""One class for those who have a trained detector and a picture."""
+"""Detect objects in images with a checkpoint or an exported file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from nasfpn_runtime.pictures.anchors import anchor_levels
 from nasfpn_runtime.pictures.image import (
     Pixels,
     Placement,
-    fit_size,
     normalise_all,
     read_image,
     to_pixels,
@@ -34,19 +33,20 @@ Picture = str | PathLike[str] | Image.Image | Pixels
 
 
 class Detector:
-    """A checkpoint or exported file that finds things in pictures, whatever the engine.
+    """A checkpoint or exported file that detects objects in images, in any engine.
 
-    ``Detector.load("best.ckpt")("picture.jpg")`` gives :class:`Detections`: ``boxes`` (n, 4)
-    xyxy in pixels of the picture as a viewer shows it (turned as its EXIF entry says),
-    ``scores``, ``labels`` and ``names``, best first.
+    ``Detector.load("best.ckpt")("image.jpg")`` returns :class:`Detections`: ``boxes`` (n, 4)
+    xyxy in pixels of the image as a viewer shows it (rotated by its EXIF orientation),
+    ``scores``, ``labels`` and ``names``, highest score first.
 
-    A picture is a path, a PIL image or (height, width, 3) uint8 RGB. It is prepared as when
-    the checkpoint was scored. A file whose sides are fixed gets every picture in that size,
-    also where its recipe would pad each to a size of its own (``data.pad: picture``).
+    An image is a path, a PIL image or an array (height, width, 3) uint8 RGB. It is prepared in
+    the same way as when the checkpoint was scored. If the sides of a file are fixed, every image
+    is padded to that size, even if the recipe pads each image to a size of its own
+    (``data.pad: picture``).
 
     Attributes:
-        names: of the classes, by label.
-        description: sizes, preparation and rule.
+        names: names of the classes, by label.
+        description: input size, preparation of images and detection rule.
     """
 
     def __init__(self, engine: Engine, description: Description) -> None:
@@ -60,41 +60,45 @@ class Detector:
         engine: str | None = None,
         *,
         stacks: int | None = None,
+        progress: bool = False,
     ) -> Detector:
         """Return the detector in a ``.ckpt``, ``.mindir`` or ``.onnx`` file.
 
         Args:
             engine: ``mindspore`` (``.ckpt``, ``.mindir``), ``mindspore_lite`` (``.mindir``),
-                ``onnxruntime`` or ``openvino`` (``.onnx``); None for the first of the file's.
-            stacks: of a checkpoint's pyramid, cut after so many; None for all.
+                ``onnxruntime`` or ``openvino`` (``.onnx``); None for the default of the suffix.
+            stacks: number of stacks to keep of a checkpoint's pyramid; None for all.
+            progress: report on standard error while MindSpore compiles a checkpoint's network,
+                on the first image and batch of each size.
 
         Raises:
-            EngineError, CheckpointError, RecipeError: see ``registry.open_model``.
+            EngineError, MissingPackageError, CheckpointError, RecipeError: see
+                ``registry.open_model``.
         """
-        return cls(*open_model(Path(path), engine, stacks))
+        return cls(*open_model(Path(path), engine, stacks, progress=progress))
 
     def __call__(self, picture: Picture) -> Detections:
-        """Return what is in a picture.
+        """Return the detections in an image.
 
         Raises:
-            DataError: it cannot be read, or is no picture.
-            EngineError: the engine refuses.
+            DataError: the image cannot be read, or the value is not an image.
+            EngineError: the engine cannot run it.
         """
         return self.detect([picture])[0]
 
     def detect(self, pictures: Iterable[Picture]) -> list[Detections]:
-        """Return what is in each picture, in their order; see :meth:`__call__`.
+        """Return the detections in each image, in their order; see :meth:`__call__`.
 
-        They are read and run in batches of ``BATCH``.
+        Images are read and run in batches of ``BATCH``.
         """
-        found: list[Detections] = []
-        left = iter(pictures)
-        while batch := list(islice(left, BATCH)):
-            found += self.find([self.fit(_pixels(picture)) for picture in batch])
-        return found
+        detections: list[Detections] = []
+        remaining = iter(pictures)
+        while batch := list(islice(remaining, BATCH)):
+            detections += self.find([self.fit(_to_array(picture)) for picture in batch])
+        return detections
 
     def fit(self, picture: Pixels) -> tuple[Pixels, Placement]:
-        """Return a picture scaled for the network, see ``image.fit``."""
+        """Return an image scaled for the network, see ``image.fit``."""
         return self.description.data.fitted(picture, self.description.size)
 
     def find(
@@ -102,99 +106,104 @@ class Detector:
         fitted: Sequence[tuple[Pixels, Placement]],
         *,
         rule: DetectionRule | None = None,
-        columns: Sequence[int] | None = None,
+        classes: Sequence[int] | None = None,
     ) -> list[Detections]:
-        """Return what is in each picture that :meth:`fit` scaled, in stored pixels.
+        """Return the detections in images scaled by :meth:`fit`, in pixels of the stored images.
 
         Args:
-            rule: instead of the description's; a file that suppresses knows no other.
-            columns: classes to look for, which get the labels 0, 1, ...; None for all.
+            rule: detection rule; None for the description's. A file that suppresses always
+                applies its own.
+            classes: indices of the classes to detect, which get the labels 0, 1, ... in this
+                order; None for all.
         """
         interrupts.check()
         frames: dict[tuple[int, int], list[int]] = {}
         for index, (_, placement) in enumerate(fitted):
             frames.setdefault(self._frame(placement), []).append(index)
-        found: dict[int, Detections] = {}
+        detections: dict[int, Detections] = {}
         for frame, indices in frames.items():
-            chosen = [fitted[index] for index in indices]
-            results = self._run(frame, chosen, rule or self.description.detection, columns)
-            found.update(zip(indices, results, strict=True))
-        return [found[index] for index in range(len(fitted))]
+            same_frame = [fitted[index] for index in indices]
+            results = self._run(frame, same_frame, rule or self.description.detection, classes)
+            detections.update(zip(indices, results, strict=True))
+        return [detections[index] for index in range(len(fitted))]
 
     def _frame(self, placement: Placement) -> tuple[int, int]:
-        """Return the (height, width) that a picture is padded to."""
+        """Return the (height, width) that an image is padded to."""
         about = self.description
-        if about.fixed or about.data.pad == "image":
+        if about.fixed:
             return about.size
-        return fit_size((placement.height, placement.width), about.stride)
+        return about.data.frame(placement, about.size, about.stride)
 
     def _run(
         self,
         frame: tuple[int, int],
         fitted: Sequence[tuple[Pixels, Placement]],
         rule: DetectionRule,
-        columns: Sequence[int] | None,
+        classes: Sequence[int] | None,
     ) -> list[Detections]:
-        pictures, places = zip(*fitted, strict=True)
+        """Return the detections in scaled images that are all padded to ``frame``."""
+        pictures, placements = zip(*fitted, strict=True)
         images = normalise_all(pictures, frame)
         if self.description.suppressed:
-            table = np.array([(p.scale_x, p.scale_y, p.height, p.width) for p in places])
+            table = np.array([(p.scale_x, p.scale_y, p.height, p.width) for p in placements])
             outputs = self._outputs(images, table.astype(np.float32))
-            found = [_listed(*rows) for rows in zip(*outputs, strict=True)]
-            return [self._named(_only(d, columns), columns) for d in found]
+            detections = [_without_padding(*rows) for rows in zip(*outputs, strict=True)]
+            return [self._named(_select(d, classes), classes) for d in detections]
         boxes, scores = self._outputs(images)
-        if columns is not None:
-            scores = scores[:, :, list(columns)]
+        if classes is not None:
+            scores = scores[:, :, list(classes)]
         levels = anchor_levels(self.description.levels, frame, self.description.anchors)
         return [
-            self._named(choose(s, b, levels, place, rule), columns)
-            for s, b, place in zip(scores, boxes, places, strict=True)
+            self._named(choose(s, b, levels, placement, rule), classes)
+            for s, b, placement in zip(scores, boxes, placements, strict=True)
         ]
 
     def _outputs(self, *inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
-        """Run the engine, in parts of the size it takes."""
-        count, part = len(inputs[0]), self.description.batch
-        if part is None:
+        """Run the engine, in parts of the batch size that the file requires."""
+        count, size = len(inputs[0]), self.description.batch
+        if size is None:
             return self.engine.run(*inputs)
         runs = []
-        for start in range(0, count, part):
-            some = [x[start : start + part] for x in inputs]
-            # A part that is not full repeats its last picture.
-            short = part - len(some[0])
-            runs.append(self.engine.run(*(np.concatenate([x, *[x[-1:]] * short]) for x in some)))
+        for start in range(0, count, size):
+            part = [x[start : start + size] for x in inputs]
+            missing = size - len(part[0])  # filled up with copies of the last image
+            full = [np.concatenate([x, *[x[-1:]] * missing]) for x in part]
+            runs.append(self.engine.run(*full))
         return tuple(np.concatenate(parts)[:count] for parts in zip(*runs, strict=True))
 
-    def _named(self, found: Detections, columns: Sequence[int] | None) -> Detections:
-        known = self.names if columns is None else tuple(self.names[c] for c in columns)
-        return replace(found, categories=known)
+    def _named(self, detections: Detections, classes: Sequence[int] | None) -> Detections:
+        """Return detections with the names of the classes that were looked for."""
+        names = self.names if classes is None else tuple(self.names[c] for c in classes)
+        return replace(detections, categories=names)
 
 
-def _pixels(picture: Picture) -> Pixels:
+def _to_array(picture: Picture) -> Pixels:
+    """Return an image as an array; see :class:`Detector`."""
     if isinstance(picture, Image.Image):
         return to_pixels(picture, upright=True)
     if not isinstance(picture, np.ndarray):
         return read_image(Path(picture), upright=True)
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         raise DataError(
-            f"a picture is (height, width, 3) uint8, got {picture.shape} {picture.dtype}"
+            f"an image must be (height, width, 3) uint8, got {picture.shape} {picture.dtype}"
         )
     return picture
 
 
-def _listed(
+def _without_padding(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> Detections:
-    """Return the rows of a suppressed file that found something."""
+    """Return an image's outputs of a file that suppresses, without the rows that only fill up."""
     rows = labels >= 0
     return Detections(boxes[rows], scores[rows], labels[rows].astype(np.int32))
 
 
-def _only(found: Detections, columns: Sequence[int] | None) -> Detections:
-    """Return the detections of some classes, renumbered."""
-    if columns is None:
-        return found
-    place = np.full(max(*columns, *found.labels, 0) + 1, -1, np.int32)
-    place[list(columns)] = np.arange(len(columns))
-    labels = place[found.labels]
+def _select(detections: Detections, classes: Sequence[int] | None) -> Detections:
+    """Return the detections of some classes, labelled by their order in ``classes``."""
+    if classes is None:
+        return detections
+    new_labels = np.full(max(*classes, *detections.labels, 0) + 1, -1, np.int32)
+    new_labels[list(classes)] = np.arange(len(classes))
+    labels = new_labels[detections.labels]
     kept = labels >= 0
-    return Detections(found.boxes[kept], found.scores[kept], labels[kept])
+    return Detections(detections.boxes[kept], detections.scores[kept], labels[kept])

@@ -1,7 +1,7 @@
-"""Text entries of ONNX and MINDIR files, read without either's library.
+"""Read the text entries of ONNX and MINDIR files without ONNX or MindSpore.
 
-Both are protocol buffers whose field 14 holds pairs of strings: ``metadata_props`` of ONNX's
-``ModelProto`` (onnx.proto) and ``user_info`` of MindSpore's (mind_ir.proto). Weights are
+Both formats are protocol buffers whose field 14 holds pairs of strings: ``metadata_props`` of
+ONNX's ``ModelProto`` (onnx.proto) and ``user_info`` of MindSpore's (mind_ir.proto). Weights are
 skipped, not read.
 """
 
@@ -14,34 +14,34 @@ from typing import BinaryIO
 
 from nasfpn_runtime.errors import CheckpointError
 
-_ENTRIES = 14
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # protocol buffers, wire types
-_LONGEST = 1 << 24  # of an entry: a text of that length is none of ours
+_ENTRIES = 14  # number of the field with the text entries
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
+_LONGEST = 1 << 24  # bytes; this project never writes a longer entry
 
 
 def read_entries(path: Path) -> dict[str, str]:
-    """Return the text entries of a file.
+    """Return the text entries of an ONNX or MINDIR file.
 
     Raises:
-        CheckpointError: missing, truncated or no such file.
+        CheckpointError: the file is missing, truncated or of another format.
     """
     try:
         with path.open("rb") as file:
             end = os.fstat(file.fileno()).st_size
-            return dict(_pair(file, length) for length in _entries(file, end))
+            return dict(_read_pair(file, length) for length in _find_entries(file, end))
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, EOFError, KeyError) as error:
-        raise CheckpointError(f"{path} is not a whole exported file: {error}") from None
+        raise CheckpointError(f"{path} is not a complete exported file: {error}") from None
 
 
-def _entries(file: BinaryIO, end: int) -> Iterator[int]:
-    """Yield the length of each entry, the file standing at its beginning."""
+def _find_entries(file: BinaryIO, end: int) -> Iterator[int]:
+    """Yield the length in bytes of each entry, with the file positioned at its first byte."""
     while (start := file.tell()) < end:
-        field, kind, length = _head(file)
+        field, kind, length = _read_head(file)
         if kind == _BYTES and field == _ENTRIES:
             if length > _LONGEST:
-                raise ValueError(f"a text of {length} bytes")
+                raise ValueError(f"a text entry has {length} bytes, more than {_LONGEST}")
             yield length
             continue
         file.seek(length, os.SEEK_CUR)
@@ -49,33 +49,33 @@ def _entries(file: BinaryIO, end: int) -> Iterator[int]:
             raise EOFError("it ends too early")
 
 
-def _head(file: BinaryIO) -> tuple[int, int, int]:
-    """Return a field's number and wire type, and how many bytes follow."""
-    key = _varint(file)
+def _read_head(file: BinaryIO) -> tuple[int, int, int]:
+    """Return a field's number, its wire type and the number of bytes that follow."""
+    key = _read_varint(file)
     field, kind = key >> 3, key & 7
     if kind == _VARINT:
-        _varint(file)
+        _read_varint(file)
         return field, kind, 0
     sizes = {_FIXED64: 8, _FIXED32: 4}
-    length = _varint(file) if kind == _BYTES else sizes.get(kind)
+    length = _read_varint(file) if kind == _BYTES else sizes.get(kind)
     if length is None or not field:
-        raise ValueError("not a protocol buffer")
+        raise ValueError("it is not a protocol buffer")
     return field, kind, length
 
 
-def _pair(file: BinaryIO, length: int) -> tuple[str, str]:
-    """Read an entry: field 1 is the key, field 2 the value."""
+def _read_pair(file: BinaryIO, length: int) -> tuple[str, str]:
+    """Read an entry: its field 1 is the key, its field 2 the value."""
     end, parts = file.tell() + length, {1: "", 2: ""}
     while file.tell() < end:
-        field, kind, size = _head(file)
+        field, kind, size = _read_head(file)
         text = file.read(size if kind == _BYTES else 0)
         if field not in parts or len(text) != size or file.tell() > end:
-            raise ValueError("an entry is not two texts")
+            raise ValueError("a text entry is not a pair of texts")
         parts[field] = text.decode()
     return parts[1], parts[2]
 
 
-def _varint(file: BinaryIO) -> int:
+def _read_varint(file: BinaryIO) -> int:
     value = 0
     for shift in range(0, 70, 7):
         byte = file.read(1)
@@ -84,4 +84,4 @@ def _varint(file: BinaryIO) -> int:
         value |= (byte[0] & 0x7F) << shift
         if byte[0] < 0x80:
             return value
-    raise ValueError("not a protocol buffer")
+    raise ValueError("it is not a protocol buffer")

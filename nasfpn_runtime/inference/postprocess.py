@@ -1,4 +1,4 @@
-"""From the outputs of a detector to a short list of boxes."""
+"""Turn the outputs of a detector into detections: thresholds and suppression."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from nasfpn_runtime.pictures.boxes import Boxes, clip_boxes, iou
 from nasfpn_runtime.pictures.image import Placement
 from nasfpn_runtime.recipe.settings import DetectionRule
 
-_BLOCK = 512  # candidates looked at together: most runs end in the first block
+BLOCK = 512  # candidates processed at a time: most images need only the first block
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What was found in one image, highest score first.
+    """The detections in one image, highest score first.
 
     Attributes:
         boxes: (n, 4) float32 xyxy px.
         scores: (n,) float32, 0 to 1.
-        labels: (n,) int32, classes from 0.
-        categories: names of the classes, where they are known.
+        labels: (n,) int32, class indices from 0.
+        categories: names of the classes, by label; empty if unknown.
     """
 
     boxes: Boxes
@@ -33,7 +33,7 @@ class Detections:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The class of each detection; needs ``categories``."""
+        """Class name of each detection; requires ``categories``."""
         return tuple(self.categories[label] for label in self.labels)
 
     def __len__(self) -> int:
@@ -47,14 +47,14 @@ def choose(
     placement: Placement,
     rule: DetectionRule,
 ) -> Detections:
-    """Return the detections of one picture, in stored pixels: per-class suppression.
+    """Return the detections in one image, in pixels of the stored image.
 
-    Candidates are the (anchor, class) pairs whose score is above ``rule.score``, the
-    ``rule.pre_nms`` best of each class, or level, among them. From the best score down, one
-    is kept unless a kept one of its class overlaps it by more than ``rule.iou``, until there
-    are ``rule.maximum``. Equal scores rank by class, then by anchor; the sorts of
-    mmdetection and the model zoo leave their order open. Boxes are clipped to the picture;
-    those left without area are dropped, unless a box includes its last pixel.
+    Candidates are the (anchor, class) pairs whose score is above ``rule.score``; of each class
+    or level only the ``rule.pre_nms`` best. Candidates are visited from the highest score to the
+    lowest. A candidate is kept unless it overlaps a kept candidate of its class by more than
+    ``rule.iou``, until ``rule.maximum`` are kept. Equal scores rank by class, then by anchor; the
+    sorts of mmdetection and the model zoo leave their order open. Boxes are clipped to the image.
+    Boxes left without area are dropped, unless a box includes its last pixel.
 
     Sources: tensorflow/tpu ``postprocess_ops.py``; mmdetection ``base_dense_head.py`` and
     ``utils/misc.py``; model zoo ``eval.py``.
@@ -62,15 +62,15 @@ def choose(
     Args:
         scores: (A, K) after the sigmoid.
         boxes: (A, 4) xyxy px of the network's input.
-        levels: (A,) the anchors' levels.
-        placement: where the picture lies in the input.
+        levels: (A,) pyramid level of each anchor.
+        placement: position of the image in the input.
     """
     candidates = _candidates(scores, levels, rule)
-    return _kept(boxes[candidates.anchors], candidates, placement, rule)
+    return _suppressed(boxes[candidates.anchors], candidates, placement, rule)
 
 
 class _Candidates(NamedTuple):
-    """(n,) each, best first."""
+    """Pairs of anchor and class with their scores: (n,) each, highest score first."""
 
     anchors: NDArray[np.intp]
     labels: NDArray[np.intp]
@@ -81,19 +81,21 @@ def _candidates(
     scores: NDArray[np.float32], levels: NDArray[np.intp], rule: DetectionRule
 ) -> _Candidates:
     by_class = scores.T
-    labels, index = np.nonzero(by_class > rule.score)
-    ranked = scores[index, labels]
-    order = np.argsort(-ranked, kind="stable")  # nonzero ran by class, then anchor
+    labels, anchors = np.nonzero(by_class > rule.score)
+    ranked = scores[anchors, labels]
+    order = np.argsort(
+        -ranked, kind="stable"
+    )  # nonzero returns pairs ordered by class, then anchor
     if rule.pre_nms is not None:
-        group = levels[index] if rule.pre_nms_per_level else labels
+        group = levels[anchors] if rule.pre_nms_per_level else labels
         order = order[_rank_in_group(group[order]) < rule.pre_nms]
-    return _Candidates(index[order], labels[order], ranked[order])
+    return _Candidates(anchors[order], labels[order], ranked[order])
 
 
-def _kept(
+def _suppressed(
     boxes: Boxes, candidates: _Candidates, placement: Placement, rule: DetectionRule
 ) -> Detections:
-    """Return the candidates that are left; ``boxes`` are theirs, in px of the input."""
+    """Return the candidates that suppression keeps; ``boxes`` (n, 4) in px of the input."""
     _, labels, ranked = candidates
     boxes = placement.inverse(clip_boxes(boxes, (placement.height, placement.width)))
     if not rule.inclusive:
@@ -104,11 +106,11 @@ def _kept(
 
 
 def suppress(boxes: Boxes, labels: NDArray[np.int_], rule: DetectionRule) -> NDArray[np.intp]:
-    """Return the indices that greedy per-class suppression keeps.
+    """Return the indices of the boxes that greedy per-class suppression keeps.
 
-    Boxes come best first, and so do the indices. A run over all classes together keeps the
-    same ones as a run per class and can stop at the maximum of a picture; where the maximum
-    is of a class, each class has its run, so as to stop at it.
+    Boxes must be ordered by score, highest first; so are the indices. One run over all classes
+    keeps the same boxes as a run per class, and can stop at an image's maximum. If the maximum
+    is per class, each class gets a run of its own that stops there.
     """
     if rule.inclusive:
         boxes = boxes + np.array([0, 0, 1, 1], dtype=boxes.dtype)
@@ -125,32 +127,32 @@ def _suppress(
     boxes: Boxes, labels: NDArray[np.int_], threshold: float, maximum: int
 ) -> NDArray[np.intp]:
     kept = np.empty(0, dtype=np.intp)
-    for start in range(0, len(boxes), _BLOCK):
+    for start in range(0, len(boxes), BLOCK):
         if len(kept) >= maximum:
             break
-        left = np.arange(start, min(start + _BLOCK, len(boxes)))
-        left = left[~_beaten(boxes, labels, kept, left, threshold).any(axis=0)]
+        left = np.arange(start, min(start + BLOCK, len(boxes)))
+        left = left[~_is_suppressed(boxes, labels, kept, left, threshold).any(axis=0)]
         while len(left) and len(kept) < maximum:
             first, left = left[:1], left[1:]
             kept = np.concatenate([kept, first])
-            left = left[~_beaten(boxes, labels, first, left, threshold)[0]]
+            left = left[~_is_suppressed(boxes, labels, first, left, threshold)[0]]
     return kept
 
 
-def _beaten(
+def _is_suppressed(
     boxes: Boxes,
     labels: NDArray[np.int_],
     kept: NDArray[np.intp],
     others: NDArray[np.intp],
     threshold: float,
 ) -> NDArray[np.bool_]:
-    """Return (kept, others): which of the others each of the kept suppresses."""
+    """Return (kept, others) bool: whether each kept box suppresses each of the others."""
     same_class: NDArray[np.bool_] = labels[kept][:, None] == labels[others]
     return same_class & (iou(boxes[kept], boxes[others]) > threshold)
 
 
 def _rank_in_group(groups: NDArray[np.int_]) -> NDArray[np.intp]:
-    """Return, for each entry, how many entries of its group come before it."""
+    """Return the number of earlier entries in the same group, for each entry."""
     by_group = np.argsort(groups, kind="stable")
     starts = np.concatenate([[0], np.bincount(groups).cumsum()])
     rank = np.empty(len(groups), dtype=np.intp)

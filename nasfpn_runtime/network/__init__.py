@@ -1,1 +1,1 @@
-"""The detector as MindSpore cells, its losses, its initial weights and its checkpoints."""
+"""The network as MindSpore cells, its losses, initial weights and checkpoints."""

@@ -1,4 +1,4 @@
-"""Networks by recipe or dialect, weights zero until they are initialised or loaded."""
+"""Build networks from a recipe or a dialect. All weights are zero until initialised or loaded."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ def build_network(
     supervised: bool = False,
     drop_block: int | None = None,
 ) -> Network:
-    """Return the detector of a recipe: images (N, 3, H, W) float32 to (logits, deltas).
+    """Return the network of a recipe: images (N, 3, H, W) float32 to (logits, deltas).
 
-    Class logits are (N, A, classes), before the sigmoid; box deltas (N, A, 4), before
-    decoding; anchors and box code are the recipe's (``recipe.anchor_boxes``).
+    Class logits are (N, A, classes), before the sigmoid. Box deltas are (N, A, 4), before
+    decoding. Anchors and box code are the recipe's (``recipe.anchor_boxes``, ``recipe.box_code``).
 
     Args:
-        recipe: a recipe, the name of a shipped one or the path of a YAML file.
-        genome: the pyramid; the published cell if None.
-        categories: object categories; the recipe's ``model.categories`` if None.
-        stacks: cut the network after so many stacks. Its parameters are some of the whole
-            one's, by the same names, so that ``checkpoint.restore`` takes them from its
-            checkpoint; they are of use where it was trained ``supervised``.
+        recipe: a recipe, the name of a shipped one, or the path of a YAML file.
+        genome: the pyramid; None for the published cell.
+        categories: number of object categories; None for the recipe's ``model.categories``.
+        stacks: cut the network after this many stacks. The parameters of the cut network are a
+            subset of the full network's, with the same names, so that ``checkpoint.restore`` can
+            load a checkpoint of the full network. They are useful if that was trained
+            ``supervised``.
         supervised, drop_block: see ``Network``.
 
     Raises:
@@ -50,8 +51,8 @@ def build_network(
     if stacks is not None:
         if not 1 <= stacks <= shape.stacks:
             raise RecipeError(
-                f"a network is cut after 1 to {shape.stacks} stacks (model.stacks of "
-                f"{recipe.name}), got {stacks}"
+                f"stacks must be from 1 to {shape.stacks}, the model.stacks of {recipe.name}, "
+                f"got {stacks}"
             )
         shape = replace(shape, stacks=stacks)
     dialect = recipe.model.resolved_dialect()
@@ -66,19 +67,19 @@ def build_pyramid(
     channels: int = 256,
     stacks: int = 7,
 ) -> Pyramid:
-    """Return a pyramid alone: maps of the backbone, finest first, to the tuple of its outputs.
+    """Return a pyramid without backbone and head: backbone maps, finest first, to pyramid maps.
 
-    ``net(c3, c4, c5)`` gives ``(p3, ..., p7)`` for ``in_channels={3: 512, 4: 1024, 5: 2048}``,
-    each (N, channels, H / 2**l, W / 2**l) float32.
+    For example, with ``in_channels={3: 512, 4: 1024, 5: 2048}``, ``net(c3, c4, c5)`` returns
+    ``(p3, ..., p7)``, each (N, channels, H / 2**l, W / 2**l) float32.
 
     Args:
-        dialect: a key of ``dialect.DIALECTS``.
-        in_channels: channels of the backbone's map at each level it supplies.
+        dialect: a key of ``dialects.DIALECTS``.
+        in_channels: channels of the backbone's map at each level that it supplies.
 
     Raises:
-        ValueError: there is no such dialect, or the backbone's levels are not the genome's
-            finest.
+        ValueError: there is no such dialect, or the levels that the backbone supplies are not the
+            finest of the genome.
     """
     if dialect not in DIALECTS:
-        raise ValueError(f"a dialect is one of {', '.join(DIALECTS)}, got {dialect!r}")
+        raise ValueError(f"dialect must be one of {', '.join(DIALECTS)}, got {dialect!r}")
     return Pyramid(genome, in_channels, channels, stacks, DIALECTS[dialect])

@@ -1,7 +1,7 @@
-"""Checkpoints: a MindSpore ``.ckpt`` that says what it is a checkpoint of.
+"""Checkpoints: MindSpore ``.ckpt`` files that describe the run they belong to.
 
-The weights have the detector's own names; the optimiser's state and one text entry,
-``nasfpn``, lie beside them. Any MindSpore program can read the file.
+A file holds the network's weights under their parameter names, the optimiser's state, and one
+text entry, ``nasfpn``, with the :class:`Origin`. Any MindSpore program can read it.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ from search_space.genome import Genome
 
 ENTRY = "nasfpn"
 VERSION = 2
-AVERAGE = "ema."  # before the names of averaged weights
+AVERAGE = "ema."  # prefix of the names of averaged weights
 _COPY = re.compile(r".+-\d+_\d+\.ckpt")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a checkpoint is a checkpoint of.
+    """The run that a checkpoint belongs to, and how far it is.
 
     Attributes:
-        epoch: epochs done.
-        seed: of the run.
-        best_ap: best validation AP so far, None before the first evaluation.
+        categories: names of the object categories, in the order of the classes.
+        seed: seed of the run.
+        epoch: number of completed epochs.
+        best_ap: best validation AP so far; None before the first evaluation.
     """
 
     recipe: Recipe
@@ -50,8 +51,35 @@ class Origin:
     epoch: int
     best_ap: float | None = None
 
+    @classmethod
+    def from_json(cls, text: str, path: Path) -> Origin:
+        """Parse the text entry of the checkpoint at ``path``; inverse of :meth:`to_json`.
+
+        Raises:
+            CheckpointError: the version is unknown, or the entry is malformed.
+        """
+        try:
+            content = json.loads(text)
+            version = content["version"]
+            if version not in (1, VERSION):
+                raise CheckpointError(
+                    f"version of a checkpoint must be 1 or {VERSION}, got {version} (at {path}); "
+                    f"a later version of this program wrote it"
+                )
+            recipe = content["recipe"] if version == VERSION else _upgrade(content["recipe"])
+            return cls(
+                from_dict(recipe, str(path)),
+                from_json(json.dumps(content["genome"])),
+                tuple(content["categories"]),
+                content["seed"],
+                content["epoch"],
+                content["best_ap"],
+            )
+        except (json.JSONDecodeError, KeyError, TypeError, GenomeError, RecipeError) as error:
+            raise CheckpointError(f"cannot read the description in {path}: {error}") from None
+
     def to_json(self) -> str:
-        """Return the text entry of the file."""
+        """Return the text entry of the checkpoint."""
         return json.dumps(
             {
                 "version": VERSION,
@@ -66,13 +94,13 @@ class Origin:
 
 
 def save(path: Path, net: nn.Cell, origin: Origin, *, keep: bool = False) -> None:
-    """Write every parameter of ``net`` and the origin; the file appears whole or not at all.
+    """Write all parameters of ``net`` and the origin atomically.
 
     Args:
-        keep: the file that was there becomes :func:`previous`.
+        keep: keep the file that this one replaces at :func:`previous`.
 
     Raises:
-        CheckpointError: the file cannot be written; what was there is still there.
+        CheckpointError: the file cannot be written. The existing file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp.ckpt")
@@ -82,20 +110,23 @@ def save(path: Path, net: nn.Cell, origin: Origin, *, keep: bool = False) -> Non
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
     except (OSError, RuntimeError, ValueError) as error:
-        for left in (temporary, temporary.with_suffix(".tmp")):  # the latter is MindSpore's
-            left.unlink(missing_ok=True)
+        for draft in (temporary, temporary.with_suffix(".tmp")):  # the latter is MindSpore's
+            draft.unlink(missing_ok=True)
         reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"cannot write {path}, the one before is kept: {reason}") from None
+        raise CheckpointError(
+            f"cannot write {path}: {reason}; the previous checkpoint is kept"
+        ) from None
     if keep and path.exists():
         os.replace(path, previous(path))
     os.replace(temporary, path)
 
 
 def keep_copy(path: Path, name: str, most: int) -> None:
-    """Keep the file at ``path`` by another name beside it, and the ``most`` newest of such.
+    """Keep the file at ``path`` under another name beside it; remove all but the newest copies.
 
     Args:
-        name: ``<recipe>-<epoch>_<step>.ckpt``.
+        name: name of the copy, ``<recipe>-<epoch>_<step>.ckpt``.
+        most: number of copies to keep.
     """
     kept = path.with_name(name)
     kept.unlink(missing_ok=True)
@@ -107,32 +138,37 @@ def keep_copy(path: Path, name: str, most: int) -> None:
 
 
 def previous(path: Path) -> Path:
-    """Return where the file that was at ``path`` before the last save is kept."""
+    """Return the path of the checkpoint that the last save at ``path`` replaced."""
     return path.with_name(f"{path.stem}.previous.ckpt")
 
 
 def load_newest(path: Path) -> tuple[dict[str, NDArray[Any]], Origin] | None:
-    """Load ``path``, or, with a warning, the previous one if it is broken; None without both.
+    """Load the checkpoint at ``path``, or the previous one, with a warning, if that is broken.
+
+    Returns:
+        The arrays and origin, see :func:`load`; None if there is neither file.
 
     Raises:
-        CheckpointError: what there is, is broken.
+        CheckpointError: all existing files are broken.
     """
-    places = [place for place in (path, previous(path)) if place.exists()]
-    for place in places:
+    files = [file for file in (path, previous(path)) if file.exists()]
+    for file in files:
         try:
-            return load(place)
+            return load(file)
         except CheckpointError as error:
-            if place == places[-1]:
+            if file == files[-1]:
                 raise
-            warnings.warn(f"{error}; going on from the one before", RuntimeWarning, stacklevel=2)
+            message = f"{error}; resuming from the previous checkpoint"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
     return None
 
 
 def drop_broken(path: Path) -> None:
-    """Put the previous file in the place of a broken one, lest :func:`save` do the opposite.
+    """Replace a broken checkpoint at ``path`` by the previous one.
 
-    For the one process that goes on with what :func:`load_newest` gave, when all have loaded;
-    ``path`` is read once more. Without both nothing happens.
+    Otherwise the next :func:`save` would replace the previous checkpoint by the broken one. Call
+    this in one process only, after all processes have called :func:`load_newest`. ``path`` is
+    read once more. Nothing happens unless both files exist.
     """
     if not path.exists() or not previous(path).exists():
         return
@@ -143,52 +179,43 @@ def drop_broken(path: Path) -> None:
 
 
 def load(path: Path) -> tuple[dict[str, NDArray[Any]], Origin]:
-    """Read a file written by :func:`save`: arrays by parameter name, and the origin.
+    """Read a checkpoint written by :func:`save`.
+
+    Returns:
+        Arrays by parameter name, and the origin.
 
     Raises:
-        CheckpointError: missing, truncated, or not written by this program.
+        CheckpointError: the file is missing, truncated, or not written by this program.
     """
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}")
+        raise CheckpointError(f"there is no checkpoint at {path}")
     try:
         entries: dict[str, Any] = mindspore.load_checkpoint(str(path), crc_check=True)
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"{path} is not a whole checkpoint: {reason}") from None
+        raise CheckpointError(f"cannot read {path}, which is damaged: {reason}") from None
     text = entries.pop(ENTRY, None)
     if text is None:
-        raise CheckpointError(f"{path} does not say which recipe and genome it belongs to")
+        raise CheckpointError(
+            f"cannot use {path}: it has no entry {ENTRY!r} with its recipe and genome, so it is "
+            f"not a checkpoint of this program"
+        )
     arrays = {name: value.asnumpy() for name, value in entries.items()}
-    return arrays, _origin(str(text), path)
+    return arrays, Origin.from_json(str(text), path)
 
 
 def load_weights(path: Path) -> tuple[dict[str, NDArray[Any]], Origin]:
-    """:func:`load` what a detector is used with: averaged weights where the run had them."""
+    """Load a checkpoint for inference: the averaged weights if the run kept them.
+
+    Returns and raises as :func:`load`.
+    """
     arrays, origin = load(path)
     averages = {n.removeprefix(AVERAGE): a for n, a in arrays.items() if n.startswith(AVERAGE)}
     return arrays | averages, origin
 
 
-def _origin(text: str, path: Path) -> Origin:
-    try:
-        content = json.loads(text)
-        if content["version"] not in (1, VERSION):
-            raise CheckpointError(f"{path} has version {content['version']}, not {VERSION}")
-        recipe = content["recipe"] if content["version"] == VERSION else _upgrade(content["recipe"])
-        return Origin(
-            from_dict(recipe, str(path)),
-            from_json(json.dumps(content["genome"])),
-            tuple(content["categories"]),
-            content["seed"],
-            content["epoch"],
-            content["best_ap"],
-        )
-    except (json.JSONDecodeError, KeyError, TypeError, GenomeError, RecipeError) as error:
-        raise CheckpointError(f"{path} has a broken description: {error}") from None
-
-
 def _upgrade(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Return a recipe of version 1, whose dialect had other constants of batch norm."""
+    """Upgrade a recipe of version 1, whose dialect had other batch norm constants."""
     model = {"norm_epsilon": 1e-4, **recipe["model"]}
     if model["norm_momentum"] is None:
         model["norm_momentum"] = 0.997
@@ -196,33 +223,36 @@ def _upgrade(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def restore(net: nn.Cell, arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Set every parameter of ``net``; entries that ``net`` lacks are left alone.
+    """Set every parameter of ``net`` from ``arrays``; extra arrays are ignored.
+
+    Args:
+        path: file that the arrays come from, for the message.
 
     Raises:
-        CheckpointError: a parameter is missing or has another shape; nothing is set then.
+        CheckpointError: a parameter is missing or has another shape. No parameter is set then.
     """
     parameters: list[Parameter] = list(net.get_parameters())
     wrong = [
         parameter.name
         for parameter in parameters
-        if parameter.name not in arrays or not _fits(arrays[parameter.name], parameter)
+        if parameter.name not in arrays or not _same_shape(arrays[parameter.name], parameter)
     ]
     if wrong:
         raise CheckpointError(
-            f"{path} is of another network: {len(wrong)} parameters are missing or have another "
-            f"shape, {wrong[0]} first"
+            f"cannot load {path} into this network: {len(wrong)} parameters are missing or have "
+            f"another shape, the first is {wrong[0]}"
         )
     assign({parameter.name: parameter for parameter in parameters}, arrays)
 
 
 def assign(parameters: Mapping[str, Parameter], arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Set parameters by name; names and shapes fit."""
+    """Set parameters by name; every name and shape must match."""
     for name, parameter in parameters.items():
-        # ascontiguousarray gives a scalar an axis.
+        # The reshape is for scalars, to which ascontiguousarray adds an axis.
         array = np.ascontiguousarray(arrays[name]).reshape(parameter.shape)
         parameter.set_data(Tensor(array, parameter.dtype))
 
 
-def _fits(array: NDArray[Any], parameter: Parameter) -> bool:
-    """Return whether shapes are equal; (1,) is taken for (), as which it was once saved."""
+def _same_shape(array: NDArray[Any], parameter: Parameter) -> bool:
+    """Return whether the shapes are equal, or both of one element: old files have (1,) for ()."""
     return array.shape == tuple(parameter.shape) or (array.size == 1 and parameter.size == 1)

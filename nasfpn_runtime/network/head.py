@@ -1,4 +1,4 @@
-"""RetinaNet head: a tower of convolutions for classes, one for boxes."""
+"""RetinaNet head: one tower of convolutions for classes and one for boxes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from search_space.shape import DetectorShape
 
 
 class Tower(nn.Cell):
-    """``depth`` of 3x3 convolution, batch norm if there is one, ReLU, then a 3x3 prediction.
+    """``depth`` times 3x3 convolution, batch norm (if the dialect has it), ReLU; then a prediction.
 
-    Convolutions are shared over ``levels``, batch norms are not (tensorflow/tpu
-    ``heads.py``, ``RetinanetHead``). Takes the map (N, C, H, W) of one level, and which
-    one it is; returns (N, H * W * anchors, outputs): row, column, anchor.
+    The prediction is a 3x3 convolution. The convolutions are shared by all ``levels``, the batch
+    norms are not (tensorflow/tpu ``heads.py``, ``RetinanetHead``).
+
+    Called with the map (N, C, H, W) of one level and the index of the level. Returns
+    (N, H * W * anchors, outputs), in the order row, column, anchor.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Tower(nn.Cell):
 class RetinaHead(nn.Cell):
     """Pyramid maps, finest first, to class logits (N, A, classes) and box deltas (N, A, 4).
 
-    The order of A is level, row, column, anchor.
+    Anchors are in the order level, row, column, anchor of the pixel.
     """
 
     def __init__(self, levels: int, shape: DetectorShape, dialect: Dialect) -> None:
@@ -70,7 +72,7 @@ class RetinaHead(nn.Cell):
     def construct(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         logits: tuple[Tensor, ...] = ()
         deltas: tuple[Tensor, ...] = ()
-        for level in range(len(maps)):  # both towers, then the map is done with
+        for level in range(len(maps)):  # both towers in turn, so that the map can be freed early
             if self.shared:
                 logits = (*logits, self.classes(maps[level], level))
                 deltas = (*deltas, self.boxes(maps[level], level))

@@ -1,4 +1,4 @@
-"""Initial weights, a function of (seed, parameter name, shape) alone."""
+"""Initial weights: a function of (seed, parameter name, shape) only."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 Draw = Callable[[np.random.Generator, tuple[int, ...]], NDArray[np.float64]]
 
 PRIOR = 0.01  # RetinaNet, section 4.1: initial foreground probability
-_TRUNCATED_STD = 0.87962566103423978  # std of a unit normal truncated at 2
+_TRUNCATED_STD = 0.87962566103423978  # standard deviation of a unit normal truncated at 2
 
 
 def initialise(net: nn.Cell, seed: int, init: str = "tf") -> None:
-    """Set every trainable parameter of a detector; running statistics are left at 0 and 1.
+    """Set every trainable parameter of a detector. Running statistics stay at 0 and 1.
 
     Args:
         init: a key of :data:`INITS`.
@@ -39,40 +39,40 @@ def initialise(net: nn.Cell, seed: int, init: str = "tf") -> None:
 
 
 def normal(std: float) -> Draw:
-    """Return a normal distribution."""
+    """Return a normal distribution with mean 0 and standard deviation ``std``."""
     return lambda rng, shape: rng.standard_normal(shape) * std
 
 
 def truncated_normal(std: float) -> Draw:
-    """Return a normal distribution of ``std`` without what is beyond two of them."""
+    """Return a normal distribution of ``std``, truncated at two standard deviations."""
     return lambda rng, shape: _truncated(rng, shape) * std
 
 
 def variance_scaling(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Draw from a truncated normal of variance 1 / fan in, as TensorFlow does."""
+    """Draw from a truncated normal with variance 1 / fan in, as TensorFlow does."""
     return _truncated(rng, shape) * (math.sqrt(1 / _fan_in(shape)) / _TRUNCATED_STD)
 
 
 def he_fan_out(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Draw from a normal of variance 2 / fan out (He et al. 2015; torchvision's ResNet)."""
+    """Draw from a normal with variance 2 / fan out (He et al. 2015; torchvision's ResNet)."""
     return rng.standard_normal(shape) * math.sqrt(2 / _fan_out(shape))
 
 
 def glorot(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Draw uniformly with variance 2 / (fan in + fan out): tf.layers' default."""
+    """Draw from a uniform with variance 2 / (fan in + fan out), the default of tf.layers."""
     return _uniform(rng, shape, 6 / (_fan_in(shape) + _fan_out(shape)))
 
 
 def xavier_fan_in(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Draw uniformly with variance 1 / fan in: Caffe2's Xavier."""
+    """Draw from a uniform with variance 1 / fan in, Caffe2's Xavier."""
     return _uniform(rng, shape, 3 / _fan_in(shape))
 
 
-# Distribution of the convolutions whose names a pattern finds, the first that does. Sources:
+# Distribution of a convolution's weights, by the first pattern that its name matches. Sources:
 # tf: tensorflow/tpu models/official/detection at 7dc921f, nn_ops.py (backbone), tf.layers'
 # default (pyramid), heads.py. mmdet 3.3.0: backbones/resnet.py, necks/nas_fpn.py,
 # dense_heads/retina_sepbn_head.py. modelzoo: research/cv/nas-fpn at eab643f, init_params.py.
-# Separable convolutions exist in the first alone, both parts by tf.layers' default.
+# Only tf has separable convolutions; both of their parts use the default of tf.layers.
 INITS: Mapping[str, Mapping[str, Draw]] = {
     "tf": {
         "^backbone": variance_scaling,
@@ -85,13 +85,14 @@ INITS: Mapping[str, Mapping[str, Draw]] = {
     "modelzoo": {"": truncated_normal(0.01)},
 }
 
-# Where the scale of the last batch norm of every residual branch starts at 0.
+# Where gamma of the last batch norm of every residual branch starts at 0.
 ZERO_LAST_GAMMA = ("mmdet", "modelzoo")
 
 
 def _ends_a_branch(name: str, names: set[str]) -> bool:
-    found = re.fullmatch(r"(backbone\.groups\.\d+\.\d+\.body\.)(\d)(\.bn\.gamma)", name)
-    return found is not None and f"{found[1]}{int(found[2]) + 1}{found[3]}" not in names
+    """Return whether ``name`` is gamma of the last batch norm of a residual branch."""
+    match = re.fullmatch(r"(backbone\.groups\.\d+\.\d+\.body\.)(\d)(\.bn\.gamma)", name)
+    return match is not None and f"{match[1]}{int(match[2]) + 1}{match[3]}" not in names
 
 
 def _fan_in(shape: tuple[int, ...]) -> int:

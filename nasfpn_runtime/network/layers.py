@@ -1,4 +1,4 @@
-"""Convolution and batch norm as every other module uses them."""
+"""The convolutions and batch norms that all other network modules are built from."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ def conv(
     padding: str = "symmetric",
     groups: int = 1,
 ) -> nn.Conv2d:
-    """Return a convolution; ``padding`` as in ``Dialect.backbone_padding``.
+    """Return a convolution with all weights zero.
 
-    Weights are zero until :func:`nasfpn_runtime.network.init.initialise` sets them.
+    :func:`nasfpn_runtime.network.init.initialise` sets the weights.
+
+    Args:
+        padding: ``symmetric`` or ``same``, see ``Dialect.backbone_padding``.
     """
     same = padding == "same"
     return nn.Conv2d(
@@ -37,7 +40,11 @@ def conv(
 
 
 def norm(channels: int, epsilon: float, momentum: float) -> nn.BatchNorm2d:
-    """Return batch norm; MindSpore's momentum is the share of old statistics, as in TF."""
+    """Return batch norm.
+
+    Args:
+        momentum: fraction of the old running statistics that a step keeps, as in TensorFlow.
+    """
     return nn.BatchNorm2d(channels, eps=epsilon, momentum=momentum)
 
 
@@ -65,10 +72,10 @@ class BackboneConv(nn.Cell):
         return self.relu(self.bn(self.conv(x)))
 
 
-class Separable(nn.Cell):
-    """Each channel by its own 3x3, then 1x1 over channels: (N, Cin, H, W) to (N, Cout, H, W).
+class SeparableConv(nn.Cell):
+    """Depthwise 3x3, then pointwise 1x1 convolution: (N, Cin, H, W) to (N, Cout, H, W).
 
-    Nothing in between; a bias only after both (``Layers.separable``).
+    There is nothing between the two, and only the second has a bias (``Layers.separable``).
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, bias: bool) -> None:
@@ -81,14 +88,14 @@ class Separable(nn.Cell):
 
 
 def conv3(in_channels: int, out_channels: int, dialect: Dialect, *, bias: bool) -> nn.Cell:
-    """Return the 3x3 convolution of a cell or head, in two parts where layers are separable."""
+    """Return the 3x3 convolution of a cell or head; separable if the dialect's layers are."""
     if dialect.layers.separable:
-        return Separable(in_channels, out_channels, bias=bias)
+        return SeparableConv(in_channels, out_channels, bias=bias)
     return conv(in_channels, out_channels, 3, bias=bias)
 
 
 class ConvNorm(nn.Cell):
-    """A convolution and batch norm of the pyramid: (N, Cin, H, W) to (N, Cout, H, W)."""
+    """Convolution, then batch norm, of the pyramid: (N, Cin, H, W) to (N, Cout, H, W)."""
 
     def __init__(self, convolution: nn.Cell, channels: int, dialect: Dialect) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Focal loss and box loss of a detector, normalised by the positives."""
+"""Focal loss and box loss of a detector, normalised by the number of positive anchors."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from nasfpn_runtime.recipe.settings import Loss
 
 
 class DetectionLoss(nn.Cell):
-    """Scalar loss ``class + box_weight * box`` of one batch, or of a part of one.
+    """Scalar loss ``class + box_weight * box`` of a batch, or of a part of one.
 
-    Class: focal loss summed over anchors and classes, divided by the normaliser. Box:
-    Huber loss, or the absolute error, summed over the coordinates that count, divided by
-    4 times the normaliser. ``settings`` says which coordinates count. Sources: tensorflow/tpu
-    ``losses.py`` at 7dc921f; mmdetection 3.3.0 ``anchor_head.py``; model zoo
-    ``retinanet_nasfpn.py`` and ``loss.py``.
+    Class: focal loss summed over anchors and classes, divided by the normaliser. Box: Huber loss
+    or absolute error, summed over the coordinates that count and divided by 4 times the
+    normaliser. With ``settings.skip_zeros`` the coordinates with a non-zero target count,
+    otherwise all coordinates of positive anchors. Sources: tensorflow/tpu ``losses.py`` at
+    7dc921f; mmdetection 3.3.0 ``anchor_head.py``; model zoo ``retinanet_nasfpn.py`` and
+    ``loss.py``.
 
-    Called with logits (N, A, K), deltas (N, A, 4), labels (N, A) int32 (class index among
-    the K logits, -1 background, -2 ignored), targets (N, A, 4), zero where the anchor is
-    not positive, and the scalar :func:`normaliser` of the whole batch, so that the losses of
-    parts, on one card or several, add up to that of the batch.
+    Called with logits (N, A, K); deltas (N, A, 4); labels (N, A) int32, an index among the K
+    logits, -1 for background or -2 for ignored; targets (N, A, 4), zero where the anchor is not
+    positive; and the scalar :func:`normaliser` of the whole batch. With that normaliser the
+    losses of the parts of a batch, on one card or several, add up to the loss of the batch.
     """
 
     def __init__(self, classes: int, settings: Loss) -> None:
@@ -34,9 +35,9 @@ class DetectionLoss(nn.Cell):
         self, logits: Tensor, deltas: Tensor, labels: Tensor, targets: Tensor, normaliser: Tensor
     ) -> Tensor:
         settings = self.settings
-        # Class 0, if it is a target, stands where labels are -1.
-        none = (labels == -1).astype(mindspore.int32)
-        focal = self.focal(logits, labels + none if settings.background else labels)
+        # If the background is a target it is class 0, so that -1 becomes 0.
+        background = (labels == -1).astype(mindspore.int32)
+        focal = self.focal(logits, labels + background if settings.background else labels)
         if settings.skip_zeros:
             present = (targets != 0.0).astype(mindspore.float32)
         else:
@@ -52,9 +53,9 @@ class DetectionLoss(nn.Cell):
 class FocalLoss(nn.Cell):
     """Logits (N, A, K) and classes (N, A) int32 to the sum of :func:`focal_loss`.
 
-    A class is an index among the K logits, -1 for none, -2 where the anchor does not count.
-    The gradient is written out because a derived one keeps what every step of the formula gives,
-    each as large as the logits.
+    A class is an index among the K logits, -1 for none, or -2 if the anchor does not count. The
+    gradient is written out because automatic differentiation keeps every intermediate result of
+    the formula, each as large as the logits.
     """
 
     def __init__(self, classes: int, alpha: float, gamma: float) -> None:
@@ -69,7 +70,7 @@ class FocalLoss(nn.Cell):
     def bprop(
         self, logits: Tensor, classes: Tensor, out: Tensor, dout: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the gradients; MindSpore calls it, see ``nn.Cell.bprop``."""
+        """Return the gradients by both inputs. Called by MindSpore, see ``nn.Cell.bprop``."""
         target, counted = self._targets(classes)
         slope = focal_slope(logits, target, self.alpha, self.gamma)
         return slope * counted * dout, ops.zeros_like(classes)
@@ -80,38 +81,38 @@ class FocalLoss(nn.Cell):
 
 
 def positives(labels: NDArray[np.int32], kind: str) -> int:
-    """Return what the pictures of ``labels`` (N, A) add to a normaliser of that kind.
+    """Return what the images with ``labels`` (N, A) contribute to a normaliser of that kind.
 
-    The positives, but for ``picture`` at least 1 for each picture (mmdetection 3.3.0
-    ``sampling_result.py``, ``avg_factor``).
+    This is the number of positive anchors; for ``picture``, each image counts as at least 1
+    (mmdetection 3.3.0 ``sampling_result.py``, ``avg_factor``).
     """
     counts = (labels >= 0).sum(axis=1)
     return int(np.maximum(counts, 1).sum() if kind == "picture" else counts.sum())
 
 
 def normaliser(count: float, kind: str) -> float:
-    """Return what sums over a batch are divided by, of the :func:`positives` of all its parts.
+    """Return the divisor of a batch's sums, given the total :func:`positives` of all its parts.
 
-    At least 1, where the model zoo divides by zero if a batch has no positives.
+    It is at least 1. The model zoo divides by zero if a batch has no positives.
     """
     return count + 1.0 if kind == "plus_one" else max(count, 1.0)
 
 
 def focal_loss(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Return the focal loss of every logit, of the shape of ``logits`` (RetinaNet, eq. 5).
+    """Return the focal loss of every logit, in the shape of ``logits`` (RetinaNet, eq. 5).
 
-    With ``s`` = +1 for a target of 1 and -1 for 0, ``p_t = sigmoid(s x)``, so that
-    ``-log p_t = softplus(-s x)`` and ``(1 - p_t)^gamma = exp(-gamma softplus(s x))``:
-    no logarithm of a rounded probability.
+    Let ``s`` be +1 for a target of 1 and -1 for a target of 0. Then ``p_t = sigmoid(s x)``,
+    ``-log p_t = softplus(-s x)`` and ``(1 - p_t)^gamma = exp(-gamma softplus(s x))``. Computed
+    this way, no logarithm of a rounded probability is taken.
     """
     _, cross_entropy, factor = _focal_terms(logits, target, alpha, gamma)
     return factor * cross_entropy
 
 
 def focal_slope(logits: Tensor, target: Tensor, alpha: float, gamma: float) -> Tensor:
-    """Return the derivative of :func:`focal_loss` by every logit.
+    """Return the derivative of :func:`focal_loss` with respect to every logit.
 
-    With the terms there, ``d p_t / d(s x) = p_t (1 - p_t)``, so that it is
+    With the terms defined there, ``d p_t / d(s x) = p_t (1 - p_t)``. The derivative is therefore
     ``-s weight (1 - p_t)^gamma (gamma p_t (-log p_t) + 1 - p_t)``.
     """
     signed, cross_entropy, factor = _focal_terms(logits, target, alpha, gamma)

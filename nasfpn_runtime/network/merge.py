@@ -1,4 +1,4 @@
-"""One merging cell: resample, merge, add leftovers, then ReLU, convolution, batch norm."""
+"""Merging cells: resample, merge, add leftovers, then ReLU, convolution, batch norm."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Sum(nn.Cell):
 
 
 class Attention(nn.Cell):
-    """``a + b * sigmoid(pool(a))`` with ``a`` the gate; the pool is over height and width.
+    """``a + b * sigmoid(pool(a))``, where ``a`` is the gate, pooled over height and width.
 
     Paper, figure 4; tensorflow/tpu ``nasfpn.py``, ``global_attention``.
 
     Args:
-        gate: 0 or 1, which of the maps.
+        gate: index of the gate among the two maps, 0 or 1.
         pool: ``max`` or ``mean``.
     """
 
@@ -44,8 +44,8 @@ class Attention(nn.Cell):
         return a + b * ops.sigmoid(pooled)
 
 
-class Weighted(nn.Cell):
-    """``sum(w_i x_i) / (sum(w) + 1e-4)`` with ``w = relu(weights)``, one weight an input.
+class WeightedSum(nn.Cell):
+    """``sum(w_i x_i) / (sum(w) + 1e-4)`` with ``w = relu(weights)``; one weight per input.
 
     EfficientDet, section 3.3, fast normalised fusion.
     """
@@ -63,21 +63,21 @@ class Weighted(nn.Cell):
 
 
 def merge_op(cell: WiredCell, dialect: Dialect) -> nn.Cell:
-    """Return the module for a cell's op, which takes the tuple of resampled inputs."""
+    """Return the module that computes a cell's op from the tuple of its resampled inputs."""
     if cell.op == "attention":
-        roles = [source.role for source in cell.inputs]  # the coarser one's is "gate"
+        roles = [source.role for source in cell.inputs]  # the coarser input has the role "gate"
         gate = roles.index("gate" if dialect.gate == "coarser" else "value")
         return Attention(gate, dialect.gate_pool)
     if cell.op == "weighted":
-        return Weighted(len(cell.inputs))
-    return Sum()  # of one map: identity
+        return WeightedSum(len(cell.inputs))
+    return Sum()  # the sum of one map is the map
 
 
 class MergingCell(nn.Cell):
-    """Build one node from the tuple of all earlier nodes' maps, each (N, C, H_l, W_l).
+    """Compute one node from the tuple of the maps of all earlier nodes, each (N, C, H_l, W_l).
 
     Args:
-        drop: applied to the node; only where ``keep`` and ``key`` are given.
+        drop: DropBlock of the node. It is applied only if ``keep`` and ``key`` are given.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""MobileNetV2 as a backbone: Sandler et al. 2018."""
+"""MobileNetV2 backbone (Sandler et al. 2018)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from search_space.shape import (
 
 
 class InvertedResidual(nn.Cell):
-    """1x1 to ``expansion`` times the channels, 3x3 on each, 1x1 without ReLU6; section 3.3.
+    """Inverted residual block (section 3.3): expand, depthwise 3x3, project.
 
-    The input is added where it has the result's shape. No first 1x1 where expansion is 1.
+    A 1x1 convolution expands the channels ``expansion`` times (left out if that is 1), a depthwise
+    3x3 convolution follows, and a 1x1 convolution without ReLU6 projects to ``out_channels``. The
+    input is added to the result if the shapes are equal.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class MobileNetV2(nn.Cell):
 
     Args:
         width: channels of the stem, 32 as published; see ``mobilenet_channels``.
-        levels: which maps to return; groups above the coarsest are not built.
+        levels: levels of the maps to return; groups above the coarsest are not built.
     """
 
     def __init__(self, width: int, levels: tuple[int, ...], dialect: Dialect) -> None:

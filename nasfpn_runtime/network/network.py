@@ -1,4 +1,4 @@
-"""The whole network: backbone, pyramid, head."""
+"""The complete network: backbone, pyramid, head."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from search_space.shape import BACKBONE_LEVELS, RESNETS, DetectorShape
 class Network(nn.Cell):
     """Images (N, 3, H, W) float32 to (class logits (N, A, classes), box deltas (N, A, 4)).
 
-    Sides are multiples of the coarsest level's stride. Logits are before the sigmoid;
-    deltas are in the recipe's box code and anchors in its order, see ``boxes.py`` and
-    ``anchors.py``.
+    H and W are multiples of the coarsest level's stride. Logits are before the sigmoid. Deltas
+    are in the recipe's box code (``pictures/boxes.py``) and anchors in the recipe's order
+    (``pictures/anchors.py``).
 
     Args:
         genome: the pyramid.
-        shape: sizes of everything; its ``image`` and ``layers`` are not used.
+        shape: sizes of all parts; its ``image`` and ``layers`` are not used.
         dialect: numerics.
-        supervised: :meth:`outputs` are of every stack and not of the last alone.
-        drop_block: side of the blocks that :meth:`outputs` drops in every cell while
-            training, 3 in the paper; None for no DropBlock.
+        supervised: whether :meth:`outputs` returns the outputs of every stack, not only the last.
+        drop_block: side of the blocks that :meth:`outputs` drops in every cell during training,
+            3 in the paper. None for no DropBlock.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ class Network(nn.Cell):
     ) -> tuple[tuple[Tensor, Tensor], ...]:
         """Return (logits, deltas) of every supervised stack in order, for training.
 
-        One head serves all stacks (paper, "Deeply supervised anytime object detection"), and
-        so do its batch norms, of which the paper says nothing: the network cut after a stack
-        is then a detector like any other, with some of this one's weights. Their running
-        statistics are averages over the stacks, each updating them in turn.
+        All stacks share one head (paper, "Deeply supervised anytime object detection"). They also
+        share its batch norms, which the paper does not mention: the network cut after any stack
+        is then an ordinary detector with a subset of these weights. Each stack updates the
+        running statistics in turn, so that they are averages over the stacks.
 
         Args:
-            keep: share of every map that DropBlock keeps, a float32 scalar.
-            key: of its random numbers, an int32 scalar that no other step has. Neither is
-                used without ``drop_block``.
+            keep: fraction of every map that DropBlock keeps, a float32 scalar.
+            key: seed of DropBlock's random numbers, an int32 scalar, different in every step.
+                Neither is used without ``drop_block``.
         """
         stacks = self.pyramid.outputs(self.backbone(images), keep, key)
         result: tuple[tuple[Tensor, Tensor], ...] = ()

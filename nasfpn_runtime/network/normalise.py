@@ -1,4 +1,4 @@
-"""From the bytes of pictures to what a network is given."""
+"""Normalisation of images on the device."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from nasfpn_runtime.pictures.image import GAIN, OFFSET
 
 
 class Normalise(nn.Cell):
-    """Pictures (N, 3, H, W) uint8 RGB of ``sizes`` (N, 2) to (N, 3, H, W) float32.
+    """Images (N, 3, H, W) uint8 RGB and their ``sizes`` (N, 2) int32 to (N, 3, H, W) float32.
 
-    The same as ``image.normalise``, on the device: a quarter of the bytes goes there.
-
-    ``sizes``, int32, has the height and width that the picture takes at the top left; the rest
-    becomes zero.
+    ``sizes`` holds the height and width of each picture, which lies at the top left of its image.
+    Everything around it becomes zero. The result is that of ``image.normalise``, but uint8 images
+    need only a quarter of the transfer to the device.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Laterals, coarser levels and the stacked pyramid of any genome."""
+"""The pyramid of a genome: laterals, coarser levels and stacked cells."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from search_space.wiring import Wiring, wire
 
 
 class Stack(nn.Cell):
-    """One repeat of the pyramid: tuple of level maps in, tuple of level maps out.
+    """One repeat of the pyramid, from the tuple of level maps to the tuple of level maps.
 
     Args:
-        drops: one for each cell, see :class:`MergingCell`.
+        drops: ``drop`` of each cell, see :class:`MergingCell`.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Stack(nn.Cell):
         return result
 
 
-class Coarser(nn.Cell):
-    """Bring a map to a coarser level: a projection where the layers ask for it, a max pool."""
+class CoarserLevel(nn.Cell):
+    """Derive a coarser level from a map: a projection if the dialect has one, then a max pool."""
 
     def __init__(self, factor: int, channels: int, dialect: Dialect) -> None:
         super().__init__()
@@ -69,18 +69,18 @@ class Pyramid(nn.Cell):
     """Backbone maps to pyramid maps of ``channels`` channels, for any genome.
 
     Args:
-        genome: its levels are those of the result; the finest ones come from the
-            backbone, each coarser one from the level below, see :class:`Coarser`.
-        in_channels: channels of the backbone's map at each level it supplies.
-        channels: width of every pyramid map.
+        genome: the cells and levels. The backbone supplies the finest levels; each coarser
+            level is derived from the level below, see :class:`CoarserLevel`.
+        in_channels: channels of the backbone's map at each level that it supplies.
+        channels: channels of every pyramid map.
         stacks: number of repeats, each with its own weights.
         drop_block: side of the blocks that :meth:`outputs` drops in every cell.
 
-    Called with the backbone's maps in ascending order of level, (N, C_l, H_l, W_l);
-    returns the tuple of (N, channels, H_l, W_l) in ascending order of level.
+    Called with the backbone's maps (N, C_l, H_l, W_l), finest level first. Returns the tuple of
+    pyramid maps (N, channels, H_l, W_l), finest level first.
 
     Raises:
-        ValueError: the backbone supplies no level of the genome, or not its finest.
+        ValueError: the levels that the backbone supplies are not the finest of the genome.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Pyramid(nn.Cell):
         supplied = tuple(level for level in genome.levels if level in in_channels)
         if not supplied or supplied != genome.levels[: len(supplied)]:
             raise ValueError(
-                f"the backbone supplies the finest levels of the genome "
+                f"the backbone must supply the finest levels of the genome's "
                 f"{tuple(map(int, genome.levels))}, got {tuple(sorted(in_channels))}"
             )
         self.laterals = nn.CellList(
@@ -104,7 +104,7 @@ class Pyramid(nn.Cell):
         )
         self.coarser = nn.CellList(
             [
-                Coarser(1 << (level - below), channels, dialect)
+                CoarserLevel(1 << (level - below), channels, dialect)
                 for below, level in zip(genome.levels, genome.levels[1:], strict=False)
                 if level not in supplied
             ]
@@ -130,8 +130,8 @@ class Pyramid(nn.Cell):
 
         Args:
             features: the backbone's maps.
-            keep, key: see :class:`DropBlock`; any key is a good one. Not used without
-                ``drop_block``.
+            keep, key: see :class:`DropBlock`, but ``key`` may be any int32, as it is hashed here.
+                Not used without ``drop_block``.
         """
         mixed = mix(key)
         maps = self._inputs(features)
@@ -142,7 +142,7 @@ class Pyramid(nn.Cell):
         return result
 
     def _inputs(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Return the first stack's inputs."""
+        """Return the inputs of the first stack: laterals and coarser levels."""
         maps: tuple[Tensor, ...] = ()
         for i in range(len(self.laterals)):
             maps = (*maps, self.laterals[i](features[i]))
@@ -152,7 +152,7 @@ class Pyramid(nn.Cell):
 
 
 def _drops(side: int | None, cells: int, stack: int) -> list[DropBlock | None]:
-    """Return the DropBlock of each cell of a stack, numbered over the stacks."""
+    """Return the DropBlock of each cell of a stack, numbered consecutively over all stacks."""
     return [None if side is None else DropBlock(side, stack * cells + i) for i in range(cells)]
 
 

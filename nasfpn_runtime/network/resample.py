@@ -1,4 +1,4 @@
-"""Between pyramid levels: nearest upsampling and max pooling (paper, section 3.1)."""
+"""Resampling between pyramid levels: nearest upsampling and max pooling (paper, section 3.1)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ class Upsample(nn.Cell):
 
 
 def resample(from_level: int, to_level: int) -> nn.Cell:
-    """Return the module that brings a map from one level to another.
+    """Return the module that resamples a map from one level to another.
 
-    Down: max pooling with kernel and stride ``2 ** (to - from)``, padded with minus
-    infinity where the size is no multiple. Up: nearest neighbour. Same: identity.
+    To a coarser level: max pooling with kernel and stride ``2 ** (to - from)``, padded with minus
+    infinity if the size is not a multiple of the stride. To a finer level: nearest neighbour. To
+    the same level: identity.
     """
     if to_level > from_level:
         factor = 1 << (to_level - from_level)

@@ -1,4 +1,4 @@
-"""ResNet backbones: He et al. 2016; strides in the 3x3 convolution (v1.5)."""
+"""ResNet backbones (He et al. 2016), with strides in the 3x3 convolutions (v1.5)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from nasfpn_runtime.recipe.dialects import Dialect
 from search_space.shape import RESNETS
 
 
-class Block(nn.Cell):
-    """Residual block: two 3x3 convolutions, or 1x1, 3x3, 1x1 where ``bottleneck``."""
+class ResidualBlock(nn.Cell):
+    """Residual block: two 3x3 convolutions, or 1x1, 3x3 and 1x1 if ``bottleneck``."""
 
     def __init__(
         self,
@@ -53,9 +53,9 @@ class ResNet(nn.Cell):
 
     Args:
         name: a key of :data:`search_space.shape.RESNETS`.
-        width: channels of the stem; the groups have 1, 2, 4, 8 times as many, and four
-            times that after a bottleneck. 64 is the published network.
-        levels: which maps to return; groups above the coarsest are not built.
+        width: channels of the stem, 64 as published. The groups have 1, 2, 4 and 8 times as
+            many, and their outputs four times that if the blocks are bottlenecks.
+        levels: levels of the maps to return; groups above the coarsest are not built.
     """
 
     def __init__(self, name: str, width: int, levels: tuple[int, ...], dialect: Dialect) -> None:
@@ -71,7 +71,7 @@ class ResNet(nn.Cell):
             blocks = []
             for block in range(repeats):
                 blocks.append(
-                    Block(
+                    ResidualBlock(
                         channels,
                         width << index,
                         2 if index and not block else 1,
@@ -99,5 +99,5 @@ class ResNet(nn.Cell):
 def _stem_pool(dialect: Dialect) -> nn.Cell:
     if dialect.stem_pool == "same":
         return nn.MaxPool2d(3, 2, pad_mode="same")
-    # The ReLU before leaves nothing below the zeros of this padding.
+    # Padding with zeros is as good as minus infinity here: a ReLU precedes the pool.
     return nn.SequentialCell(nn.Pad(((0, 0), (0, 0), (1, 1), (1, 1))), nn.MaxPool2d(3, 2))

@@ -1,1 +1,1 @@
-"""Pixels and boxes: reading, scaling, augmenting, and box arithmetic. No MindSpore."""
+"""Pixels and boxes: reading, scaling and augmenting images, and box arithmetic."""

@@ -1,4 +1,4 @@
-"""The boxes that a detector's predictions are relative to."""
+"""Anchors: the boxes that a detector's predictions are relative to."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ def anchor_grid(
 ) -> NDArray[np.float32]:
     """Return the anchors of all levels, (A, 4) float32 xyxy in pixels of the image.
 
-    Order: level, row, column, then octave steps ``2 ** (i / octaves)`` outside and ratios
-    inside, or the other way round. An anchor has the area ``(scale * stride * step) ** 2``
-    and is ``ratio`` times as wide as high. Anchors may reach over the border. The defaults
-    are those of tensorflow/tpu ``dataloader/anchor.py``; mmdetection's
-    ``anchor_generator.py`` and the model zoo's ``box_utils.py`` are ratio-major.
+    Order: level, row, column, then octave steps ``2 ** (i / octaves)`` in the outer loop and
+    ratios in the inner one, or the other way round (``ratio_major``). An anchor has the area
+    ``(scale * stride * step) ** 2`` and is ``ratio`` times as wide as high. Anchors may extend
+    beyond the image. The defaults are those of tensorflow/tpu ``dataloader/anchor.py``;
+    mmdetection's ``anchor_generator.py`` and the model zoo's ``box_utils.py`` are ratio-major.
 
     Args:
-        levels: pyramid levels; level l has the stride ``2 ** l``.
+        levels: pyramid levels; level l has stride ``2 ** l``.
         image: (height, width).
-        ratio_major: ratios outside, octave steps inside.
-        centre: place of an anchor's centre in its cell, as a share of the cell's side:
+        ratio_major: ratios are the outer loop, octave steps the inner one.
+        centre: position of an anchor's centre in its cell, as a fraction of the cell's side:
             0.5 (TF, model zoo) or 0 (mmdetection).
-        normalised: in shares of the image's sides instead of pixels, rounded once.
+        normalised: coordinates are fractions of the image's sides, rounded once to float32,
+            instead of pixels.
 
     Raises:
         ValueError: a side of the image is not a positive multiple of the coarsest stride.
@@ -41,7 +42,7 @@ def anchor_grid(
     coarsest = 1 << max(levels)
     if any(side < coarsest or side % coarsest for side in image):
         raise ValueError(
-            f"image sides are multiples of the coarsest stride {coarsest}, got {tuple(image)}"
+            f"image sides must be multiples of the coarsest stride {coarsest}, got {tuple(image)}"
         )
     shapes = _shapes(octaves, ratios, ratio_major) * scale
     corners = np.concatenate([_level(1 << level, image, shapes, centre) for level in levels])
@@ -51,13 +52,17 @@ def anchor_grid(
 
 
 def anchor_levels(levels: Sequence[int], image: tuple[int, int], per_cell: int) -> NDArray[np.intp]:
-    """Return the level of each anchor of :func:`anchor_grid`, (A,)."""
+    """Return (A,): the level of each anchor of :func:`anchor_grid`.
+
+    Args:
+        per_cell: number of anchors of each cell of a feature map.
+    """
     counts = [(image[0] >> level) * (image[1] >> level) * per_cell for level in levels]
     return np.repeat(np.array(levels, dtype=np.intp), counts)
 
 
 def _shapes(octaves: int, ratios: Sequence[float], ratio_major: bool) -> NDArray[np.float64]:
-    """Return (octaves * ratios, 2) widths and heights of anchors of unit side."""
+    """Return (octaves * ratios, 2): widths and heights of the anchors for a side of 1."""
     steps = 2.0 ** (np.arange(octaves) / octaves)
     stretch = np.sqrt(np.asarray(ratios, dtype=np.float64))
     sides = np.stack([np.outer(steps, stretch), np.outer(steps, 1 / stretch)], axis=-1)

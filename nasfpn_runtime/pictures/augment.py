@@ -1,8 +1,8 @@
-"""Random changes to a picture and its boxes.
+"""Augmentation: random changes to an image and its boxes.
 
-A picture is (h, w, 3) uint8 without padding, at the top left of the frame that it is
-trained in; boxes are (n, 4) float32 xyxy px of that frame. Inputs are never written to.
-Labels below 0 mark crowd regions, which go through the same changes as boxes.
+An image is (h, w, 3) uint8 without padding, at the top left of the network's input. Boxes are
+(n, 4) float32 xyxy px. Arguments are never written to. Negative labels mark crowd regions, which
+are changed in the same way as boxes.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ _GREY = np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
 
 @dataclass(frozen=True)
 class Augment:
-    """Which random changes are made to a training picture; the default is none.
+    """Random changes to a training image; by default there are none.
 
     Attributes:
-        hflip, vflip: probabilities of a flip.
-        scale: lowest and highest factor by which a picture is scaled, or None.
-        jitter: what is scaled: the ``fitted`` picture once more (:func:`scale_jitter`), or the
-            stored one, once, by the rules of ``tf`` or ``mmdet`` (``crops.jitter_stored``).
-        iou_crop: the stored picture is cropped by ``crops.iou_crop``.
-        colour: strength of :func:`colour_jitter`, 0 to 1.
+        hflip: probability of mirroring left to right.
+        vflip: probability of mirroring top to bottom.
+        scale: lowest and highest factor of random scaling; null for none.
+        colour: strength of random brightness, contrast and saturation: each factor is drawn from
+            1 - colour to 1 + colour. 0 for none.
+        jitter: which image ``scale`` applies to: the ``fitted`` image, which is then scaled a
+            second time, or the stored one, scaled once by the rules of ``tf`` or ``mmdet``.
+        iou_crop: the stored image is cropped at random around objects (model zoo, see
+            ``crops.iou_crop``).
 
     Raises:
         RecipeError: a value is out of range.
@@ -49,21 +52,23 @@ class Augment:
     def __post_init__(self) -> None:
         for name in ("hflip", "vflip", "colour"):
             if not 0 <= getattr(self, name) <= 1:
-                raise RecipeError(f"{name} is from 0 to 1, got {getattr(self, name)!r}")
+                raise RecipeError(f"{name} must be from 0 to 1, got {getattr(self, name)!r}")
         if self.scale is not None and not 0 < self.scale[0] <= self.scale[1]:
-            raise RecipeError(f"scale is two factors above 0, low and high, got {self.scale!r}")
+            raise RecipeError(
+                f"scale must be two factors above 0, low and high, got {self.scale!r}"
+            )
         if self.jitter not in ("fitted", *JITTERS):
             known = ", ".join(("fitted", *JITTERS))
-            raise RecipeError(f"jitter is one of {known}, got {self.jitter!r}")
+            raise RecipeError(f"jitter must be one of {known}, got {self.jitter!r}")
 
     @property
     def on_stored(self) -> bool:
-        """Whether stored pictures are changed, by :meth:`arrange`, before they are fitted."""
+        """Whether images are changed before they are fitted, by :meth:`arrange`."""
         return self.iou_crop or self._once
 
     @property
     def replaces(self) -> bool:
-        """Whether another picture is taken where one lost all its boxes (mmdetection)."""
+        """Whether an image that lost all its boxes is replaced by another one (mmdetection)."""
         return self._once and JITTERS[self.jitter].replace
 
     @property
@@ -82,14 +87,14 @@ class Augment:
         interpolation: str = "antialias",
         round_up: bool = False,
     ) -> Part:
-        """Return a stored picture cropped and fitted to ``size``, its boxes and labels.
+        """Return a stored image cropped and fitted to ``size``, its boxes and labels.
 
-        Colours are changed in between, where there are the fewest pixels; ``apply`` then
-        leaves them alone.
+        Colours are changed in between, where there are the fewest pixels; :meth:`apply` then
+        does not change them.
 
         Args:
             image, boxes: as stored.
-            rng: draws the same number of values at every call.
+            rng: every call draws the same number of values from it.
             size: (height, width) of the input.
             fit, interpolation, round_up: see ``image.fit``.
         """
@@ -123,18 +128,18 @@ class Augment:
         rng: np.random.Generator,
         size: tuple[int, int],
     ) -> Part:
-        """Return the changed picture, at most as large as ``size``, its boxes and labels.
+        """Return the changed image, at most as large as ``size``, its boxes and labels.
 
         Args:
-            image: a picture that ``fit`` scaled to ``size`` (height, width).
-            rng: draws the same number of values at every call, so that what one change
-                draws does not depend on the others' settings.
+            image: an image that ``fit`` scaled to ``size`` (height, width).
+            rng: every call draws the same number of values from it, so that the values for
+                one change do not depend on the settings of the others.
         """
         flip_x, flip_y = rng.random(2)
         zoom = rng.random(3)
         tint = rng.uniform(-1, 1, 3)
         if self.colour and not self.on_stored:
-            # Before the flips, which are views that would have to be copied.
+            # Before the flips, which return views that would have to be copied.
             image = colour_jitter(image, *(1 + self.colour * tint))
         if flip_x < self.hflip:
             image, boxes = horizontal_flip(image, boxes)
@@ -146,21 +151,21 @@ class Augment:
             )
         return image, boxes, labels
 
-    def _factor(self, share: float) -> float:
-        assert self.scale is not None  # the callers looked
+    def _factor(self, fraction: float) -> float:
+        assert self.scale is not None  # checked by the callers
         low, high = self.scale
-        return low + (high - low) * share
+        return low + (high - low) * fraction
 
 
 def horizontal_flip(image: Pixels, boxes: Boxes) -> tuple[Pixels, Boxes]:
-    """Return picture and boxes mirrored left to right."""
+    """Return image and boxes mirrored left to right."""
     width = np.float32(image.shape[1])
     x1, y1, x2, y2 = boxes.T
     return image[:, ::-1], np.stack([width - x2, y1, width - x1, y2], axis=1)
 
 
 def vertical_flip(image: Pixels, boxes: Boxes) -> tuple[Pixels, Boxes]:
-    """Return picture and boxes mirrored top to bottom."""
+    """Return image and boxes mirrored top to bottom."""
     height = np.float32(image.shape[0])
     x1, y1, x2, y2 = boxes.T
     return image[::-1], np.stack([x1, height - y2, x2, height - y1], axis=1)
@@ -174,20 +179,20 @@ def scale_jitter(
     factor: float,
     offset: tuple[float, float],
 ) -> tuple[Pixels, Boxes, Labels]:
-    """Return the picture scaled by ``factor`` and cropped to ``size`` where it is larger.
+    """Return the image scaled by ``factor`` and cropped to ``size`` where it is larger.
 
-    Boxes are clipped to the crop. Those less than a pixel wide or high there are
-    dropped (tensorflow/tpu keeps any positive area; the size of a sliver says nothing).
+    Boxes are clipped to the crop. Boxes less than a pixel wide or high there are dropped.
+    (tensorflow/tpu keeps any positive area, but a sliver tells nothing about the object's size.)
 
     Args:
-        size: (height, width) of the frame.
-        offset: where the crop lies, as shares 0..1 of what does not fit, (y, x).
+        size: (height, width) of the network's input.
+        offset: (y, x) position of the crop, as fractions from 0 to 1 of the px that do not fit.
     """
     height, width = image.shape[:2]
     scaled = resize(image, (max(1, round(height * factor)), max(1, round(width * factor))))
     top, left = (
-        int(share * (max(0, side - frame) + 1 - 1e-9))
-        for share, side, frame in zip(offset, scaled.shape, size, strict=False)
+        int(fraction * (max(0, side - frame) + 1 - 1e-9))
+        for fraction, side, frame in zip(offset, scaled.shape, size, strict=False)
     )
     crop = scaled[top : top + size[0], left : left + size[1]]
     gain = np.array([scaled.shape[1] / width, scaled.shape[0] / height] * 2, dtype=np.float32)
@@ -197,18 +202,17 @@ def scale_jitter(
 
 
 def colour_jitter(image: Pixels, brightness: float, contrast: float, saturation: float) -> Pixels:
-    """Return the picture with three factors applied; 1 leaves it as it is.
+    """Return the image with three factors applied; a factor of 1 changes nothing.
 
-    In this order: all values times ``brightness``; the distance from the picture's mean
-    grey times ``contrast``; each pixel's distance from its own grey times
-    ``saturation``. Values are rounded and clipped once, at the end, and so the order does
-    not matter; MindSpore's ``RandomColorAdjust`` (model zoo), of a random order, rounds and
-    clips after every step.
+    ``brightness`` multiplies all values, then ``contrast`` the difference from the image's mean
+    grey, then ``saturation`` each pixel's difference from its own grey. Values are rounded and
+    clipped once, at the end, so the order does not matter. MindSpore's ``RandomColorAdjust``
+    (model zoo) applies the three in random order, and rounds and clips after each.
     """
-    # The three steps are linear in the pixel: one matrix and one offset.
+    # All three steps are linear in the pixel, so one matrix and one offset do.
     mixing = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _GREY)
     image = np.ascontiguousarray(image)
-    # Down the columns first, whose bytes lie side by side: many times faster.
+    # Summing over rows first keeps the bytes contiguous, which is many times faster.
     columns = image.reshape(len(image), -1).sum(axis=0, dtype=np.uint32)
     mean = columns.reshape(-1, 3).sum(axis=0) / (image.shape[0] * image.shape[1])
     offset = (1 - contrast) * brightness * float(mean @ _GREY)

@@ -1,4 +1,4 @@
-"""Arithmetic of boxes: overlap, and the code in which a detector predicts them.
+"""Box arithmetic: overlaps, and the code in which a detector predicts boxes.
 
 A box is (x1, y1, x2, y2) in pixels, float32; its width is ``x2 - x1``.
 """
@@ -19,27 +19,28 @@ Boxes = NDArray[np.float32]
 # mmdetection delta_xywh_bbox_coder.py, wh_ratio_clip).
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 
-# Least and greatest logarithm of a ratio of sides that decoding lets pass.
+# Bounds of the logarithm of the ratio of sides in decoding.
 CLIPS = {
     "growth": (-math.inf, MAX_LOG_SCALE),
     "both": (-MAX_LOG_SCALE, MAX_LOG_SCALE),
     "none": (-math.inf, math.inf),
 }
 
-# Places of (y, x, h, w) in each order.
+# Indices of (y, x, h, w) in each order.
 ORDERS = {"yxhw": [0, 1, 2, 3], "xywh": [1, 0, 3, 2]}
 
 
 @dataclass(frozen=True)
 class BoxCode:
-    """How four offsets from an anchor say a box (see :func:`encode`).
+    """How four numbers describe a box relative to its anchor (see :func:`encode`).
 
     Attributes:
-        order: ``yxhw`` (tensorflow/tpu ``faster_rcnn_box_coder.py``, model zoo
-            ``box_utils.py``) or ``xywh`` (mmdetection ``delta_xywh_bbox_coder.py``).
-        variances: what offsets of centres, and logarithms of sides, are divided by.
-        clip: whether decoding bounds how much a box may grow (``growth``, TF), grow and
-            shrink (``both``, mmdetection), or neither (``none``, model zoo).
+        order: order of the four numbers: ``yxhw`` (tensorflow/tpu ``faster_rcnn_box_coder.py``,
+            model zoo ``box_utils.py``) or ``xywh`` (mmdetection ``delta_xywh_bbox_coder.py``).
+        variances: divisors of the centre's offsets, and of the logarithms of the sides.
+        clip: what decoding limits to a factor of 1000 / 16: how much a box may grow
+            (``growth``, TF), how much it may grow or shrink (``both``, mmdetection), or nothing
+            (``none``, model zoo).
 
     Raises:
         RecipeError: a value is out of range.
@@ -53,10 +54,10 @@ class BoxCode:
         for name, choices in (("order", ORDERS), ("clip", CLIPS)):
             if getattr(self, name) not in choices:
                 raise RecipeError(
-                    f"{name} is one of {', '.join(choices)}, got {getattr(self, name)!r}"
+                    f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
                 )
         if len(self.variances) != 2 or min(self.variances) <= 0:
-            raise RecipeError(f"variances is two above 0, got {self.variances!r}")
+            raise RecipeError(f"variances must be two numbers above 0, got {self.variances!r}")
 
 
 TF_CODE = BoxCode()
@@ -69,7 +70,7 @@ def area(boxes: Boxes) -> NDArray[np.float32]:
 
 
 def intersection(a: Boxes, b: Boxes) -> NDArray[np.float32]:
-    """Return (n, m) areas in square pixels that boxes of ``a`` and ``b`` share."""
+    """Return (n, m) areas, in square pixels, of the overlap of boxes of ``a`` and ``b``."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     sides: Boxes = np.maximum(high - low, np.float32(0))
@@ -77,7 +78,7 @@ def intersection(a: Boxes, b: Boxes) -> NDArray[np.float32]:
 
 
 def iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
-    """Return (n, m) intersection over union, 0 to 1; 0 where both boxes have no area."""
+    """Return (n, m) intersection over union, 0 to 1; 0 if neither box has an area."""
     shared = intersection(a, b)
     union = area(a)[:, None] + area(b)[None, :] - shared
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
@@ -86,9 +87,9 @@ def iou(a: Boxes, b: Boxes) -> NDArray[np.float32]:
 def encode(boxes: Boxes, anchors: Boxes, code: BoxCode = TF_CODE) -> NDArray[np.float32]:
     """Return (n, 4) offsets that :func:`decode` turns into the boxes.
 
-    Offsets of centres in anchor sides and logarithms of the ratio of sides (Faster R-CNN,
-    section 3.1.2), in the order and units of ``code``. Box i belongs to anchor i; all sides
-    are positive.
+    They are the centre's offsets in units of the anchor's sides, and the logarithms of the ratio
+    of sides (Faster R-CNN, section 3.1.2), in the order and units of ``code``. Box i belongs to
+    anchor i; all sides are positive.
     """
     size, anchor_size = boxes[:, 2:] - boxes[:, :2], anchors[:, 2:] - anchors[:, :2]
     shift = (boxes[:, :2] + boxes[:, 2:] - anchors[:, :2] - anchors[:, 2:]) / 2
@@ -99,14 +100,14 @@ def encode(boxes: Boxes, anchors: Boxes, code: BoxCode = TF_CODE) -> NDArray[np.
 
 
 def decode(deltas: NDArray[np.float32], anchors: Boxes, code: BoxCode = TF_CODE) -> Boxes:
-    """Return (n, 4) boxes from the offsets of :func:`encode`, bounded as ``code`` says."""
+    """Return (n, 4) boxes from the offsets of :func:`encode`, limited as ``code.clip`` says."""
     yxhw = deltas[:, ORDERS[code.order]]
     anchor_size = anchors[:, 2:] - anchors[:, :2]
     offset = yxhw[:, 1::-1] * np.float32(code.variances[0])
     stretch = yxhw[:, :1:-1] * np.float32(code.variances[1])
     low, high = (np.float32(bound) for bound in CLIPS[code.clip])
     centre = (anchors[:, :2] + anchors[:, 2:]) / 2 + offset * anchor_size
-    with np.errstate(over="ignore"):  # an untrained network, unbounded: an endless box
+    with np.errstate(over="ignore"):  # infinite boxes of an untrained network
         half = np.exp(np.clip(stretch, low, high)) * anchor_size / 2
     return np.concatenate([centre - half, centre + half], axis=1)
 

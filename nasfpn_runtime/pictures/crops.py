@@ -1,7 +1,7 @@
-"""Crops of the published implementations, made in the stored picture before it is scaled.
+"""Crops of the published implementations, made in the stored image before it is scaled.
 
-Pictures and boxes are as in ``augment``. A label below 0 marks a crowd region: it moves
-along, but says nothing about where to crop.
+Images and boxes are as in ``augment``. A negative label marks a crowd region: it is moved along
+with the boxes but does not influence where to crop.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ Labels = NDArray[np.int32]
 # Model zoo src/dataset.py, random_sample_crop.
 MIN_IOUS = (None, 0.1, 0.3, 0.5, 0.7, 0.9)
 TRIES = 50
-LEAST_SIDE = 0.3  # of the picture's
+LEAST_SIDE = 0.3  # fraction of the image's side
 ASPECTS = (0.5, 2.0)  # height over width
 SLACK = 0.2
 
 
 @dataclass(frozen=True)
 class JitterRule:
-    """What the implementations do differently when they scale a picture by chance.
+    """What implementations do differently in random scaling.
 
     Attributes:
-        frame: side of the input times the factor, in whole px.
-        offset: first row or column of the crop, from a number in 0..1 and the px that do not
-            fit.
-        replace: a picture that lost all its boxes is replaced by another one.
+        frame: rounds the side of the input times the scaling factor to whole px.
+        offset: returns the first row or column of the crop, from a random number from 0 to below
+            1 and the number of px that do not fit.
+        replace: an image that lost all its boxes is replaced by another one.
     """
 
     frame: Callable[[float], int]
@@ -44,8 +44,8 @@ class JitterRule:
 # tensorflow/tpu input_utils.py, resize_and_crop_image; mmcv transforms/processing.py,
 # RandomResize, with mmdetection transforms.py, RandomCrop, and mmengine's _rand_another.
 JITTERS = {
-    "tf": JitterRule(round, lambda share, spare: int(share * spare), replace=False),
-    "mmdet": JitterRule(int, lambda share, spare: int(share * (spare + 1)), replace=True),
+    "tf": JitterRule(round, lambda fraction, spare: int(fraction * spare), replace=False),
+    "mmdet": JitterRule(int, lambda fraction, spare: int(fraction * (spare + 1)), replace=True),
 }
 
 
@@ -62,13 +62,13 @@ def jitter_stored(
     interpolation: str,
     round_up: bool,
 ) -> tuple[Pixels, Boxes, Labels]:
-    """Return a stored picture fitted to ``factor`` times ``size`` and cropped to ``size``.
+    """Return a stored image fitted to ``factor`` times ``size`` and cropped to ``size``.
 
-    Boxes are clipped to the crop; those without area there are dropped.
+    Boxes are clipped to the crop; boxes that have no area there are dropped.
 
     Args:
         size: (height, width) of the input.
-        offset: numbers from 0 to below 1 that say where the crop lies, (y, x).
+        offset: (y, x) numbers from 0 to below 1 that decide where the crop is.
         fit, interpolation, round_up: see ``image.fit``.
     """
     frame = (rule.frame(size[0] * factor), rule.frame(size[1] * factor))
@@ -76,8 +76,8 @@ def jitter_stored(
     placement = place(stored, (max(1, frame[0]), max(1, frame[1])), fit, round_up=round_up)
     scaled = resize(image, (placement.height, placement.width), interpolation)
     top, left = (
-        rule.offset(share, max(0, side - most))
-        for share, side, most in zip(offset, scaled.shape, size, strict=False)
+        rule.offset(fraction, max(0, side - most))
+        for fraction, side, most in zip(offset, scaled.shape, size, strict=False)
     )
     crop = scaled[top : top + size[0], left : left + size[1]]
     moved = cropped(placement.forward(boxes), top, left, crop)
@@ -88,19 +88,24 @@ def jitter_stored(
 def iou_crop(
     image: Pixels, boxes: Boxes, labels: Labels, rng: np.random.Generator
 ) -> tuple[Pixels, Boxes, Labels]:
-    """Return a part of a stored picture that boxes lie in, or the whole of it.
+    """Return a random crop of a stored image that contains boxes, or the whole image.
 
-    For one time in six the picture stays as it is. Otherwise the first of ``TRIES``
-    rectangles is taken that has an aspect within ``ASPECTS``, the centre of a box inside,
-    and not both a box that it overlaps by less than the least IoU drawn and one by more than
-    that and ``SLACK``; if there is none, the picture stays. Boxes whose centre is outside are
-    dropped, the others clipped; crowd regions are clipped and dropped where nothing is left.
+    First a minimum IoU is drawn from ``MIN_IOUS``; with None, one time in six, the image stays as
+    it is. Otherwise ``TRIES`` random rectangles are drawn, and the first is taken that
+
+    - has an aspect within ``ASPECTS``,
+    - has the centre of a box inside, and
+    - does not have both a box with an IoU, above 0, below the minimum and a box with an IoU above
+      the minimum plus ``SLACK``.
+
+    If there is none, the image stays as it is. Boxes whose centre is outside are dropped, the
+    others clipped. Crowd regions are clipped, and dropped if nothing is left.
 
     Args:
         rng: draws the same number of values at every call.
 
-    Source: model zoo ``src/dataset.py``, ``random_sample_crop``, whose lower and upper bound
-    refuse a rectangle only together.
+    Source: model zoo ``src/dataset.py``, ``random_sample_crop``. There, too, a rectangle is
+    rejected only if it breaks the lower and the upper bound.
     """
     least = MIN_IOUS[int(rng.integers(len(MIN_IOUS)))]
     draws = rng.random((TRIES, 4))
@@ -119,7 +124,7 @@ def iou_crop(
 
 
 def _rectangles(draws: NDArray[np.float64], height: int, width: int) -> Boxes:
-    """Return those of ``draws`` (tries, 4) whose aspect is allowed, xyxy whole px, float32."""
+    """Return the rectangles with an allowed aspect, xyxy whole px, float32, from (tries, 4)."""
     span = LEAST_SIDE + (1 - LEAST_SIDE) * draws[:, :2]
     sides = span * [width, height]
     aspect = sides[:, 1] / sides[:, 0]
@@ -131,7 +136,7 @@ def _rectangles(draws: NDArray[np.float64], height: int, width: int) -> Boxes:
 
 
 def _centres_inside(crops: Boxes, boxes: Boxes) -> NDArray[np.bool_]:
-    """Return (crops, boxes): whether the box's centre is inside, and not on the border."""
+    """Return (crops, boxes): whether the centre of the box is strictly inside the crop."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     inside: NDArray[np.bool_] = (
         (crops[:, None, :2] < centres) & (centres < crops[:, None, 2:])
@@ -140,7 +145,7 @@ def _centres_inside(crops: Boxes, boxes: Boxes) -> NDArray[np.bool_]:
 
 
 def _admissible(crops: Boxes, boxes: Boxes, least: float) -> NDArray[np.bool_]:
-    """Return for each crop whether the overlaps of the boxes that it touches let it pass."""
+    """Return (crops,): whether the IoUs of a crop with the boxes are allowed, see `iou_crop`."""
     overlap = iou(crops, boxes)
     touched = overlap > 0
     smallest = np.where(touched, overlap, 2).min(axis=1, initial=2)
@@ -150,6 +155,6 @@ def _admissible(crops: Boxes, boxes: Boxes, least: float) -> NDArray[np.bool_]:
 
 
 def cropped(boxes: Boxes, top: int, left: int, crop: Pixels) -> Boxes:
-    """Return boxes of a picture in, and clipped to, a crop of it that begins at (top, left)."""
+    """Return boxes in the frame of a crop that starts at (top, left), clipped to it."""
     moved = boxes - np.array([left, top, left, top], dtype=np.float32)
     return clip_boxes(moved, (crop.shape[0], crop.shape[1]))

@@ -1,7 +1,8 @@
-"""Pictures: read them, fit them to a network's input size, normalise them."""
+"""Read images, fit them to the size of a network's input, and normalise them."""
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +17,17 @@ from nasfpn_runtime.pictures.boxes import Boxes
 
 Pixels = NDArray[np.uint8]
 
-# ImageNet, RGB in 0..1: what published backbones were trained with.
+# Of ImageNet, RGB from 0 to 1; published backbones were trained with these.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-# A normalised channel is a grey level times its gain less its offset.
+# A normalised channel is its grey level times the gain, minus the offset.
 GAIN = tuple(1 / (255 * std) for std in STD)
 OFFSET = tuple(mean / std for mean, std in zip(MEAN, STD, strict=True))
 
 FIT_MODES = ("letterbox", "squash")
 INTERPOLATIONS = ("antialias", "bilinear")
 
-# The EXIF entry that says how to turn a picture, and what its values mean (EXIF 2.3, 4.6.4).
+# The EXIF entry with the orientation of an image, and what its values mean (EXIF 2.3, 4.6.4).
 _ORIENTATION = 0x0112
 _TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,7 +39,7 @@ _TURNS: dict[object, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# What Pillow's decoders raise for broken files.
+# Exceptions that Pillow's decoders raise for broken files.
 BROKEN = (
     OSError,
     SyntaxError,
@@ -52,11 +53,11 @@ BROKEN = (
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture went: scaled, then put at the top left of the network's input.
+    """How an image was scaled and put at the top left of the network's input.
 
     Attributes:
         scale_x, scale_y: input pixels per stored pixel.
-        height, width: of the scaled picture, in input pixels.
+        height, width: size of the scaled image, in input pixels.
     """
 
     scale_x: float
@@ -65,11 +66,11 @@ class Placement:
     width: int
 
     def forward(self, boxes: Boxes) -> Boxes:
-        """Return boxes given in stored pixels in input pixels."""
+        """Convert boxes from stored pixels to input pixels."""
         return boxes * self._scale()
 
     def inverse(self, boxes: Boxes) -> Boxes:
-        """Return boxes given in input pixels in stored pixels."""
+        """Convert boxes from input pixels to stored pixels."""
         return boxes / self._scale()
 
     def _scale(self) -> Boxes:
@@ -77,48 +78,57 @@ class Placement:
 
 
 def read_image(path: Path, *, upright: bool = False) -> Pixels:
-    """Return a picture as (height, width, 3) RGB; see :func:`to_pixels`.
+    """Return the image in a file as (height, width, 3) RGB; see :func:`to_pixels`.
 
     Raises:
-        DataError: the file is missing, broken or not a picture.
+        DataError: the file is missing, broken or not an image.
     """
-    try:
-        with Image.open(path) as picture:
-            return _to_rgb(_upright(picture) if upright else picture)
-    except BROKEN as error:
-        raise DataError(f"a picture can be read, got {error} (at {path})") from error
+    return _open_pixels(path, str(path), upright)
+
+
+def decode_image(content: bytes, where: str, *, upright: bool = False) -> Pixels:
+    """Return the image in the content of a file, as :func:`read_image` does.
+
+    Args:
+        where: what errors name as its origin.
+
+    Raises:
+        DataError: the content is broken or not an image.
+    """
+    return _open_pixels(io.BytesIO(content), where, upright)
 
 
 def to_pixels(picture: Image.Image, *, upright: bool = False) -> Pixels:
     """Return a PIL image as (height, width, 3) RGB, rows and columns as stored.
 
-    Grey, palette and CMYK pictures are converted, 16-bit ones keep their high byte,
-    transparency is dropped; of an animation it is the frame it stands at, the first.
+    Grey, palette and CMYK images are converted, 16-bit ones keep their high byte, and
+    transparency is dropped. Of an animation, the current frame is returned: by default the
+    first.
 
     Args:
-        upright: turned as its EXIF entry says, as a viewer shows it. COCO's boxes and
+        upright: turn the image as its EXIF entry says, like an image viewer. COCO's boxes and
             sizes refer to the stored pixels.
 
     Raises:
-        DataError: the picture is broken.
+        DataError: the image is broken.
     """
     try:
         return _to_rgb(_upright(picture) if upright else picture)
     except BROKEN as error:
-        raise DataError(f"a picture can be read, got {error}") from error
+        raise DataError(f"cannot read image: {error}") from error
 
 
 def stored_size(path: Path) -> tuple[int, int]:
-    """Return a picture's (height, width) from its header.
+    """Return the (height, width) of an image from its header.
 
     Raises:
-        DataError: the file is missing or its header is not that of a picture.
+        DataError: the file is missing or its header is not that of an image.
     """
     try:
         with Image.open(path) as picture:
             return picture.height, picture.width
     except BROKEN as error:
-        raise DataError(f"a picture can be read, got {error} (at {path})") from error
+        raise DataError(f"cannot read image: {error} (at {path})") from error
 
 
 def fit_size(size: tuple[int, int], coarsest_stride: int) -> tuple[int, int]:
@@ -135,12 +145,12 @@ def fit(
     *,
     round_up: bool = False,
 ) -> tuple[Pixels, Placement]:
-    """Return the picture scaled to fit in ``size`` (height, width), and its placement.
+    """Return the image scaled to fit in ``size`` (height, width), and its placement.
 
-    ``letterbox`` keeps the aspect ratio: one side is that of ``size``, the other may
-    be shorter; it is *not* padded yet, which is left to :func:`normalise` because
-    padding is zero there. ``squash`` scales each side to ``size``. Scaling is that of
-    :func:`resize`, the size that of :func:`place`.
+    ``letterbox`` keeps the aspect ratio: one side is that of ``size``, the other may be shorter.
+    The image is not padded yet: :func:`normalise` does that, since padding is zero after
+    normalisation. ``squash`` scales each side to ``size``. See :func:`resize` for the scaling
+    and :func:`place` for the resulting size.
 
     Raises:
         ValueError: the mode is not one of ``FIT_MODES``.
@@ -156,16 +166,17 @@ def place(
     *,
     round_up: bool = False,
 ) -> Placement:
-    """Return where :func:`fit` puts a picture of ``stored`` (height, width).
+    """Return where :func:`fit` puts an image of ``stored`` (height, width).
 
-    A side of half a pixel rounds to the even one, as in tensorflow/tpu ``input_utils.py``,
-    or up, as in mmcv ``image/geometric.py``.
+    Args:
+        round_up: half a pixel rounds up, as in mmcv ``image/geometric.py``, instead of to the
+            even side, as in tensorflow/tpu ``input_utils.py``.
 
     Raises:
         ValueError: the mode is not one of ``FIT_MODES``.
     """
     if mode not in FIT_MODES:
-        raise ValueError(f"a fit mode is one of {', '.join(FIT_MODES)}, got {mode!r}")
+        raise ValueError(f"fit mode must be one of {', '.join(FIT_MODES)}, got {mode!r}")
     height, width = stored
     target = size
     if mode == "letterbox":
@@ -176,16 +187,17 @@ def place(
 
 
 def resize(image: Pixels, size: tuple[int, int], interpolation: str = "antialias") -> Pixels:
-    """Return the picture scaled to (height, width).
+    """Return the image scaled to (height, width).
 
-    ``antialias`` averages over all pixels that a pixel comes from. ``bilinear`` mixes the
-    four nearest, pixel centres at halves, also where it shrinks: OpenCV's ``INTER_LINEAR``
-    (mmdetection, model zoo), which TensorFlow's differs from by less than a grey level.
+    ``antialias`` averages over all pixels that an output pixel covers. ``bilinear`` mixes the
+    four nearest pixels, with pixel centres at halves, even when it shrinks the image. It is
+    OpenCV's ``INTER_LINEAR`` (mmdetection, model zoo); TensorFlow's differs by less than a grey
+    level.
     """
     if image.shape[:2] == size:
         return image
     if interpolation == "bilinear":
-        from mindspore.dataset import vision  # OpenCV's; Pillow has no such filter
+        from mindspore.dataset import vision  # uses OpenCV; Pillow has no such filter
 
         return np.asarray(vision.Resize(size, vision.Inter.BILINEAR)(np.ascontiguousarray(image)))
     picture = Image.fromarray(np.ascontiguousarray(image))
@@ -195,17 +207,19 @@ def resize(image: Pixels, size: tuple[int, int], interpolation: str = "antialias
 def normalise(
     image: Pixels, size: tuple[int, int], out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
-    """Return a (3, height, width) input of ``size``: the picture at its top left.
+    """Return a (3, height, width) input of ``size`` with the image at its top left.
 
-    Channels are RGB / 255 less ``MEAN``, over ``STD``; the rest is zero, as in
-    tensorflow/tpu. With ``out`` that array is filled and returned.
+    Channels are (RGB / 255 - ``MEAN``) / ``STD``. The rest is zero, as in tensorflow/tpu.
+
+    Args:
+        out: array to fill and return, instead of a new one.
 
     Raises:
-        ValueError: the picture is larger than ``size``.
+        ValueError: the image is larger than ``size``.
     """
     height, width = image.shape[:2]
     if height > size[0] or width > size[1]:
-        raise ValueError(f"a picture fits in {size}, got {(height, width)}")
+        raise ValueError(f"image must fit in {size}, got {(height, width)}")
     result = np.empty((3, *size), dtype=np.float32) if out is None else out
     result[:, height:], result[:, :height, width:] = 0, 0
     for channel, plane in enumerate(result):
@@ -216,11 +230,19 @@ def normalise(
 
 
 def normalise_all(images: Sequence[Pixels], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return pictures as one (N, 3, height, width) input, each as by :func:`normalise`."""
+    """Return images as one (N, 3, height, width) input, see :func:`normalise`."""
     inputs = np.empty((len(images), 3, *size), dtype=np.float32)
     for image, out in zip(images, inputs, strict=True):
         normalise(image, size, out)
     return inputs
+
+
+def _open_pixels(file: Path | io.BytesIO, where: str, upright: bool) -> Pixels:
+    try:
+        with Image.open(file) as picture:
+            return _to_rgb(_upright(picture) if upright else picture)
+    except BROKEN as error:
+        raise DataError(f"cannot read image: {error} (at {where})") from error
 
 
 def _half_up(value: float) -> int:
@@ -230,7 +252,7 @@ def _half_up(value: float) -> int:
 def _upright(picture: Image.Image) -> Image.Image:
     try:
         turn = _TURNS.get(picture.getexif().get(_ORIENTATION))
-    except (*BROKEN, TypeError, KeyError, AttributeError):  # viewers ignore a broken entry
+    except (*BROKEN, TypeError, KeyError, AttributeError):  # image viewers ignore a broken entry
         return picture
     return picture if turn is None else picture.transpose(turn)
 
@@ -240,8 +262,8 @@ def _to_rgb(picture: Image.Image) -> Pixels:
         grey = (np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[:, :, None], 3, axis=2)
     if picture.mode == "F":
-        raise DataError("a picture has integer pixels, got floating point")
+        raise DataError("pixels must be integers, got floating point")
     if "transparency" in picture.info:
         picture = picture.convert("RGBA")
-    # Pillow would copy a picture that is RGB already.
+    # Pillow would copy an image that is RGB already.
     return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))

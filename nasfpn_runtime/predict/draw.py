@@ -1,4 +1,4 @@
-"""Boxes, names and scores on a picture."""
+"""Draw boxes, names and scores on an image."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nasfpn_runtime.pictures.image import Pixels
 Colour = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]  # first and last column and row: x1, y1, x2, y2 px
 
-# Okabe and Ito (2008), told apart by the colour-blind; without black and white, and with those
-# first that differ most.
+# The palette of Okabe and Ito (2008), which colour-blind people can tell apart, without black and
+# white. The colours that differ most come first.
 PALETTE: tuple[Colour, ...] = (
     (86, 180, 233),
     (213, 94, 0),
@@ -30,52 +30,54 @@ PALETTE: tuple[Colour, ...] = (
 DARK: Colour = (0, 0, 0)
 LIGHT: Colour = (255, 255, 255)
 
-# Of the square root of a picture's pixels: 2 px and 13 px on one of 640 x 480.
+# Width of lines and height of text, as fractions of the square root of the number of pixels: 2 px
+# and 13 px on an image of 640 x 480.
 _LINE = 1 / 280
 _TEXT = 1 / 44
-_LEAST_TEXT = 9
+_MIN_TEXT = 9  # px
 
 
-def draw(pixels: Pixels, found: Detections) -> Image.Image:
-    """Return the picture with what was found in it, the best on top.
+def draw(pixels: Pixels, detections: Detections) -> Image.Image:
+    """Return the image with its detections, the one with the highest score on top.
 
-    A class has a colour, the same in every picture; beyond ``PALETTE`` they repeat. Lines
-    have dark edges and names a ground of their own, so that they show on anything.
+    A class has the same colour in every image; colours repeat beyond ``PALETTE``. Lines have
+    dark edges and names have a background, so that they are visible on any image.
 
     Args:
         pixels: (height, width, 3) RGB uint8.
-        found: boxes in its pixels, with the names of the classes.
+        detections: boxes in pixels of the image, with the names of the classes.
     """
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     pen = ImageDraw.Draw(picture)
     unit = math.sqrt(picture.width * picture.height)
     line = max(1, round(unit * _LINE))
-    boxes = [_rectangle(box, picture.size) for box in found.boxes]
-    colours = [PALETTE[label % len(PALETTE)] for label in found.labels]
+    boxes = [_to_rectangle(box, picture.size) for box in detections.boxes]
+    colours = [PALETTE[label % len(PALETTE)] for label in detections.labels]
     for box, colour in reversed(list(zip(boxes, colours, strict=True))):
-        _outline(pen, box, colour, line)
-    font = _font(max(_LEAST_TEXT, round(unit * _TEXT)))
+        _draw_outline(pen, box, colour, line)
+    font = _font(max(_MIN_TEXT, round(unit * _TEXT)))
     taken = np.zeros((0, 4))
-    for box, colour, name, score in zip(boxes, colours, found.names, found.scores, strict=True):
+    rows = zip(boxes, colours, detections.names, detections.scores, strict=True)
+    for box, colour, name, score in rows:
         text = f"{name} {score:.2f}"
         size = _text_size(font, text)
         if size[0] > picture.width or size[1] > picture.height:
             continue
-        place = _free_place(box, size, picture.size, taken)
-        taken = np.vstack([taken, place])
-        pen.rectangle(place, fill=colour)
-        pen.text((place[0] + _pad(font), place[1]), text, fill=_readable(colour), font=font)
+        label = place_label(box, size, picture.size, taken)
+        taken = np.vstack([taken, label])
+        pen.rectangle(label, fill=colour)
+        pen.text((label[0] + _padding(font), label[1]), text, fill=text_colour(colour), font=font)
     return picture
 
 
-def _rectangle(box: NDArray[np.float32], size: tuple[int, int]) -> Rectangle:
-    """Return the pixels that a box touches, at least one and inside the picture."""
+def _to_rectangle(box: NDArray[np.float32], size: tuple[int, int]) -> Rectangle:
+    """Return the pixels that a box touches: at least one, and all inside the image."""
     x1, y1 = (min(max(math.floor(v), 0), s - 1) for v, s in zip(box[:2], size, strict=True))
     x2, y2 = (min(math.ceil(v), s) - 1 for v, s in zip(box[2:], size, strict=True))
     return x1, y1, max(x1, x2), max(y1, y2)
 
 
-def _outline(pen: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, line: int) -> None:
+def _draw_outline(pen: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, line: int) -> None:
     x1, y1, x2, y2 = box
     edge = max(1, line // 2)
     if min(x2 - x1, y2 - y1) > 2 * (line + 2 * edge):
@@ -84,54 +86,63 @@ def _outline(pen: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, line: int
     pen.rectangle(box, outline=colour, width=line)
 
 
-def _free_place(
+def place_label(
     box: Rectangle, size: tuple[int, int], picture: tuple[int, int], taken: NDArray[np.float64]
 ) -> Rectangle:
-    """Return where a name covers least of the names before it, from the best place on.
+    """Return the rectangle for a label that covers least of the labels before it.
 
-    Above the box, in its top, in its bottom, below it; each at the left and at the right.
+    Candidates are, in order of preference: above the box, inside at its top, inside at its
+    bottom, below it; each at the left and then at the right.
+
+    Args:
+        box: the box that the label belongs to.
+        size: (width, height) of the label in px.
+        picture: (width, height) of the image in px.
+        taken: (n, 4) rectangles of the labels before it.
     """
     width, height = size
     x1, y1, x2, y2 = box
     corners = [
         (x, y) for y in (y1 - height, y1, y2 - height + 1, y2 + 1) for x in (x1, x2 - width + 1)
     ]
-    places = []
+    candidates = []
     for x, y in corners:
         left = min(max(x, 0), picture[0] - width)
         top = min(max(y, 0), picture[1] - height)
-        places.append((left, top, left + width - 1, top + height - 1))
-    covered = [_covered(place, taken) for place in places]
-    return places[int(np.argmin(covered))]
+        candidates.append((left, top, left + width - 1, top + height - 1))
+    covered = [covered_pixels(candidate, taken) for candidate in candidates]
+    return candidates[int(np.argmin(covered))]
 
 
-def _covered(place: Rectangle, taken: NDArray[np.float64]) -> float:
-    """Return how many pixels of the rectangles in ``taken`` (n, 4) a place covers."""
-    sides = np.minimum(taken[:, 2:], place[2:]) - np.maximum(taken[:, :2], place[:2]) + 1
+def covered_pixels(rectangle: Rectangle, taken: NDArray[np.float64]) -> float:
+    """Return the number of pixels that a rectangle covers of each in ``taken`` (n, 4), summed."""
+    low = np.maximum(taken[:, :2], rectangle[:2])
+    high = np.minimum(taken[:, 2:], rectangle[2:])
+    sides = high - low + 1
     return float(sides.clip(0).prod(axis=1).sum())
 
 
-def _readable(ground: Colour) -> Colour:
-    """Return the colour of text on a ground: that of more contrast, by WCAG 2.1."""
-    value = np.array(ground) / 255
+def text_colour(background: Colour) -> Colour:
+    """Return black or white, whichever has more contrast with a background by WCAG 2.1."""
+    value = np.array(background) / 255
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     luminance = linear @ (0.2126, 0.7152, 0.0722)
-    # Contrast is the quotient of luminances + 0.05, which are 0 and 1 of black and white.
+    # Contrast is the ratio of luminances + 0.05; black has luminance 0 and white 1.
     return DARK if (luminance + 0.05) ** 2 > 0.05 * 1.05 else LIGHT
 
 
 @lru_cache(maxsize=8)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    # Pillow's own font has no letters beyond Latin.
+    # Pillow's own font has only Latin letters.
     from matplotlib import get_data_path
 
     return ImageFont.truetype(Path(get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf"), size)
 
 
-def _pad(font: ImageFont.FreeTypeFont) -> int:
+def _padding(font: ImageFont.FreeTypeFont) -> int:
     return max(1, round(font.size / 5))
 
 
 def _text_size(font: ImageFont.FreeTypeFont, text: str) -> tuple[int, int]:
     ascent, descent = font.getmetrics()
-    return math.ceil(font.getlength(text)) + 2 * _pad(font), ascent + descent
+    return math.ceil(font.getlength(text)) + 2 * _padding(font), ascent + descent

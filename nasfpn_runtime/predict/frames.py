@@ -1,4 +1,4 @@
-"""Open a file that may be anything: a picture, an animation, a video, or none of them."""
+"""Read the frames of a file: an image, an animation or a video."""
 
 from __future__ import annotations
 
@@ -13,66 +13,69 @@ from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.pictures.image import Pixels, to_pixels
 from nasfpn_runtime.predict.video import VIDEOS, open_video
 
-# Others of Pillow's run programs (EPS), are no pictures (GRIB, HDF5), or know no mark by which
-# a file is theirs (TGA).
+# Not all of Pillow's formats: some run programs (EPS), some are not images (GRIB, HDF5), and some
+# files cannot be recognised by their content (TGA).
 FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI")
-ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")  # not MPO: its second picture is the other eye's
+# Formats whose frames are an animation. Not MPO: its second image is that of the other eye.
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")
 
 
 def open_frames(path: Path) -> tuple[int, Iterator[Pixels]]:
-    """Return how many frames a file says it has, and the frames.
+    """Return the number of frames according to a file's header, and the frames.
 
-    Each is (height, width, 3) RGB, turned as a viewer shows it; see ``image.to_pixels``. A
-    frame has at most Pillow's ``MAX_IMAGE_PIXELS``, 89 million. The count may be wrong where
-    a file is broken.
+    A frame is (height, width, 3) RGB, rotated as a viewer shows it (see ``image.to_pixels``),
+    with at most Pillow's ``MAX_IMAGE_PIXELS``, 89 million pixels. A broken file may have fewer
+    frames than its header says.
 
     Raises:
-        DataError: it is missing, broken or no such file, or a video and there is no FFmpeg;
-            from the iterator, it is broken from there on.
+        DataError: the file is missing, broken, or neither an image nor a video. The iterator
+            raises it where a file is broken further on.
+        MissingPackageError: the file is a video, and FFmpeg is not installed.
     """
-    with _reading(path):
+    with _decoding(path):
         if not path.is_file():
-            raise DataError(f"a picture is a file, got none (at {path})")
+            raise DataError(f"cannot read the image: it is not a file (at {path})")
     if path.suffix.lower() in VIDEOS:
         return open_video(path)
-    with _reading(path):
-        picture = Image.open(path, formats=_formats())
+    with _decoding(path):
+        picture = Image.open(path, formats=_available_formats())
         try:
             count = int(getattr(picture, "n_frames", 1)) if picture.format in ANIMATED else 1
         except BaseException:
             picture.close()
             raise
-    return count, _pictures(picture, count, path)
+    return count, _decode(picture, count, path)
 
 
-def _pictures(picture: Image.Image, count: int, path: Path) -> Iterator[Pixels]:
+def _decode(picture: Image.Image, count: int, path: Path) -> Iterator[Pixels]:
     with picture:
-        for number in range(count):
-            with _reading(path):
+        for index in range(count):
+            with _decoding(path):
                 if count > 1:
-                    picture.seek(number)
+                    picture.seek(index)
                 picture.load()
                 pixels = to_pixels(picture, upright=True)
-            if number == count - 1:
-                picture.close()  # or it would keep its pixels while these are used
+            if index == count - 1:
+                picture.close()  # frees its own copy of the pixels while ours are in use
             yield pixels
 
 
-def _formats() -> tuple[str, ...]:
-    """Return those of ``FORMATS`` that this Pillow reads."""
+def _available_formats() -> tuple[str, ...]:
+    """Return those of ``FORMATS`` that the installed Pillow can read."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _decoding(path: Path) -> Iterator[None]:
+    """Turn any error of a decoder into a DataError."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is odd about a file and does not matter
+        warnings.simplefilter("ignore")  # about oddities of a file that can be read all the same
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             yield
         except DataError:
             raise
-        except Exception as error:  # a decoder's own: anything at all goes wrong in it
+        except Exception as error:  # decoders raise errors of every type for broken files
             text = str(error) or type(error).__name__
-            raise DataError(f"a picture can be read, got {text} (at {path})") from error
+            raise DataError(f"cannot read the image: {text} (at {path})") from error

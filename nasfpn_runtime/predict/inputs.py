@@ -1,4 +1,4 @@
-"""Which files a user means: pictures, folders, patterns, or a list on standard input."""
+"""Find the files that a user asks for: by name, folder or pattern, or in a list on stdin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.predict.video import VIDEOS
 
 STDIN = "-"
-# What is taken from a folder; a file that is named is opened whatever its suffix.
+# Suffixes of the files to take from a folder. A file given by name may have any suffix.
 SUFFIXES = frozenset(
     (*PICTURES, ".jfif", ".gif", ".apng", ".avif", ".jp2", ".j2k", ".ppm", ".pgm", ".qoi", *VIDEOS)
 )
@@ -21,11 +21,12 @@ SUFFIXES = frozenset(
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file to look at.
+    """A file to detect in.
 
     Attributes:
-        path: as the user wrote it, or below the folder that was named.
-        name: for what is written of it; of a folder's file the way there from that folder.
+        path: the path as the user wrote it, or below the folder that the user named.
+        name: what to name its outputs after: the file's name, or its path relative to the
+            folder that the user named.
     """
 
     path: Path
@@ -33,57 +34,62 @@ class InputFile:
 
 
 def list_files(given: Iterable[str]) -> list[InputFile]:
-    """Return the files of names, folders (with all folders in them) and patterns, in order.
+    """Return the files for names, folders (searched recursively) and patterns, in order.
 
-    A file is listed once. Links to folders are not followed below a folder or a ``**``.
+    A file is listed once. Symbolic links to folders are not followed below a folder or a
+    ``**``.
 
     Raises:
-        DataError: one of them stands for no file.
+        DataError: a name, folder or pattern matches no file.
     """
-    found: dict[Path, InputFile] = {}
+    files: dict[Path, InputFile] = {}
     for text in given:
-        for source in _meant(text):
-            found.setdefault(source.path, source)
-    return list(found.values())
+        for file in _resolve(text):
+            files.setdefault(file.path, file)
+    return list(files.values())
 
 
 def listed_files(lines: Iterable[bytes]) -> Iterator[InputFile]:
-    """Yield the files of a list with one a line, as the lines come; empty ones are left out."""
+    """Yield the files of a list with one name per line, as the lines arrive.
+
+    Empty lines are skipped.
+    """
     for line in lines:
         if text := os.fsdecode(line.rstrip(b"\r\n")):
             yield InputFile(Path(text), PurePath(Path(text).name))
 
 
-def _meant(text: str) -> list[InputFile]:
+def _resolve(text: str) -> list[InputFile]:
+    """Return the files for a name, a folder or a pattern."""
     path = Path(text)
     if path.is_dir():
-        found = list(_walk(path))
-        if not found:
-            raise DataError(f"a folder has pictures or videos, got none (at {text})")
-        return found
+        files = list(_walk(path))
+        if not files:
+            raise DataError(f"a folder must contain images or videos, got none (at {text})")
+        return files
     if os.path.lexists(text):
         return [InputFile(path, PurePath(path.name))]
-    # A name with brackets may be both; the file comes first.
-    matches = _matches(path) if glob.has_magic(text) else []
+    # A name with brackets can be a file and a pattern: the file takes precedence.
+    matches = _glob(path) if glob.has_magic(text) else []
     if not matches:
-        raise DataError(f"an input is a picture, a video, a folder or a pattern, got {text!r}")
-    return [source for match in matches for source in _meant(str(match))]
+        raise DataError(f"an input must be an image, a video, a folder or a pattern, got {text!r}")
+    return [file for match in matches for file in _resolve(str(match))]
 
 
-def _matches(pattern: Path) -> list[Path]:
-    # Not glob.glob, which follows links, round and round.
+def _glob(pattern: Path) -> list[Path]:
+    # Not glob.glob, which follows links and would not end where they form a cycle.
     root = Path(pattern.anchor)
     try:
         return sorted(root.glob(str(pattern.relative_to(root))))
     except ValueError as error:
-        raise DataError(f"a pattern can be read, got {error} (at {pattern})") from None
+        raise DataError(f"cannot use {pattern} as a pattern: {error}") from None
 
 
-def _walk(folder: Path) -> Iterator[InputFile]:
-    """Yield the files of a folder by name."""
-    for place, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            path = Path(place, name)
+def _walk(root: Path) -> Iterator[InputFile]:
+    """Yield the images and videos below a folder, sorted by name."""
+    for folder, subfolders, names in os.walk(root):
+        subfolders.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
             if path.suffix.lower() in SUFFIXES and path.is_file():
-                yield InputFile(path, path.relative_to(folder))
+                yield InputFile(path, path.relative_to(root))

@@ -1,40 +1,39 @@
-"""From files to boxes: read, detect in batches, write, and go on after a file that is broken."""
+"""Read files, detect in batches, write the outputs, and continue after a broken file."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from nasfpn_runtime.data.mindrecord import reason
-from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.errors import DataError, MissingPackageError, first_line
 from nasfpn_runtime.inference.detector import Detector
 from nasfpn_runtime.inference.postprocess import Detections
 from nasfpn_runtime.pictures.image import Pixels, Placement
 from nasfpn_runtime.predict.frames import open_frames
 from nasfpn_runtime.predict.inputs import InputFile
-from nasfpn_runtime.predict.naming import Frame, Names
+from nasfpn_runtime.predict.naming import Frame, FrameNamer
 from nasfpn_runtime.predict.results import Sink
+from nasfpn_runtime.progress import Progress, say
 from nasfpn_runtime.recipe.settings import check
 
-# Of a batch, besides its first picture: pictures are kept until their boxes are drawn.
+# Pixels of a batch, unless its first image has more: images stay in memory until their boxes are
+# drawn.
 BATCH_PIXELS = 64_000_000
 
-_Fitted = tuple[Frame, tuple[Pixels, Placement]]
+FrameInput = tuple[Frame, tuple[Pixels, Placement]]  # a frame, and its image scaled for the network
 
 
 @dataclass
 class Tally:
-    """What a run did.
+    """What a run has done.
 
     Attributes:
-        frames: looked at.
-        skipped: files that are broken, or from some frame on.
-        boxes: found, of each class.
+        frames: number of frames that were run through the detector.
+        skipped: number of files that are broken, from the start or from some frame on.
+        boxes: number of detections of each class.
     """
 
     frames: int = 0
@@ -43,12 +42,15 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a run looks.
+class PredictOptions:
+    """Settings of a run.
 
     Attributes:
-        score: what a detection's score is above.
-        batch: frames that are looked at together, while they have few pixels.
+        score: minimum score of a detection (exclusive).
+        batch: largest number of frames in a batch; see also ``BATCH_PIXELS``.
+
+    Raises:
+        RecipeError: a value is out of range.
     """
 
     score: float = 0.3
@@ -61,111 +63,115 @@ class Options:
 
 def predict(
     detector: Detector,
-    sources: Iterable[InputFile],
+    files: Iterable[InputFile],
     sinks: Sequence[Sink],
-    options: Options,
-    report: Callable[[str], None],
+    options: PredictOptions,
+    report: Callable[[str], None] = say,
     *,
     total: int | None = None,
 ) -> Tally:
-    """Look at every frame of every file and hand what was found to the sinks, in order.
+    """Detect in every frame of every file, and pass the detections to the sinks in order.
 
-    A bar on standard error, where it is a terminal, counts frames and says how long it takes.
+    The progress in frames is shown on standard error.
 
     Args:
-        report: takes a line about each file that cannot be used, or not to its end.
-        total: files, where that is known.
+        report: takes one line about each file that cannot be read to its end.
+        total: number of files, if it is known.
 
     Raises:
-        EngineError: the engine refuses.
-        OSError: something cannot be written.
+        EngineError: the engine cannot run an input.
+        OSError: an output cannot be written.
     """
     tally = Tally()
-    with tqdm(total=total, desc="predict", unit="frame", disable=None) as bar:
-        reader = _Reader(detector, report, bar, tally)
-        for batch in _batches(reader.frames(sources), options.batch):
-            _look(detector, batch, sinks, options, tally)
-            bar.update(len(batch))
+    with Progress("predict", "frame", total) as progress:
+        reader = _FrameReader(detector, report, progress, tally)
+        for batch in _batches(reader.frames(files), options.batch):
+            _detect(detector, batch, sinks, options, tally)
+            progress.advance(len(batch))
     return tally
 
 
-def _look(
+def _detect(
     detector: Detector,
-    batch: list[_Fitted],
+    batch: list[FrameInput],
     sinks: Sequence[Sink],
-    options: Options,
+    options: PredictOptions,
     tally: Tally,
 ) -> None:
     rule = replace(detector.description.detection, score=options.score)
     results = detector.find([fitted for _, fitted in batch], rule=rule)
-    for (frame, _), found in zip(batch, results, strict=True):
-        clear = _clear(found, options.score)
+    for (frame, _), detections in zip(batch, results, strict=True):
+        kept = _above(detections, options.score)
         for sink in sinks:
-            sink.add(frame, clear)
+            sink.add(frame, kept)
         tally.frames += 1
-        tally.boxes.update(clear.names)
+        tally.boxes.update(kept.names)
 
 
-def _clear(found: Detections, score: float) -> Detections:
-    """Return those above the score, also of a file whose own rule was applied in it."""
-    kept = found.scores > score
+def _above(detections: Detections, score: float) -> Detections:
+    """Return the detections above a score. A file that suppresses has applied its own rule."""
+    rows = detections.scores > score
     return replace(
-        found, boxes=found.boxes[kept], scores=found.scores[kept], labels=found.labels[kept]
+        detections,
+        boxes=detections.boxes[rows],
+        scores=detections.scores[rows],
+        labels=detections.labels[rows],
     )
 
 
-class _Reader:
-    """Reads frames and scales them; counts and tells what cannot be read."""
+class _FrameReader:
+    """Reads frames and scales them; counts and reports files that cannot be read."""
 
     def __init__(
-        self, detector: Detector, report: Callable[[str], None], bar: tqdm[Any], tally: Tally
+        self,
+        detector: Detector,
+        report: Callable[[str], None],
+        progress: Progress,
+        tally: Tally,
     ) -> None:
-        self.detector, self.report, self.bar, self.tally = detector, report, bar, tally
-        self.names = Names()
+        self.detector, self.report = detector, report
+        self.progress, self.tally = progress, tally
+        self.namer = FrameNamer()
 
-    def frames(self, sources: Iterable[InputFile]) -> Iterator[_Fitted]:
-        for source in sources:
+    def frames(self, files: Iterable[InputFile]) -> Iterator[FrameInput]:
+        for file in files:
             try:
-                yield from self._of(source)
-            except DataError as error:
+                yield from self._read(file)
+            except (DataError, MissingPackageError) as error:
                 self.tally.skipped += 1
-                why = str(error).removesuffix(f" (at {source.path})")
-                with tqdm.external_write_mode():
-                    self.report(one_line(f"skipped {source.path}: {why}"))
+                reason = str(error).removesuffix(f" (at {file.path})")
+                self.report(one_line(f"skipped {file.path}: {reason}"))
 
-    def _of(self, source: InputFile) -> Iterator[_Fitted]:
-        self._expect(-1)
-        count, pictures = open_frames(source.path)
-        self._expect(count)
+    def _read(self, file: InputFile) -> Iterator[FrameInput]:
+        self.progress.expect(-1)  # the file was counted as one frame
+        count, images = open_frames(file.path)
+        self.progress.expect(count)
         done = 0
         try:
-            for number, pixels in enumerate(pictures, start=1):
-                fitted = self._fit(pixels, source)
-                yield self.names.frame(source, number if count > 1 else None, pixels), fitted
+            for number, pixels in enumerate(images, start=1):
+                fitted = self._fit(pixels, file)
+                yield self.namer.frame(file, number if count > 1 else None, pixels), fitted
                 done += 1
         finally:
-            self._expect(done - count)  # a broken file may have fewer frames than it says
+            self.progress.expect(done - count)  # a broken file may have fewer frames
 
-    def _fit(self, pixels: Pixels, source: InputFile) -> tuple[Pixels, Placement]:
+    def _fit(self, pixels: Pixels, file: InputFile) -> tuple[Pixels, Placement]:
         try:
             return self.detector.fit(pixels)
-        except RuntimeError as error:  # of MindSpore, for one pixel or 33,000 in a row
+        except RuntimeError as error:  # MindSpore's, for one pixel, or 33,000 in a row
             size = f"{pixels.shape[1]} x {pixels.shape[0]}"
             raise DataError(
-                f"a picture can be scaled, got {size}: {reason(error)} (at {source.path})"
+                f"cannot scale an image of {size} pixels: {first_line(error)} (at {file.path})"
             ) from None
 
-    def _expect(self, more: int) -> None:
-        if self.bar.total is not None:
-            self.bar.total += more
 
+def _batches(frames: Iterable[FrameInput], most: int) -> Iterator[list[FrameInput]]:
+    """Yield lists of at most ``most`` frames that have at most ``BATCH_PIXELS`` together.
 
-def _batches(frames: Iterable[_Fitted], most: int) -> Iterator[list[_Fitted]]:
-    """Yield up to ``most`` frames; fewer where they have more than ``BATCH_PIXELS``.
-
-    The list is emptied and filled again, so that a large picture is gone before the next.
+    A frame with more pixels is a batch of its own. The list is cleared and filled again, so that
+    a large image is freed before the next one is read.
     """
-    batch: list[_Fitted] = []
+    batch: list[FrameInput] = []
     pixels = 0
     for item in frames:
         size = int(np.prod(item[0].pixels.shape[:2]))
@@ -185,6 +191,6 @@ def _batches(frames: Iterable[_Fitted], most: int) -> Iterator[list[_Fitted]]:
 
 
 def one_line(text: str) -> str:
-    """Return a text that is one line and cannot steer a terminal, whatever a file's name is."""
+    """Return a text as one line without control characters, which a file's name may have."""
     shown = (c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
     return "".join(shown)

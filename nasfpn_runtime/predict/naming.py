@@ -1,4 +1,4 @@
-"""Names and numbers of what was looked at, each once."""
+"""Give every frame a unique name and a unique id."""
 
 from __future__ import annotations
 
@@ -8,62 +8,63 @@ from dataclasses import dataclass
 from nasfpn_runtime.pictures.image import Pixels
 from nasfpn_runtime.predict.inputs import InputFile
 
-_MOST_BYTES = 200  # of a file's name; file systems take 255
+_MAX_BYTES = 200  # of a file's name; file systems allow 255
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A picture, or a frame of an animation or video.
+    """An image, or one frame of an animation or video.
 
     Attributes:
-        number: of the frame, from 1; None of a picture.
-        name: of what is written of it, without suffix; ``/`` between folders.
-        image_id: see ``Names``.
+        file: the file that it is from.
+        number: number of the frame in its file, from 1; None for an image.
+        name: unique name for its outputs, without suffix, with ``/`` between folders.
+        image_id: unique id; see ``FrameNamer``.
         pixels: (height, width, 3) RGB uint8, as a viewer shows it.
     """
 
-    source: InputFile
+    file: InputFile
     number: int | None
     name: str
     image_id: int | str
     pixels: Pixels
 
 
-class Names:
-    """Gives every frame a name and an id that no other has.
+class FrameNamer:
+    """Gives every frame a name and an id that no other frame has.
 
-    The name is the file's without suffix, ``clip-000001`` for its first frame, and ``name-2``
-    where it is taken. The id is the number that the name is, as COCO names its pictures
-    (``000000000139``: 139), or else the name.
+    The name is that of the file without its suffix; frames are numbered (``clip-000001``). If
+    it is taken, ``-2`` is appended. A name that is a number gives this number as the id, as
+    COCO names its images (``000000000139``: 139). Otherwise the id is the name.
     """
 
     def __init__(self) -> None:
-        self._taken: set[int | str] = set()
-        self._last: dict[str, int] = {}
+        self._taken: set[int | str] = set()  # names and ids
+        self._count: dict[str, int] = {}  # of frames with the same name
 
-    def frame(self, source: InputFile, number: int | None, pixels: Pixels) -> Frame:
+    def frame(self, file: InputFile, number: int | None, pixels: Pixels) -> Frame:
         """Return a frame with its name and id."""
-        name = self._free(_stem(source, number))
+        name = self._unique(_base_name(file, number))
         self._taken.add(name)
         image_id: int | str = int(name) if name.isascii() and name.isdecimal() else name
         if image_id in self._taken and image_id != name:
             image_id = name
         self._taken.add(image_id)
-        return Frame(source, number, name, image_id, pixels)
+        return Frame(file, number, name, image_id, pixels)
 
-    def _free(self, name: str) -> str:
-        free, count = name, self._last.get(name, 1)
-        while free in self._taken:
+    def _unique(self, name: str) -> str:
+        unique, count = name, self._count.get(name, 1)
+        while unique in self._taken:
             count += 1
-            free = f"{name}-{count}"
-        self._last[name] = count
-        return free
+            unique = f"{name}-{count}"
+        self._count[name] = count
+        return unique
 
 
-def _stem(source: InputFile, number: int | None) -> str:
-    stem = source.name.stem
-    while len(os.fsencode(stem)) > _MOST_BYTES:
+def _base_name(file: InputFile, number: int | None) -> str:
+    stem = file.name.stem
+    while len(os.fsencode(stem)) > _MAX_BYTES:
         stem = stem[:-1]
     if number is not None:
         stem = f"{stem}-{number:06d}"
-    return source.name.with_name(stem).as_posix()
+    return file.name.with_name(stem).as_posix()

@@ -1,9 +1,9 @@
-"""Frames of videos, by FFmpeg in a process of its own.
+"""Read the frames of a video with FFmpeg, in a process of its own.
 
-FFmpeg reads what cameras write and turns frames as a player does. As a process, one that
-crashes or hangs on a broken file takes nothing with it, which its libraries (PyAV) would, and
-no second numpy is asked for, which OpenCV does. It is the one on the PATH, or the one inside
-imageio-ffmpeg, which is a wheel on all machines that MindSpore has wheels for.
+FFmpeg reads what cameras write and rotates frames as a player does. In a process of its own, a
+crash or hang on a broken file affects nothing else; its libraries (PyAV) would take this process
+down. OpenCV would need another version of numpy. The program is the one on the PATH, or the one
+in imageio-ffmpeg, which has wheels for all machines that MindSpore has wheels for.
 """
 
 from __future__ import annotations
@@ -24,93 +24,108 @@ from nasfpn_runtime.extras import require
 from nasfpn_runtime.pictures.image import Pixels
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv")
-# Files that lead to other files, such as playlists, are left out.
+# Without formats that refer to other files, such as playlists.
 _DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpeg,mpegts,asf,flv"
 
 
 def open_video(path: Path) -> tuple[int, Iterator[Pixels]]:
-    """Return how many frames a video has, by its packets, and the frames as a player shows them.
+    """Return the number of frames of a video, by its packets, and the frames.
 
-    Each is (height, width, 3) RGB. They are decoded while they are asked for.
+    A frame is (height, width, 3) RGB, as a player shows it. Frames are decoded one after
+    another, when the iterator is advanced.
 
     Raises:
-        DataError: there is no FFmpeg, or it is no video; from the iterator, it is broken from
-            there on.
+        DataError: the file is not a video. The iterator raises it where a file is broken
+            further on.
+        MissingPackageError: FFmpeg is not installed.
     """
     program = ffmpeg()
-    count = _count(program, path)
+    count = _count_packets(program, path)
     if count < 1:
-        raise DataError(f"a video has frames, got none (at {path})")
-    return count, _frames(program, path)
+        raise DataError(f"a video must have frames, got none (at {path})")
+    return count, _decode(program, path)
 
 
 def ffmpeg() -> str:
-    """Return the program's path.
+    """Return the path of the program.
 
     Raises:
-        MissingPackageError: there is none, nor the package that brings one.
+        MissingPackageError: it is not on the PATH, and the package that contains it is not
+            installed.
     """
-    found = shutil.which("ffmpeg")
-    if found is not None:
-        return found
+    on_path = shutil.which("ffmpeg")
+    if on_path is not None:
+        return on_path
     return str(require("imageio_ffmpeg").get_ffmpeg_exe())
 
 
-def _input(program: str, path: Path) -> list[str]:
+def _input_options(program: str, path: Path) -> list[str]:
     return [
         *(program, "-v", "error", "-nostdin", "-threads", "2"),
         *("-protocol_whitelist", "file", "-format_whitelist", _DEMUXERS),
         *("-max_pixels", str(Image.MAX_IMAGE_PIXELS)),
-        # Else a name with a colon would be a protocol, one with a dash an option.
+        # The prefix keeps names with a colon from being protocols, and names with a dash options.
         *("-i", f"file:{os.path.abspath(path)}", "-map", "0:v:0"),
     ]
 
 
-def _count(program: str, path: Path) -> int:
-    """Return the number of the video's packets, which is quick: nothing is decoded."""
-    done = subprocess.run(
-        [*_input(program, path), "-c", "copy", "-progress", "pipe:1", "-f", "null", os.devnull],
+def _count_packets(program: str, path: Path) -> int:
+    """Return the number of packets of a video. This is fast, as nothing is decoded."""
+    ended = subprocess.run(
+        [
+            *_input_options(program, path),
+            "-c",
+            "copy",
+            "-progress",
+            "pipe:1",
+            "-f",
+            "null",
+            os.devnull,
+        ],
         capture_output=True,
         text=True,
         errors="replace",
         check=False,
     )
-    counts = [line[6:] for line in done.stdout.splitlines() if line.startswith("frame=")]
-    if done.returncode or not counts:
-        raise _broken(path, done.stderr)
+    counts = [line[6:] for line in ended.stdout.splitlines() if line.startswith("frame=")]
+    if ended.returncode or not counts:
+        raise _broken(path, ended.stderr)
     return int(counts[-1])
 
 
-def _frames(program: str, path: Path) -> Iterator[Pixels]:
-    # PPM, because every picture says its own size.
+def _decode(program: str, path: Path) -> Iterator[Pixels]:
+    # As PPM images, because each has its size in its header.
     target = ["-fps_mode", "passthrough", "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe"]
-    command = [*_input(program, path), *target, "pipe:1"]
+    command = [*_input_options(program, path), *target, "pipe:1"]
     with (
-        tempfile.TemporaryFile() as said,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said) as process,
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as process,
     ):
         assert process.stdout is not None
         try:
-            yield from _pictures(process.stdout)
+            yield from _read_ppm(process.stdout)
             code = process.wait()
         finally:
             process.kill()
         if code:
-            said.seek(0)
-            raise _broken(path, said.read().decode(errors="replace"))
+            errors.seek(0)
+            raise _broken(path, errors.read().decode(errors="replace"))
 
 
-def _pictures(stream: IO[bytes]) -> Iterator[Pixels]:
-    """Yield PPM pictures of 8 bits; what ends early is left to the exit code."""
+def _read_ppm(stream: IO[bytes]) -> Iterator[Pixels]:
+    """Yield PPM images of 8 bits.
+
+    An image that ends early is left out. FFmpeg's exit code shows whether that is an error.
+    """
     while stream.readline() == b"P6\n":
         width, height = map(int, stream.readline().split())
-        stream.readline()  # 255
+        stream.readline()  # the largest value: 255
         content = stream.read(width * height * 3)
         if len(content) < width * height * 3:
             return
         yield np.frombuffer(content, np.uint8).reshape(height, width, 3)
 
 
-def _broken(path: Path, said: str) -> DataError:
-    lines = said.strip().splitlines() or ["nothing"]
-    return DataError(f"a video can be read, got {lines[-1]} (at {path})")
+def _broken(path: Path, errors: str) -> DataError:
+    lines = errors.strip().splitlines() or ["FFmpeg gives no reason"]
+    return DataError(f"cannot read the video: {lines[-1]} (at {path})")

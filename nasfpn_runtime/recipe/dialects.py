@@ -1,7 +1,7 @@
-"""Network numerics in which the public NAS-FPN implementations differ, as data.
+"""Dialects: the network numerics in which the public NAS-FPN implementations differ, as data.
 
-These are what weights depend on: with the wrong ones a checkpoint's outputs change. What
-training and detection depend on (anchors, box code, losses, ...) are sections of a recipe.
+Weights are tied to their dialect: with another one, the outputs of a checkpoint change. The
+differences in training and detection (anchors, box code, losses, ...) are settings of a recipe.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from search_space.shape import Layers
 
 @dataclass(frozen=True)
 class Dialect:
-    """Numerics of one implementation; the compiled cells read nothing else.
+    """Numerics of one implementation.
 
     Attributes:
         layers: which layers the network has.
-        backbone_padding: of strided convolutions: ``symmetric``, or ``same`` as TensorFlow
-            means it (the odd pixel after).
-        stem_pool: padding of the backbone's 3x3 max pool, likewise.
-        gate: which input of an attention cell gates the other, ``coarser`` (the first on a
-            tie) or ``finer`` (the second on a tie).
-        gate_pool: over height and width, ``max`` or ``mean``, after resampling.
-        norm_momentum: share of the old running statistics kept at a step.
-        norm_epsilon: added to the variance in pyramid and heads.
-        backbone_epsilon: added to the variance in the backbone.
-        background: class 0 of the logits is a background.
-        init: a key of ``init.INITS``.
+        backbone_padding: padding of the backbone's strided convolutions: ``symmetric``, or
+            ``same`` as in TensorFlow (an odd pixel goes to the bottom and right).
+        stem_pool: padding of the backbone's 3x3 max pool: ``symmetric`` or ``same``.
+        gate: which input of an attention cell gates the other: the ``coarser`` (on a tie the
+            first) or the ``finer`` (on a tie the second).
+        gate_pool: how the gate is pooled over height and width after resampling: ``max`` or
+            ``mean``.
+        norm_momentum: fraction of the old running statistics that batch norm keeps at each step.
+        norm_epsilon: added to the variance by batch norm in pyramid and heads.
+        backbone_epsilon: added to the variance by batch norm in the backbone.
+        background: class 0 of the logits is a background class.
+        init: how weights are initialised, a key of ``init.INITS``.
     """
 
     layers: Layers
@@ -43,8 +44,8 @@ class Dialect:
 
 
 # tensorflow/tpu models/official/detection at 7dc921f, modeling/architecture/{nasfpn,heads,
-# resnet,nn_ops}.py. Batch norm's constants are those of its successor, the Model Garden
-# (official/vision/configs/common.py); recipes for weights of the former say so.
+# resnet,nn_ops}.py. The constants of batch norm are those of its successor, the Model Garden
+# (official/vision/configs/common.py); recipes for tensorflow/tpu's weights override them.
 TF = Dialect(
     layers=Layers(),
     backbone_padding="symmetric",

@@ -1,7 +1,7 @@
-"""Recipes: everything a training run depends on besides genome, data and seed.
+"""Recipes: everything a training run depends on besides its genome, data set and seed.
 
-A recipe is a YAML file with one mapping per section of :class:`Recipe`. What it leaves out
-has the default written here or in ``sections``.
+A recipe is a YAML file with a mapping for each section of :class:`Recipe`. Settings that it does
+not mention have the defaults of their section, here or in ``recipe.settings``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from nasfpn_runtime.recipe.schema import (
     YAML_ERRORS,
     build,
     check_and_build,
-    nearest,
     one_line,
     plain,
 )
@@ -36,27 +35,36 @@ from nasfpn_runtime.recipe.settings import (
     Matching,
     Training,
     check,
+    check_one_of,
 )
+from search_space.errors import nearest
 from search_space.shape import DetectorShape
 
 RECIPES = Path(__file__).parent / "shipped"
-# Old name of a setting -> its present name. Recipe files and checkpoints may have either.
+# Old name of a setting -> its present name. Files, overrides and checkpoints may have either.
 RENAMED = {"model.semantics": "model.dialect"}
 
 
 @dataclass(frozen=True)
 class Model:
-    """Sizes of the network and the numerics it follows.
+    """Sizes of the network, and the dialect whose numerics it follows.
 
     Attributes:
-        dialect: a name of ``dialect.DIALECTS``.
-        norm_momentum: share of old batch-norm statistics kept at a step; None for the
-            value of the dialect, which suits runs of many thousand steps.
-        norm_epsilon: added to the variance in every batch norm; None for the values of the
-            dialect.
-        categories: number of object categories where no data set says it.
-        backbone, width, channels, stacks, head_convs: see ``DetectorShape``.
-        separable: see ``Layers``; the "Lite" of NAS-FPNLite.
+        dialect: implementation whose network numerics are used: ``tf``, ``mmdet`` or
+            ``modelzoo``.
+        norm_momentum: fraction of the old running statistics that batch norm keeps at each step;
+            null for the value of the dialect, which suits runs of many thousand steps.
+        norm_epsilon: number that every batch norm adds to the variance; null for the values of
+            the dialect.
+        categories: number of object categories where there is no data set to count them.
+        backbone: network that the feature maps come from: ``resnet10``, ``resnet18``,
+            ``resnet34``, ``resnet50``, ``resnet101`` or ``mobilenetv2``.
+        width: number of channels of the backbone's stem, which scales the whole backbone: 64 in
+            a published ResNet, 32 in MobileNetV2.
+        channels: number of channels of the pyramid.
+        stacks: number of times the pyramid is repeated.
+        head_convs: number of 3x3 convolutions of each head before the predicting one.
+        separable: convolutions of pyramid and heads are depthwise separable, as in NAS-FPNLite.
     """
 
     dialect: str = "tf"
@@ -71,8 +79,7 @@ class Model:
     separable: bool = False
 
     def __post_init__(self) -> None:
-        if self.dialect not in DIALECTS:
-            raise RecipeError(f"dialect is one of {', '.join(DIALECTS)}, got {self.dialect!r}")
+        check_one_of(self, "dialect", tuple(DIALECTS))
         check(self, "norm_momentum", lambda v: v is None or 0 <= v < 1, "from 0 to below 1")
         check(self, "norm_epsilon", lambda v: v is None or v > 0, "above 0")
         check(self, "categories", lambda v: v > 0, "above 0")
@@ -82,7 +89,7 @@ class Model:
             raise RecipeError(str(error)) from None
 
     def resolved_dialect(self) -> Dialect:
-        """Return the numerics with this recipe's layers and constants of batch norm."""
+        """Return the dialect with this model's layers and constants of batch norm."""
         dialect = DIALECTS[self.dialect]
         dialect = replace(dialect, layers=replace(dialect.layers, separable=self.separable))
         if self.norm_momentum is not None:
@@ -94,10 +101,23 @@ class Model:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole recipe; ``name`` is the file's stem."""
+    """A complete recipe.
+
+    Attributes:
+        name: name of the recipe; by default the stem of its file.
+        description: what the recipe is for; it has no effect.
+        model: sizes of the network, and the dialect whose numerics it follows.
+        anchors: the anchors of each level.
+        box_code: how four numbers describe a box relative to its anchor.
+        data: how images become inputs of the network.
+        matching: which anchors learn to predict which boxes.
+        loss: the loss: focal loss of the classes plus weighted box loss.
+        training: length, optimiser and bookkeeping of a run.
+        detection: how scores and boxes become detections.
+    """
 
     name: str
-    description: str = ""
+    description: str = field(default="", compare=False)  # another wording is no other recipe
     model: Model = field(default_factory=Model)
     anchors: Anchors = field(default_factory=Anchors)
     box_code: BoxCode = field(default_factory=BoxCode)
@@ -108,7 +128,12 @@ class Recipe:
     detection: DetectionRule = field(default_factory=DetectionRule)
 
     def shape(self, categories: int, levels: Sequence[int]) -> DetectorShape:
-        """Return the sizes of the detector for so many categories and a genome's levels."""
+        """Return the sizes of the detector.
+
+        Args:
+            categories: number of object categories, without a background.
+            levels: pyramid levels of the genome.
+        """
         model = self.model
         dialect = model.resolved_dialect()
         return DetectorShape(
@@ -124,7 +149,7 @@ class Recipe:
         )
 
     def image_size(self, levels: Sequence[int]) -> tuple[int, int]:
-        """Return (height, width) of the network's input for a genome's levels."""
+        """Return (height, width) of the network's input for the levels of a genome."""
         return fit_size(self.data.image, 1 << max(levels))
 
     def anchor_boxes(
@@ -134,19 +159,23 @@ class Recipe:
         *,
         normalised: bool = False,
     ) -> Boxes:
-        """Return the anchors of an input, by default of :meth:`image_size` (``anchor_grid``)."""
+        """Return the anchors of an input, see ``anchors.anchor_grid``.
+
+        Args:
+            image: (height, width) of the input; by default that of :meth:`image_size`.
+        """
         image = image or self.image_size(levels)
         return anchor_grid(levels, image, **asdict(self.anchors), normalised=normalised)
 
     def anchor_levels(
         self, levels: Sequence[int], image: tuple[int, int] | None = None
     ) -> NDArray[np.intp]:
-        """Return the level of each of :meth:`anchor_boxes`."""
+        """Return (A,): the level of each anchor of :meth:`anchor_boxes`."""
         per_cell = self.anchors.octaves * len(self.anchors.ratios)
         return anchor_levels(levels, image or self.image_size(levels), per_cell)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the recipe as plain lists, mappings and numbers; see :func:`from_dict`."""
+        """Return the recipe as mappings, lists and numbers; :func:`from_dict` is the inverse."""
         content: dict[str, Any] = plain(asdict(self))
         return content
 
@@ -157,58 +186,68 @@ def names() -> tuple[str, ...]:
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a shipped recipe by name or a YAML file by path.
+    """Read a shipped recipe by name, or a YAML file by path.
 
     Args:
-        overrides: ``section.key=value``, the value in YAML.
+        overrides: ``section.key=value`` each, with the value in YAML.
 
     Raises:
-        RecipeError: no such recipe, not YAML, an unknown or a missing key, or a value of another
-            type or out of range; the message names the key and the file or override.
+        RecipeError: there is no such recipe, it is not YAML, a key is unknown or missing, or a
+            value is of another type or out of range. The message names the key and the file or
+            the override.
     """
     path = Path(name)
     if str(name) in names():
         path = RECIPES / f"{name}.yaml"
     elif path.suffix not in (".yaml", ".yml"):
         raise RecipeError(
-            f"no recipe {str(name)!r}{nearest(str(name), names())}; shipped: "
-            f"{', '.join(names())}; or give a .yaml file"
+            f"a recipe must be a .yaml file or one of {', '.join(names())}, "
+            f"got {str(name)!r}{nearest(str(name), names())}"
         )
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, *YAML_ERRORS) as error:
-        raise RecipeError(
-            f"a recipe is a readable YAML file, got {one_line(error)} (at {path})"
-        ) from None
-    if not isinstance(content, dict):
-        raise RecipeError(f"a recipe is a mapping of sections, got {content!r} (at {path})")
-    steps = [with_present_names({"name": path.stem, **content})]
+    # The content of the file, then the content after each override, with where it comes from.
+    steps = [(with_present_names(_read_file(path), str(path)), str(path))]
     for text in overrides:
-        steps.append(_overridden(steps[-1], text))
+        steps.append((_overridden(steps[-1][0], text), option_of(text)))
     try:
-        recipe: Recipe = check_and_build(Recipe, steps[-1], "")
+        recipe: Recipe = check_and_build(Recipe, steps[-1][0], "")
     except RecipeError as error:
-        origins = (str(path), *map(option_of, overrides))
-        faults = zip(origins, map(_fault, steps), strict=True)
-        origin = next(origin for origin, fault in faults if fault == str(error))
-        raise RecipeError(f"{error} (at {origin})") from None
+        # The first content with this fault tells which override, or the file, is to blame.
+        where = next(where for content, where in steps if _fault(content) == str(error))
+        raise RecipeError(f"{error} (at {where})") from None
     return recipe
 
 
 def from_dict(content: Mapping[str, Any], where: str) -> Recipe:
-    """Build a recipe from plain data; errors name ``where`` (see :func:`load_recipe`)."""
-    recipe: Recipe = build(Recipe, with_present_names(content), "", where)
+    """Build a recipe from what :meth:`Recipe.to_dict` returned; see :func:`load_recipe`.
+
+    Args:
+        where: where the content comes from, for messages.
+    """
+    recipe: Recipe = build(Recipe, with_present_names(content, where), "", where)
     return recipe
 
 
-def with_present_names(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of a recipe with the old names of settings replaced (``RENAMED``)."""
+def with_present_names(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the content of a recipe with old names of settings (``RENAMED``) replaced.
+
+    Args:
+        where: where the content comes from, for messages.
+
+    Raises:
+        RecipeError: a setting is given by its old and its present name.
+    """
     current = dict(content)
     for old, new in RENAMED.items():
-        (section, before), after = old.split("."), new.split(".")[1]
-        inner = current.get(section)
-        if isinstance(inner, Mapping) and before in inner and after not in inner:
-            current[section] = {after if k == before else k: v for k, v in inner.items()}
+        (section, before), (_, after) = old.split("."), new.split(".")
+        settings = current.get(section)
+        if not isinstance(settings, Mapping) or before not in settings:
+            continue
+        if after in settings:
+            raise RecipeError(
+                f"{new} must be given once, got {settings[after]!r} and, by its old name {old}, "
+                f"{settings[before]!r} (at {where})"
+            )
+        current[section] = {after if key == before else key: v for key, v in settings.items()}
     return current
 
 
@@ -217,11 +256,21 @@ def option_of(override: str) -> str:
     return f"--set {' '.join(override.split())}"
 
 
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, *YAML_ERRORS) as error:
+        raise RecipeError(f"cannot read recipe as YAML: {one_line(error)} (at {path})") from None
+    if not isinstance(content, dict):
+        raise RecipeError(f"recipe must be a mapping of sections, got {content!r} (at {path})")
+    return {"name": path.stem, **content}
+
+
 def _overridden(content: dict[str, Any], text: str) -> dict[str, Any]:
-    """Return ``content`` with the value of ``section.key=value``."""
+    """Return ``content`` changed by an override, ``section.key=value``."""
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise RecipeError(f"an override is section.key=value, got {text!r}")
+        raise RecipeError(f"override must be section.key=value, got {text!r}")
     *sections, leaf = RENAMED.get(key.strip(), key.strip()).split(".")
     changed = part = dict(content)
     for section in sections:
@@ -234,13 +283,13 @@ def _overridden(content: dict[str, Any], text: str) -> dict[str, Any]:
         part[leaf] = yaml.safe_load(value)
     except YAML_ERRORS as error:
         raise RecipeError(
-            f"an override's value is YAML, got {one_line(error)} (at {option_of(text)})"
+            f"cannot read value as YAML: {one_line(error)} (at {option_of(text)})"
         ) from None
-    return changed
+    return with_present_names(changed, option_of(text))
 
 
 def _fault(content: object) -> str:
-    """Return what is wrong with a recipe's content, nothing if it is right."""
+    """Return what is wrong with the content of a recipe, or an empty string if it is right."""
     try:
         check_and_build(Recipe, content, "")
     except RecipeError as error:

@@ -1,32 +1,36 @@
-"""Build nested dataclasses from plain mappings, checking every key and type on the way.
+"""Build nested dataclasses from plain mappings, with a check of every key and type.
 
-Shared by recipes and by the descriptions inside exported files.
+Used for recipes and for the descriptions inside exported files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 import yaml
 
 from nasfpn_runtime.errors import RecipeError
+from search_space.errors import nearest
 
-# What PyYAML raises: its own errors, and those of its constructors, such as for `!!int x`.
+# What PyYAML raises: its own errors, and errors in its constructors, such as for `!!int x`.
 YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 
 
 def build(cls: Any, content: object, path: str, where: str) -> Any:
-    """Build dataclass ``cls`` from a mapping, checking keys and types at every depth.
+    """Build dataclass ``cls`` from a mapping, with a check of keys and types at every depth.
+
+    Args:
+        path: of the mapping, such as ``training``, for messages; empty for the top.
+        where: the file or option it comes from, for messages.
 
     Raises:
-        RecipeError: the message has the key, after ``path``, and the where.
+        RecipeError: a key is unknown or missing, or a value is of another type or out of range.
     """
     try:
         return check_and_build(cls, content, path)
@@ -35,10 +39,10 @@ def build(cls: Any, content: object, path: str, where: str) -> Any:
 
 
 def check_and_build(cls: Any, content: object, path: str) -> Any:
-    """:func:`build`, but the messages lack the place."""
-    whole = path or f"a {cls.__name__.lower()}"
+    """Build a dataclass as :func:`build` does; its messages do not have ``where``."""
+    name = path or cls.__name__.lower()
     if not isinstance(content, Mapping):
-        raise RecipeError(f"{whole} is a mapping, got {content!r}")
+        raise RecipeError(f"{name} must be a mapping, got {content!r}")
     hints = typing.get_type_hints(cls)
     known = [f.name for f in fields(cls)]
     values: dict[str, Any] = {}
@@ -49,11 +53,11 @@ def check_and_build(cls: Any, content: object, path: str) -> Any:
         values[key] = _convert(hints[key], value, here)
     missing = [f.name for f in fields(cls) if f.name not in values and _required(f)]
     if missing:
-        raise RecipeError(f"{whole} needs {', '.join(missing)}, got {content!r}")
+        raise RecipeError(f"{name} must have {', '.join(missing)}, got {content!r}")
     try:
         return cls(**values)
-    except RecipeError as error:
-        raise RecipeError(f"{path}: {error}") from None
+    except RecipeError as error:  # starts with the name of the setting
+        raise RecipeError(f"{path}.{error}" if path else str(error)) from None
 
 
 def _required(entry: Field[Any]) -> bool:
@@ -61,7 +65,7 @@ def _required(entry: Field[Any]) -> bool:
 
 
 def _convert(kind: Any, value: object, path: str) -> Any:
-    """Return ``value`` as type ``kind``: plain, tuple, section or optional."""
+    """Return ``value`` as type ``kind``: a plain type, tuple, dataclass or optional one."""
     if is_dataclass(kind):
         return check_and_build(kind, value, path)
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
@@ -70,33 +74,27 @@ def _convert(kind: Any, value: object, path: str) -> Any:
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)
         if not isinstance(value, (list, tuple)):
-            raise RecipeError(f"{path} is a list, got {value!r}")
+            raise RecipeError(f"{path} must be a list, got {value!r}")
         if inner[-1] is not Ellipsis and len(value) != len(inner):
-            raise RecipeError(f"{path} is a list of {len(inner)}, got {value!r}")
+            raise RecipeError(f"{path} must be a list of {len(inner)}, got {value!r}")
         return tuple(_convert(inner[0], v, f"{path}[{i}]") for i, v in enumerate(value))
     if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         with contextlib.suppress(ValueError, OverflowError):  # PyYAML reads 1e-4 as text
             value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise RecipeError(f"{path} is of type {kind.__name__}, got {value!r}")
+        raise RecipeError(f"{path} must be of type {kind.__name__}, got {value!r}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise RecipeError(f"{path} is a finite number, got {value!r}")
+        raise RecipeError(f"{path} must be a finite number, got {value!r}")
     return value
 
 
 def plain(value: Any) -> Any:
-    """Return a value with tuples as lists, at every depth of its mappings."""
+    """Return a value with all tuples, at every depth, replaced by lists."""
     if isinstance(value, dict):
         return {key: plain(v) for key, v in value.items()}
     if isinstance(value, tuple):
         return [plain(v) for v in value]
     return value
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: the one it may stand for, if any."""
-    close = difflib.get_close_matches(name, known, 1)
-    return f", did you mean {close[0]}?" if close else ""
 
 
 def one_line(error: Exception) -> str:

@@ -1,9 +1,11 @@
-"""Sections of a recipe: numbers of training and detection, each checked where it is made.
+"""The sections of a recipe: settings of training and detection, each checked when it is set.
 
 The defaults are those of tensorflow/tpu models/official/detection at 7dc921f
-(configs/retinanet_config.py, base_config.py, detection_config.py) but for interpolation, jitter,
-contested anchors and the shape of warm-up, where they are what this project's own recipes
-train with; ``tf-r50-7x256-640`` has TF's.
+(configs/retinanet_config.py, base_config.py, detection_config.py), except for interpolation,
+jitter, contested anchors and the shape of the warm-up: there they are what this project's own
+recipes train with, and ``tf-r50-7x256-640`` sets TF's.
+
+The descriptions under ``Attributes`` are also printed to users, see ``recipe.describe``.
 """
 
 from __future__ import annotations
@@ -14,7 +16,14 @@ from typing import Any
 
 from nasfpn_runtime.errors import RecipeError
 from nasfpn_runtime.pictures.augment import Augment
-from nasfpn_runtime.pictures.image import FIT_MODES, INTERPOLATIONS, Pixels, Placement, fit
+from nasfpn_runtime.pictures.image import (
+    FIT_MODES,
+    INTERPOLATIONS,
+    Pixels,
+    Placement,
+    fit,
+    fit_size,
+)
 
 CONTESTED = ("higher", "first", "last")
 DECAYS = ("kernels", "no_norm", "all")
@@ -26,27 +35,36 @@ _FROM_ZERO = ("warmup_epochs", "weight_decay", "evaluate_every", "save_every", "
 
 
 def check(section: Any, name: str, holds: Callable[[Any], Any], rule: str) -> None:
-    """Raise RecipeError unless the field ``name`` of a section holds to the rule."""
+    """Raise RecipeError unless a setting obeys a rule.
+
+    Args:
+        section: the object with the setting.
+        name: attribute of ``section``.
+        holds: returns whether a value obeys the rule.
+        rule: the rule in words; the message is ``NAME must be RULE, got VALUE``.
+    """
     value = getattr(section, name)
     if not holds(value):
-        raise RecipeError(f"{name} is {rule}, got {value!r}")
+        raise RecipeError(f"{name} must be {rule}, got {value!r}")
 
 
 def check_one_of(section: Any, name: str, choices: tuple[str, ...]) -> None:
-    """Raise RecipeError unless the field ``name`` of a section is one of the choices."""
+    """Raise RecipeError unless a setting is one of the choices, see :func:`check`."""
     check(section, name, lambda v: v in choices, f"one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
 class Anchors:
-    """See ``anchors.anchor_grid``.
+    """The anchors of each level; see ``anchors.anchor_grid``.
 
     Attributes:
-        scale: side of the smallest square anchor in strides.
-        octaves: number of sizes within a doubling.
-        ratios: widths over heights.
-        ratio_major: ratios run outside and sizes inside (mmdetection, model zoo).
-        centre: place of an anchor's centre in its cell, 0 at the top left corner.
+        scale: side of the smallest square anchor, in strides of its level.
+        octaves: number of anchor sizes per octave: each is 2^(1/octaves) times the one before.
+        ratios: aspect ratios of the anchors, width over height.
+        ratio_major: order of a cell's anchors: ratios in the outer loop and sizes in the inner
+            one (mmdetection, model zoo), instead of the reverse (TF).
+        centre: position of an anchor's centre in its cell, from 0, the top left corner, to
+            below 1; 0.5 is the middle.
     """
 
     scale: float = 4.0
@@ -58,20 +76,27 @@ class Anchors:
     def __post_init__(self) -> None:
         check(self, "scale", lambda v: v > 0, "above 0")
         check(self, "octaves", lambda v: v > 0, "above 0")
-        check(self, "ratios", lambda v: v and all(r > 0 for r in v), "one or more above 0")
+        check(self, "ratios", lambda v: v and all(r > 0 for r in v), "one or more numbers above 0")
         check(self, "centre", lambda v: 0 <= v < 1, "from 0 to below 1")
 
 
 @dataclass(frozen=True)
 class Data:
-    """How pictures become inputs of the network.
+    """How images become inputs of the network.
 
     Attributes:
-        image: (height, width) of an input, rounded up to the coarsest stride.
-        fit, interpolation, round_up: see ``image.fit``.
-        pad: what a picture is padded to when it is scored: ``image``, or the least multiple
-            of the coarsest stride that holds the ``picture`` (mmdetection).
-        augment: what is varied in training.
+        image: height and width of the network's input in pixels, each rounded up to a multiple of
+            the coarsest stride.
+        fit: how an image is scaled to the input: ``letterbox`` keeps its aspect ratio,
+            ``squash`` scales both sides to those of the input.
+        interpolation: how pixels are scaled: ``antialias`` averages over all pixels that an
+            output pixel covers, ``bilinear`` mixes the four nearest, like OpenCV (mmdetection,
+            model zoo) and TF.
+        round_up: half a pixel in the scaled size is rounded up (mmdetection), instead of to the
+            even number (TF).
+        pad: size that an image is padded to when it is scored: that of ``image``, or the
+            smallest multiple of the coarsest stride that holds the ``picture`` (mmdetection).
+        augment: random changes to training images.
     """
 
     image: tuple[int, int] = (640, 640)
@@ -82,30 +107,44 @@ class Data:
     augment: Augment = field(default_factory=lambda: Augment(hflip=0.5, scale=(0.8, 1.2)))
 
     def __post_init__(self) -> None:
-        check(self, "image", lambda v: len(v) == 2 and min(v) > 0, "(height, width) above 0")
+        check(self, "image", lambda v: len(v) == 2 and min(v) > 0, "height and width above 0")
         check_one_of(self, "fit", FIT_MODES)
         check_one_of(self, "interpolation", INTERPOLATIONS)
         check_one_of(self, "pad", PAD_MODES)
 
     def fitted(self, picture: Pixels, size: tuple[int, int]) -> tuple[Pixels, Placement]:
-        """Return a picture scaled to fit in (height, width), see ``image.fit``."""
+        """Return an image fitted to (height, width), and its placement; see ``image.fit``."""
         return fit(picture, size, self.fit, self.interpolation, round_up=self.round_up)
+
+    def frame(
+        self, placement: Placement, size: tuple[int, int], coarsest_stride: int
+    ) -> tuple[int, int]:
+        """Return the (height, width) that a fitted image is padded to for scoring, see ``pad``.
+
+        Args:
+            size: (height, width) of the input that the image was fitted to.
+        """
+        if self.pad == "image":
+            return size
+        return fit_size((placement.height, placement.width), coarsest_stride)
 
 
 @dataclass(frozen=True)
 class Matching:
-    """See ``matching.match``.
+    """Which anchors learn to predict which boxes; see ``batches.matching``.
 
     Attributes:
-        positive: IoU from which an anchor is positive.
-        negative: IoU below which it is background.
-        strict: an IoU of exactly a threshold lies below it (model zoo).
-        ties: a box claims all anchors that it overlaps as much as its best one
-            (mmdetection), not the first of them.
-        contested: which of the boxes that claim one anchor gets it: that of the ``higher``
-            IoU, the ``first`` (TF, model zoo) or the ``last`` (mmdetection).
-        normalised: overlaps are those of coordinates divided by the input's sides (model zoo),
-            whose rounding decides between anchors that a box overlaps alike.
+        positive: an anchor whose highest IoU with a box is at least this is positive; so is the
+            best anchor of each box.
+        negative: an anchor whose highest IoU is below this is background; between the two
+            thresholds it is ignored.
+        strict: an IoU equal to a threshold counts as below it (model zoo).
+        ties: if a box has its highest IoU with several anchors, it claims all of them
+            (mmdetection), instead of the first.
+        contested: which box gets an anchor that is the best one of several boxes: the one of the
+            ``higher`` IoU, the ``first`` (TF, model zoo) or the ``last`` (mmdetection).
+        normalised: IoUs are computed from coordinates divided by the input's sides (model zoo);
+            the rounding decides between anchors of the same IoU.
     """
 
     positive: float = 0.5
@@ -123,19 +162,21 @@ class Matching:
 
 @dataclass(frozen=True)
 class Loss:
-    """See ``losses.DetectionLoss``.
+    """The loss: focal loss of the classes plus weighted box loss; see ``losses.DetectionLoss``.
 
     Attributes:
-        alpha, gamma: of the focal loss.
-        background: class 0 is the target of anchors that find nothing (model zoo).
-        normaliser: divides both sums: ``plus_one``, the batch's positives and 1 (TF);
-            ``batch``, the batch's positives (model zoo); ``picture``, the pictures' positives
-            added up, each at least 1 (mmdetection).
-        huber_delta: where the box loss turns from square to straight; null for the plain
-            absolute error (mmdetection).
-        skip_zeros: box targets of exactly zero do not count (TF); otherwise all four of a
+        alpha: focal loss: weight of positive targets; negative ones have 1 - alpha.
+        gamma: focal loss: exponent that reduces the weight of well-classified targets.
+        background: background anchors have class 0 as their target (model zoo), instead of no
+            class.
+        normaliser: divisor of both losses: the number of positive anchors of the batch plus 1
+            (``plus_one``, TF), that number itself (``batch``, model zoo), or the sum over images
+            of their number, each counted as at least 1 (``picture``, mmdetection).
+        huber_delta: error at which the box loss (Huber) turns from quadratic to linear; null for
+            the absolute error (mmdetection).
+        skip_zeros: box targets of exactly zero do not count (TF); otherwise all four of every
             positive anchor do.
-        box_weight: of the box loss, which is averaged over the four coordinates.
+        box_weight: weight of the box loss, which is averaged over the four coordinates.
     """
 
     alpha: float = 0.25
@@ -156,9 +197,14 @@ class Loss:
 
 @dataclass(frozen=True)
 class Ramp:
-    """A stretch of warm-up: the rate runs from ``start`` to ``stop``, both shares of ``lr``.
+    """A part of the warm-up in which the learning rate changes linearly.
 
-    Its length is ``epochs`` and ``steps`` added; the step after it is the first at ``stop``.
+    Attributes:
+        start: learning rate of the first step, as a fraction of ``lr``.
+        stop: learning rate, as a fraction of ``lr``, that the ramp would reach in the step after
+            its last.
+        epochs: length in epochs, added to ``steps``.
+        steps: length in steps, added to ``epochs``.
     """
 
     start: float
@@ -169,17 +215,17 @@ class Ramp:
     def __post_init__(self) -> None:
         for name in ("start", "stop", "epochs", "steps"):
             check(self, name, lambda v: v >= 0, "0 or more")
-        check(self, "steps", lambda v: v + self.epochs > 0, "above 0 where epochs is 0")
+        check(self, "steps", lambda v: v + self.epochs > 0, "above 0 if epochs is 0")
 
 
 @dataclass(frozen=True)
 class DropBlockSettings:
-    """See ``cells.dropblock``.
+    """Regularisation that drops square blocks of feature maps; see ``network.dropblock``.
 
     Attributes:
-        keep: share of every map that is kept at the end of the run; it falls to that
-            linearly from 1 (Ghiasi, Lin, Le 2018, section 3.1).
-        block: side of the squares that are dropped.
+        keep: fraction of each map that is kept at the end of the run; it falls linearly from 1
+            during the run (Ghiasi, Lin, Le 2018, section 3.1).
+        block: side of the dropped squares, in pixels of the map; odd.
     """
 
     keep: float = 0.9
@@ -192,34 +238,43 @@ class DropBlockSettings:
 
 @dataclass(frozen=True)
 class Training:
-    """Length, optimiser and housekeeping of a run; rates are those of ``learning_rates``.
+    """Length, optimiser and bookkeeping of a run; see ``schedule.learning_rates`` for the rates.
 
     Attributes:
-        epochs, batch: passes over the data, and pictures of an update, on all cards together.
-        accumulate: parts that a card's share of the batch goes through one after another.
-        schedule: ``cosine``, or ``step`` by a tenth at each milestone.
-        lr: learning rate after warm-up.
-        base_batch: the batch that ``lr`` is for: another ``batch`` scales it linearly; null
-            for ``lr`` as it is.
-        lr_end: share of ``lr`` that cosine comes down to.
-        milestones: in epochs; null for two thirds and eight ninths of the run.
-        warmup_epochs: linear from a twelfth, multiplied with the schedule.
-        warmup: ramps one after another instead, with cosine beginning after them.
-        momentum, weight_decay: SGD.
-        decay: what is decayed: ``kernels`` of convolutions (TF), everything but batch norm
-            (``no_norm``, mmdetection) or ``all`` (model zoo).
-        clip: largest global gradient norm, None for no clipping.
-        precision: of convolutions; weights, batch norm, losses and updates are float32.
-        loss_scale: at the start of a run in float16 (see ``step.TrainStep``).
-        ema: share that an exponential moving average of the weights keeps at a step; that
-            average is what is scored and kept as the best. None for the weights themselves.
-        dropblock: of the pyramid; None for none.
-        deep_supervision: the head learns from every stack, so that the network can be cut
-            after each.
-        freeze_stages: groups of the backbone that, with its stem, keep the weights they were
-            loaded with (see ``finetune.freeze``); 0 trains everything.
-        evaluate_every, save_every: in epochs; 0 for only after the last one.
-        keep: how many of the checkpoints saved are kept beside the last and the best.
+        epochs: number of passes over the training data.
+        batch: number of images of each update, on all cards together.
+        accumulate: number of parts into which each card's share of the batch is split, to use
+            less memory; their gradients are summed.
+        schedule: learning rate after the warm-up: ``cosine``, or ``step``, which divides it by
+            10 at each milestone.
+        lr: learning rate at the end of the warm-up.
+        base_batch: batch size that ``lr`` is meant for: with another ``batch`` the learning rate
+            is scaled linearly; null to use ``lr`` as it is.
+        lr_end: cosine schedule: final learning rate, as a fraction of ``lr``.
+        milestones: step schedule: epochs at which the rate is divided by 10; null for two thirds
+            and eight ninths of the run.
+        warmup_epochs: length, in epochs, of a linear warm-up from a twelfth of the schedule's rate.
+        warmup: ramps of the learning rate, one after another, instead of ``warmup_epochs``; a
+            cosine schedule starts after them.
+        momentum: momentum of SGD.
+        weight_decay: weight decay (L2) of SGD.
+        decay: parameters that are decayed: ``kernels`` of convolutions (TF), all but those of
+            batch norm (``no_norm``, mmdetection) or ``all`` (model zoo).
+        clip: largest global norm of the gradients; null for no clipping.
+        precision: number format of convolutions: ``float32``, ``float16`` or ``bfloat16``;
+            weights, batch norm, losses and updates are always float32.
+        loss_scale: factor of the loss at the start of a run in float16; it is adjusted during
+            the run.
+        ema: fraction of the old value that an exponential moving average of the weights keeps at
+            each step; the averaged weights are scored and saved as the best. Null for no average.
+        dropblock: DropBlock in the pyramid; null for none.
+        deep_supervision: the head is trained on the output of every stack, so that the network
+            can be cut off after any of them.
+        freeze_stages: number of the backbone's groups that, with its stem, keep their loaded
+            weights; 0 to train everything.
+        evaluate_every: epochs between evaluations; 0 for only one, after the last epoch.
+        save_every: epochs between checkpoints; 0 for only one, after the last epoch.
+        keep: number of earlier checkpoints that are kept besides the last and the best.
     """
 
     epochs: int = 50
@@ -259,7 +314,12 @@ class Training:
         check(self, "ema", lambda v: v is None or 0 <= v < 1, "from 0 to below 1, or null")
         check(self, "lr_end", lambda v: 0 <= v <= 1, "from 0 to 1")
         check(self, "milestones", lambda v: v is None or min(v, default=0) >= 0, "0 or more")
-        check(self, "warmup", lambda v: not (v and self.warmup_epochs), "empty or warmup_epochs 0")
+        check(
+            self,
+            "warmup",
+            lambda v: not (v and self.warmup_epochs),
+            "empty unless warmup_epochs is 0",
+        )
         check(self, "freeze_stages", lambda v: 0 <= v <= 4, "from 0 to 4")
         check(self, "momentum", lambda v: 0 <= v < 1, "from 0 to below 1")
         check(self, "clip", lambda v: v is None or v > 0, "above 0 or null")
@@ -267,18 +327,17 @@ class Training:
 
 @dataclass(frozen=True)
 class DetectionRule:
-    """See ``postprocess.choose``.
+    """How scores and boxes become detections; see ``postprocess.choose``.
 
     Attributes:
-        score: what a candidate's score is above.
-        iou: overlap up to which two detections of a class are both kept.
-        pre_nms: candidates looked at, the best ones; null for all.
-        pre_nms_per_level: ``pre_nms`` is of a level and all classes (mmdetection), not of
-            a class and all levels (TF).
-        maximum: most detections of a picture.
-        maximum_per_class: ``maximum`` is of a class (model zoo).
-        inclusive: a box reaches from its first to its last pixel, so that its width is
-            x2 - x1 + 1 (model zoo).
+        score: minimum score of a detection (exclusive).
+        iou: IoU above which the lower-scored of two detections of a class is suppressed.
+        pre_nms: number of candidates that are considered, best first; null for all.
+        pre_nms_per_level: ``pre_nms`` counts candidates of each level, all classes together
+            (mmdetection), instead of each class, all levels together (TF).
+        maximum: maximum number of detections in an image.
+        maximum_per_class: ``maximum`` counts detections of each class (model zoo).
+        inclusive: a box includes its last pixel, so its width is x2 - x1 + 1 (model zoo).
     """
 
     score: float = 0.05

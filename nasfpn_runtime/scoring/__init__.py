@@ -1,1 +1,1 @@
-"""COCO scores of a detector on a split."""
+"""COCO's metrics of a detector on a split of a dataset."""

@@ -1,4 +1,4 @@
-"""COCO's average precision, computed by pycocotools."""
+"""COCO's metrics, computed by pycocotools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nasfpn_runtime.data.dataset import Split
 from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.inference.postprocess import Detections
 
-# Name, then what a line of the usual table says: measure, IoU, object size, detections.
+# The lines of COCO's table: name, measure, IoU, object size, detections per image.
 METRICS = (
     ("AP", "Precision", "0.50:0.95", "all", 100),
     ("AP50", "Precision", "0.50", "all", 100),
@@ -34,28 +34,29 @@ METRICS = (
 
 
 def evaluate(split: Split, results: Iterable[tuple[int, Detections]]) -> dict[str, float]:
-    """Return COCO's 12 figures, 0 to 1, and the AP of each class as ``AP/<category>``.
+    """Return COCO's 12 metrics, 0 to 1, and the AP of each class as ``AP/<category>``.
 
-    The truth is what ``load_split`` kept of the annotation file, boxes and areas as the
-    file has them: a box that could not be trained on is not counted as missed either. On
-    a file without faults this is plain COCO evaluation. As there, -1 stands for a figure
-    that nothing in the split bears on, such as APl without large objects.
+    The ground truth is the annotations that ``load_split`` kept, with boxes and areas as in the
+    annotation file: a box that was dropped from training does not count as missed. For a file
+    without faults this is plain COCO evaluation. As there, a metric is -1 if the split has
+    nothing to compute it from, such as APl without large objects.
 
     Args:
-        results: (image id, detections in stored pixels), at most once per picture; a
-            picture without an entry counts as one where nothing was found.
+        results: (image id, detections in pixels of the stored image), at most once per image. An
+            image without a result counts as one without detections.
 
     Raises:
-        DataError: a result has an unknown or repeated image id or an unknown class.
+        DataError: a result has an unknown or repeated image id, or an unknown class.
     """
-    found = _found(split, results)  # may run the network: its output is not swallowed
+    detected = _detected_annotations(split, results)  # before stdout is redirected: may run code
     with contextlib.redirect_stdout(io.StringIO()):
-        scorer = COCOeval(_coco(split, _truth(split)), _coco(split, found), "bbox")
+        truth = _true_annotations(split)
+        scorer = COCOeval(_index(split, truth), _index(split, detected), "bbox")
         scorer.evaluate()
         scorer.accumulate()
         scorer.summarize()
     metrics = {line[0]: float(value) for line, value in zip(METRICS, scorer.stats, strict=True)}
-    # (IoU threshold, recall, class, object size, detections): all sizes, 100 detections.
+    # Axes: IoU threshold, recall, class, object size (0 is all), detections (-1 is 100).
     precision = scorer.eval["precision"][:, :, :, 0, -1]
     for label, name in enumerate(split.categories):
         metrics[f"AP/{name}"] = _mean(precision[:, :, label])
@@ -63,7 +64,7 @@ def evaluate(split: Split, results: Iterable[tuple[int, Detections]]) -> dict[st
 
 
 def summary(metrics: Mapping[str, float]) -> str:
-    """Return the 12 lines that pycocotools prints."""
+    """Return the 12 lines that pycocotools would print."""
     return "\n".join(
         f" {'Average ' + measure:<18} ({'AP' if measure == 'Precision' else 'AR'}) "
         f"@[ IoU={overlap:<9} | area={size:>6s} | maxDets={most:>3d} ] = {metrics[name]:0.3f}"
@@ -72,11 +73,12 @@ def summary(metrics: Mapping[str, float]) -> str:
 
 
 def _mean(precision: NDArray[np.float64]) -> float:
+    """Return the mean of the values that exist; pycocotools marks missing ones by -1."""
     present = precision[precision > -1]
     return float(present.mean()) if len(present) else -1.0
 
 
-def _truth(split: Split) -> list[dict[str, Any]]:
+def _true_annotations(split: Split) -> list[dict[str, Any]]:
     truth = split.truth
     return [
         {"image_id": sample, "category_id": label, "bbox": box, "area": area, "iscrowd": crowd}
@@ -91,26 +93,29 @@ def _truth(split: Split) -> list[dict[str, Any]]:
     ]
 
 
-def _found(split: Split, results: Iterable[tuple[int, Detections]]) -> list[dict[str, Any]]:
-    places = {sample.image_id: place for place, sample in enumerate(split.samples)}
+def _detected_annotations(
+    split: Split, results: Iterable[tuple[int, Detections]]
+) -> list[dict[str, Any]]:
+    indices = {sample.image_id: index for index, sample in enumerate(split.samples)}
     annotations = []
-    for image_id, found in results:
-        if image_id not in places:
+    for image_id, detections in results:
+        if image_id not in indices:
             raise DataError(
-                f"a result is for a picture of the split, once, got image id {image_id} "
-                f"(at {split.annotation_file})"
+                f"the image of a result must be in the split and have no other result, got image "
+                f"id {image_id} (at {split.annotation_file})"
             )
-        place = places.pop(image_id)
-        if len(found) and not 0 <= found.labels.min() <= found.labels.max() < len(split.categories):
+        index = indices.pop(image_id)
+        labels = detections.labels
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(split.categories):
             raise DataError(
-                f"a class is from 0 to {len(split.categories) - 1}, got "
-                f"{sorted(set(found.labels.tolist()))} (at image id {image_id})"
+                f"classes must be from 0 to {len(split.categories) - 1}, got "
+                f"{sorted(set(labels.tolist()))} (at image id {image_id})"
             )
-        boxes = found.boxes.astype(np.float64)
+        boxes = detections.boxes.astype(np.float64)
         boxes[:, 2:] -= boxes[:, :2]
         annotations += [
             {
-                "image_id": place,
+                "image_id": index,
                 "category_id": label,
                 "bbox": box,
                 "score": score,
@@ -118,19 +123,19 @@ def _found(split: Split, results: Iterable[tuple[int, Detections]]) -> list[dict
                 "iscrowd": 0,
             }
             for box, score, label in zip(
-                boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True
+                boxes.tolist(), detections.scores.tolist(), labels.tolist(), strict=True
             )
         ]
     return annotations
 
 
-def _coco(split: Split, annotations: list[dict[str, Any]]) -> COCO:
-    """Return pycocotools' index, with places in the split as ids."""
+def _index(split: Split, annotations: list[dict[str, Any]]) -> COCO:
+    """Return pycocotools' index of annotations, with indices in the split as image ids."""
     for number, annotation in enumerate(annotations, start=1):  # 0 would mean "unmatched"
         annotation["id"] = number
     coco = COCO()
     coco.dataset = {
-        "images": [{"id": place} for place in range(len(split.samples))],
+        "images": [{"id": index} for index in range(len(split.samples))],
         "categories": [{"id": label} for label in range(len(split.categories))],
         "annotations": annotations,
     }

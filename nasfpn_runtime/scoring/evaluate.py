@@ -1,4 +1,4 @@
-"""From a trained detector to COCO's figures."""
+"""Score a detector on a split of a dataset by COCO's metrics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from nasfpn_runtime.batches.cache import Pictures
 from nasfpn_runtime.cluster.cards import ALONE, Cards
@@ -15,9 +14,12 @@ from nasfpn_runtime.errors import CheckpointError, EngineError
 from nasfpn_runtime.inference.detector import Detector
 from nasfpn_runtime.inference.engines.base import BATCH
 from nasfpn_runtime.inference.postprocess import Detections
+from nasfpn_runtime.progress import Progress, waiting
 from nasfpn_runtime.recipe.settings import DetectionRule
 from nasfpn_runtime.scoring import coco_eval
 from nasfpn_runtime.scoring.protocols import PROTOCOLS, select
+
+SLOW = 500  # images whose metrics may take pycocotools more than a second
 
 
 def score(
@@ -25,34 +27,43 @@ def score(
     pictures: Pictures,
     *,
     rule: DetectionRule | None = None,
-    columns: Sequence[int] | None = None,
+    classes: Sequence[int] | None = None,
     cards: Cards = ALONE,
     progress: bool = True,
 ) -> dict[str, float]:
-    """Return COCO's figures of a detector on a split (see :func:`detect`).
+    """Return COCO's metrics of a detector on a split; see :func:`detect`.
 
     Args:
-        cards: each looks at a part of the pictures; all return the figures of all.
+        cards: cards that detect in a part of the images each. All of them return the metrics of
+            the whole split.
     """
-    found = detect(detector, pictures, rule=rule, columns=columns, cards=cards, progress=progress)
+    results = detect(detector, pictures, rule=rule, classes=classes, cards=cards, progress=progress)
     if cards.count > 1:
-        found = _gathered(found, pictures, cards)
-    return coco_eval.evaluate(pictures.split, found)
+        results = _gather(results, pictures, cards)
+    detections = list(results)
+    slow = len(pictures.split.samples) >= SLOW
+    with waiting("computing COCO's metrics", shown=progress and slow):
+        return coco_eval.evaluate(pictures.split, detections)
 
 
-def _gathered(
-    found: Iterable[tuple[int, Detections]], pictures: Pictures, cards: Cards
+def _gather(
+    results: Iterable[tuple[int, Detections]], pictures: Pictures, cards: Cards
 ) -> Iterator[tuple[int, Detections]]:
-    """Yield what all cards found; their places in the split, unlike ids, are exact in float32."""
+    """Yield the results of all cards.
+
+    They are exchanged as float32. Indices in the split are exact in float32; image ids may not
+    be.
+    """
     ids = [sample.image_id for sample in pictures.split.samples]
-    places = {number: place for place, number in enumerate(ids)}
+    indices = {image_id: index for index, image_id in enumerate(ids)}
     rows = [
-        np.column_stack([np.full(len(d), places[i]), d.labels, d.scores, d.boxes]) for i, d in found
+        np.column_stack([np.full(len(d), indices[i]), d.labels, d.scores, d.boxes])
+        for i, d in results
     ]
     table = cards.gather(np.concatenate([np.zeros((0, 7)), *rows]).astype(np.float32))
-    for place in np.unique(table[:, 0]).astype(int):
-        part = table[table[:, 0] == place]
-        yield ids[place], Detections(part[:, 3:], part[:, 2], part[:, 1].astype(np.int32))
+    for index in np.unique(table[:, 0]).astype(int):
+        part = table[table[:, 0] == index]
+        yield ids[index], Detections(part[:, 3:], part[:, 2], part[:, 1].astype(np.int32))
 
 
 def detect(
@@ -60,38 +71,43 @@ def detect(
     pictures: Pictures,
     *,
     rule: DetectionRule | None = None,
-    columns: Sequence[int] | None = None,
+    classes: Sequence[int] | None = None,
     cards: Cards = ALONE,
     progress: bool = True,
 ) -> Iterator[tuple[int, Detections]]:
-    """Yield (image id, detections in stored pixels) of every picture of a split, once.
+    """Yield (image id, detections in pixels of the stored image) for every image of a split.
 
-    Pictures padded to the same size follow each other; the order is that of the split where
-    all have one size.
+    Images are in the order of the split, except that images padded to the same size come
+    together.
 
     Args:
-        rule, columns: see ``Detector.find``.
-        cards: each takes its share of the pictures.
+        rule, classes: see ``Detector.find``.
+        cards: cards among which the images are divided; only those of this card are yielded.
     """
     samples = pictures.split.samples
     indices = range(cards.rank, len(samples), cards.count)
-    steps = list(_batches(pictures, indices, detector.description.stride))
-    hidden = None if progress else True  # None: unless standard error is no terminal
-    for batch in tqdm(steps, desc="evaluate", unit="batch", disable=hidden, leave=False):
-        fitted = [pictures[index] for index in batch]
-        found = detector.find(fitted, rule=rule, columns=columns)
-        yield from zip((samples[index].image_id for index in batch), found, strict=True)
+    batches = batches_by_frame(pictures, indices, detector.description.stride)
+    with Progress("evaluate", "image", len(indices), shown=progress, leave=False) as bar:
+        for batch in batches:
+            fitted = [pictures[index] for index in batch]
+            detections = detector.find(fitted, rule=rule, classes=classes)
+            bar.advance(len(batch))
+            yield from zip((samples[index].image_id for index in batch), detections, strict=True)
 
 
-def _batches(
-    pictures: Pictures, chosen: Iterable[int], coarsest_stride: int
+def batches_by_frame(
+    pictures: Pictures, indices: Iterable[int], coarsest_stride: int
 ) -> Iterator[list[int]]:
-    """Yield pictures padded to one size, up to ``BATCH``; a single one if there is only one."""
+    """Yield the indices of images in batches of at most ``BATCH`` that are padded to one size.
+
+    The batches of a size are as equal as possible: a batch has a single image only if no other
+    image has its size.
+    """
     frames: dict[tuple[int, int], list[int]] = {}
-    for index in chosen:
+    for index in indices:
         frames.setdefault(pictures.frame(index, coarsest_stride), []).append(index)
-    for indices in frames.values():
-        for batch in np.array_split(indices, -(-len(indices) // BATCH)):
+    for same_frame in frames.values():
+        for batch in np.array_split(same_frame, -(-len(same_frame) // BATCH)):
             yield batch.tolist()
 
 
@@ -105,41 +121,48 @@ def score_checkpoint(
     engine: str | None = None,
     progress: bool = True,
 ) -> dict[str, float]:
-    """Return COCO's figures of a checkpoint or exported file on a split of a data set.
+    """Return COCO's metrics of a checkpoint or exported file on a split of a dataset.
 
-    Categories are compared by name: the split may have fewer than the checkpoint, and in
-    another order.
+    Categories are matched by name: the split may have fewer than the checkpoint, and in another
+    order.
 
     Args:
         protocol: a key of ``protocols.PROTOCOLS``.
-        stacks: of the pyramid, cut after so many; None for all. Of use where it was trained
-            with ``deep_supervision``.
-        engine: what an exported file runs in, see ``registry.ENGINES``; None for the usual.
+        stacks: number of stacks of the pyramid to keep; None for all. Fewer make sense only if
+            the checkpoint was trained with ``deep_supervision``.
+        engine: engine for the file, see ``registry.ENGINES``; None for the default.
+        progress: report on standard error what is being done.
 
     Raises:
-        RecipeError: there are fewer stacks.
-        CheckpointError: the file is not a whole checkpoint, or lacks a category of the split.
-        DataError: the split cannot be read, or the protocol leaves no picture of it.
-        EngineError: the engine is not there or refuses; or the file has thresholds inside
-            that are not the protocol's.
+        RecipeError: the pyramid has fewer stacks.
+        CheckpointError: the file is not a complete checkpoint, or lacks a category of the split.
+        DataError: the split cannot be read, or the protocol selects none of its images.
+        EngineError: the engine cannot run the file, or the file applies thresholds that are not
+            the protocol's.
+        MissingPackageError: the engine is not installed.
     """
-    detector, truth = Detector.load(path, engine, stacks=stacks), load_split(data, split)
+    with waiting(f"loading {path}", shown=progress):
+        detector = Detector.load(path, engine, stacks=stacks, progress=progress)
+    with waiting(f"reading {data}", shown=progress):
+        truth = load_split(data, split)
     about, chosen = detector.description, PROTOCOLS[protocol]
     rule = chosen.detection or about.detection
     if about.suppressed and rule != about.detection:
         raise EngineError(
-            f"a file that suppresses keeps its own thresholds, got {protocol} ({path})"
+            f"cannot score {path} by the protocol {protocol}: the file suppresses with thresholds "
+            "of its own; export it without --with-nms"
         )
-    columns = _columns(detector.names, truth)
+    classes = _class_indices(detector.names, truth)
     pictures = Pictures(select(truth, chosen), about.size, about.data)
-    return score(detector, pictures, rule=rule, columns=columns, progress=progress)
+    return score(detector, pictures, rule=rule, classes=classes, progress=progress)
 
 
-def _columns(known: tuple[str, ...], truth: Split) -> list[int]:
+def _class_indices(known: tuple[str, ...], truth: Split) -> list[int]:
+    """Return the detector's class index of each category of the split."""
     missing = [name for name in truth.categories if name not in known]
     if missing:
         raise CheckpointError(
-            f"the data set has categories of the checkpoint only ({', '.join(known)}), got "
+            f"categories of the dataset must be among the checkpoint's ({', '.join(known)}), got "
             f"{', '.join(missing)} (at {truth.annotation_file})"
         )
     return [known.index(name) for name in truth.categories]

@@ -1,4 +1,4 @@
-"""Ways to score that published figures were obtained with."""
+"""Protocols: the images and thresholds by which published scores were obtained."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from nasfpn_runtime.recipe.settings import DetectionRule
 
 @dataclass(frozen=True)
 class Protocol:
-    """Which pictures are scored, and with which thresholds.
+    """Selection of the images to score, and thresholds.
 
     Attributes:
-        annotated_only: pictures without an annotation are left out.
-        crowds: pictures with a region of uncounted objects are scored too.
-        detection: replaces the recipe's; None for the recipe's.
+        annotated_only: skip images without annotations.
+        crowds: score images with a crowd region too.
+        detection: detection rule; None for the recipe's.
     """
 
     annotated_only: bool = False
@@ -28,11 +28,11 @@ class Protocol:
 
 
 PROTOCOLS = {
-    # All pictures; what Google's and mmdetection's figures on val2017 mean.
+    # All images, as for Google's and mmdetection's scores on val2017.
     "coco": Protocol(),
-    # Model zoo at eab643f: src/dataset.py create_coco_label picks the pictures; eval.py and
-    # default_config.yaml (min_score, nms_thershold, max_boxes) the thresholds. The annotations
-    # that pycocotools compares with are the file's own, not rounded.
+    # Model zoo at eab643f: create_coco_label in src/dataset.py selects the images; eval.py and
+    # default_config.yaml (min_score, nms_thershold, max_boxes) give the thresholds. pycocotools
+    # compares with the annotations as the file has them, not rounded.
     "modelzoo": Protocol(
         annotated_only=True,
         crowds=False,
@@ -44,10 +44,10 @@ PROTOCOLS = {
 
 
 def select(split: Split, protocol: Protocol) -> Split:
-    """Return the split with the pictures that a protocol scores, in their order.
+    """Return the split with only the images that a protocol scores, in their order.
 
     Raises:
-        DataError: there are none.
+        DataError: the protocol selects none of the images.
     """
     truth, count = split.truth, len(split.samples)
     kept = np.ones(count, dtype=bool)
@@ -57,16 +57,16 @@ def select(split: Split, protocol: Protocol) -> Split:
         kept &= np.bincount(truth.sample[truth.crowd], minlength=count) == 0
     if not kept.any():
         raise DataError(
-            f"a protocol leaves a picture to score, got none of {count} "
+            f"a protocol must select an image to score, got none of {count} "
             f"(at {split.annotation_file})"
         )
     inside = kept[truth.sample]
-    place = np.cumsum(kept) - 1
+    new_index = np.cumsum(kept) - 1
     return replace(
         split,
         samples=tuple(s for s, keep in zip(split.samples, kept, strict=True) if keep),
         truth=Truth(
-            place[truth.sample[inside]],
+            new_index[truth.sample[inside]],
             truth.label[inside],
             truth.box[inside],
             truth.area[inside],

@@ -1,1 +1,1 @@
-"""Train one genome by one recipe."""
+"""Training of one genome by one recipe."""

@@ -1,12 +1,11 @@
-"""What a training run says of itself: bar, log, figures per epoch, curves, TensorBoard."""
+"""The records of a training run: progress, log, metrics of each epoch, curves, TensorBoard."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,151 +14,168 @@ from tqdm import tqdm
 
 from nasfpn_runtime.errors import CheckpointError
 from nasfpn_runtime.extras import require
-from nasfpn_runtime.files import whole
+from nasfpn_runtime.files import atomic_write
+from nasfpn_runtime.progress import Progress, say
 from nasfpn_runtime.training.curves import draw_curves
 
-PROGRESS = ("epoch", "step", "loss", "lr")  # of a line of metrics.jsonl; the rest is COCO's
+# Keys of every line of metrics.jsonl; the other keys are COCO's metrics.
+PROGRESS = ("epoch", "step", "loss", "lr")
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is watched; nothing of it changes what is trained.
+    """How a run reports and what prepares its batches; the trained weights do not depend on it.
 
     Attributes:
-        progress: show a progress bar, or the lines of the log where standard error is no
-            terminal.
+        progress: report progress on standard error; False prints nothing.
         log_every: steps between two lines of ``train.log``.
         tensorboard: write events for TensorBoard into ``tensorboard``.
-        workers: what prepares batches ahead: 0 nothing, 1 a thread, more as many processes.
+        workers: what prepares the next batches: 0 for the training thread itself, 1 for a
+            background thread, N > 1 for N processes.
+        on_epoch: function to call after each epoch with its record, the line just added to
+            ``metrics.jsonl``. With several cards only the first calls it.
     """
 
     progress: bool = True
     log_every: int = 20
     tensorboard: bool = False
     workers: int = 1
+    on_epoch: Callable[[Mapping[str, Any]], None] | None = None
 
 
 class RunLog:
-    """Writes ``train.log``, ``metrics.jsonl`` and ``figures/curves.svg`` of a run folder.
+    """Writes ``train.log``, ``metrics.jsonl`` and ``figures/curves.svg`` in a run folder.
 
-    ``train.log`` has a line every ``log_every`` steps, of the loss of that step, as
+    Every ``log_every`` steps ``train.log`` gets a line with the loss of that step, such as
     ``epoch: 2 step: 40, loss is 1.234, lr: 0.05, per step time: 110 ms, eta: 0:01:02``.
 
+    Enter it, as a context manager, for the length of the training.
+
     Args:
-        steps: of an epoch.
-        writes: False for the cards that leave it to the first.
+        out: the run folder.
+        steps_per_epoch: number of steps in an epoch.
+        epochs: number of epochs in the run.
+        writes: False for all cards but the first, which writes the files.
     """
 
     def __init__(
-        self, out: Path, steps: int, epochs: int, options: RunOptions, *, writes: bool
+        self, out: Path, steps_per_epoch: int, epochs: int, options: RunOptions, *, writes: bool
     ) -> None:
-        self.out, self.steps, self.epochs = out, steps, epochs
+        self.out, self.steps_per_epoch, self.epochs = out, steps_per_epoch, epochs
         self.options, self.writes = options, writes
         self.metrics = out / "metrics.jsonl"
         self.text = out / "train.log"
-        self.first = 0
+        self.first = 0  # steps done in previous processes
+        self._progress = Progress("train", "step", None, shown=False)
         self._events: Any = None
+        self._started = self._last_line = time.monotonic()
 
     def start(self) -> None:
-        """Begin with nothing."""
+        """Start the logs of a new run: empty the files."""
         self.metrics.write_text("")
         self.text.write_text("")
 
-    def go_on(self, epoch: int) -> dict[str, float]:
-        """Drop what is ahead of a checkpoint of that epoch; return its COCO figures.
+    def resume(self, epoch: int) -> dict[str, float]:
+        """Drop the lines after a checkpoint of that epoch; return its COCO metrics.
 
-        Other cards may read ``metrics.jsonl`` meanwhile, and a kill loses nothing of it.
+        ``metrics.jsonl`` is replaced atomically: other cards may be reading it, and a kill must
+        not lose lines.
 
         Raises:
-            CheckpointError: ``metrics.jsonl`` does not have the lines of the epochs up to there.
+            CheckpointError: ``metrics.jsonl`` lacks the line of an epoch up to that one.
         """
-        lines = self._lines(epoch)
+        lines = self._read_lines(epoch)
         if self.writes:
-            with whole(self.metrics) as draft:
+            with atomic_write(self.metrics) as draft:
                 draft.write_text("".join(f"{line}\n" for line in lines))
-            self._say(f"going on after epoch {epoch}")
-        self.first = epoch * self.steps
+            self._write_line(f"resuming after epoch {epoch}")
+        if self.options.progress:
+            say(f"resuming after epoch {epoch} of {self.epochs}")
+        self.first = epoch * self.steps_per_epoch
         record = json.loads(lines[-1])
         return {key: value for key, value in record.items() if key not in PROGRESS}
 
-    def _lines(self, epoch: int) -> list[str]:
-        there = self.metrics.exists()
-        lines = self.metrics.read_text(errors="replace").splitlines() if there else []
+    def _read_lines(self, epoch: int) -> list[str]:
+        """Return the lines of the first ``epoch`` epochs of ``metrics.jsonl``."""
+        exists = self.metrics.exists()
+        lines = self.metrics.read_text(errors="replace").splitlines() if exists else []
         for number in range(1, epoch + 1):
             try:
-                found = json.loads(lines[number - 1])["epoch"]
+                logged = json.loads(lines[number - 1])["epoch"]
             except (IndexError, KeyError, TypeError, json.JSONDecodeError):
-                found = None
-            if found != number:
+                logged = None
+            if logged != number:
                 raise CheckpointError(
-                    f"{self.metrics} has no line {number} of epoch {number}, which goes with the "
-                    f"checkpoint of epoch {epoch}: bring it back, or give another --out"
+                    f"cannot resume after epoch {epoch}: line {number} of {self.metrics} is not "
+                    f"that of epoch {number}; restore the file, or choose another --out"
                 )
         return lines[:epoch]
 
     def __enter__(self) -> RunLog:
         if self.options.tensorboard:
             self._events = _event_writer(self.out / "tensorboard", self.first)
-        self.bar = tqdm(
-            total=self.steps * self.epochs,
-            initial=self.first,
-            desc="train",
-            unit="step",
-            disable=None if self.options.progress else True,  # None: unless it is no terminal
-        )
-        self.started = self.lapped = time.monotonic()
+        total = self.steps_per_epoch * self.epochs
+        shown = self.options.progress
+        self._progress = Progress("train", "step", total, done=self.first, shown=shown)
+        self._started = self._last_line = time.monotonic()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.bar.close()
+        self._progress.__exit__(*error)
         if self._events is not None:
             self._events.close()
 
     def end_step(self, step: int, loss: float, lr: float) -> None:
-        """Note a step, counted from 1."""
-        epoch, before = divmod(step - 1, self.steps)
-        self.bar.set_postfix(epoch=epoch + 1, loss=f"{loss:.3f}", refresh=False)
-        self.bar.update()
+        """Record a step, counted from 1 over the whole run."""
+        epoch, earlier = divmod(step - 1, self.steps_per_epoch)
+        self._progress.advance(text=f"epoch {epoch + 1}, loss {loss:.3f}")
         if step % self.options.log_every:
             return
         now = time.monotonic()
-        laps = min(self.options.log_every, step - self.first)
-        each = (now - self.started) / (step - self.first)
-        left = tqdm.format_interval(each * (self.steps * self.epochs - step))
-        self._say(
-            f"epoch: {epoch + 1} step: {before + 1}, loss is {loss:.6g}, lr: {lr:.6g}, "
-            f"per step time: {(now - self.lapped) / laps * 1e3:.0f} ms, eta: {left}"
+        steps = min(self.options.log_every, step - self.first)
+        each = (now - self._started) / (step - self.first)
+        left = tqdm.format_interval(each * (self.steps_per_epoch * self.epochs - step))
+        self._write_line(
+            f"epoch: {epoch + 1} step: {earlier + 1}, loss is {loss:.6g}, lr: {lr:.6g}, "
+            f"per step time: {(now - self._last_line) / steps * 1e3:.0f} ms, eta: {left}"
         )
-        self.lapped = now
+        self._last_line = now
         if self._events is not None:
             self._events.add_scalar("step/loss", loss, step)
             self._events.add_scalar("step/lr", lr, step)
 
     def end_epoch(self, record: Mapping[str, Any]) -> None:
-        """Note an epoch: the values of ``PROGRESS`` and, where it was scored, COCO's figures."""
+        """Record an epoch: the values of ``PROGRESS`` and, if it was scored, COCO's metrics."""
         if not self.writes:
             return
         with self.metrics.open("a") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
-            os.fsync(file.fileno())  # the checkpoint that comes next goes on from this line
-        if "AP" not in record:
-            return
-        self._say(f"epoch: {record['epoch']}, AP {record['AP']:.4f}, AP50 {record['AP50']:.4f}")
+            os.fsync(file.fileno())  # the checkpoint saved next cannot resume without this line
+        if "AP" in record:
+            self._end_evaluation(record)
+        if self.options.on_epoch is not None:
+            self.options.on_epoch(record)
+
+    def _end_evaluation(self, record: Mapping[str, Any]) -> None:
+        epoch, ap, ap50 = record["epoch"], record["AP"], record["AP50"]
+        self._write_line(f"epoch: {epoch}, AP {ap:.4f}, AP50 {ap50:.4f}")
+        if self.options.progress:
+            loss = record["loss"]
+            say(f"epoch {epoch}/{self.epochs}: loss {loss:.3f}, AP {ap:.4f}, AP50 {ap50:.4f}")
         draw_curves(self.metrics, self.out / "figures" / "curves.svg")
         if self._events is not None:
             for name, value in record.items():
                 if name not in PROGRESS:
-                    self._events.add_scalar(f"val/{name}", value, record["epoch"])
+                    self._events.add_scalar(f"val/{name}", value, epoch)
 
-    def _say(self, line: str) -> None:
-        if not self.writes:
-            return
-        with self.text.open("a") as file:
-            file.write(f"{line}\n")
-        if self.options.progress and not sys.stderr.isatty():
-            print(line, file=sys.stderr, flush=True)
+    def _write_line(self, line: str) -> None:
+        """Add a line to ``train.log``."""
+        if self.writes:
+            with self.text.open("a") as file:
+                file.write(f"{line}\n")
 
 
 def _event_writer(folder: Path, step: int) -> Any:
+    """Return a TensorBoard writer that drops events after ``step`` of a previous process."""
     return require("tensorboardX").SummaryWriter(str(folder), purge_step=step)

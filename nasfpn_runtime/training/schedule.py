@@ -1,4 +1,4 @@
-"""Learning rate of every step."""
+"""The learning rate of every step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from nasfpn_runtime.recipe.settings import Ramp, Training
 
-# tensorflow/tpu retinanet_config.py: from 0.0067 to 0.08, a tenth at 60k and 80k of 90k steps.
+# tensorflow/tpu retinanet_config.py: warm-up from 0.0067 to 0.08, then a tenth at steps 60k and 80k
+# of 90k.
 WARMUP_START = 1 / 12
 STEPS = (2 / 3, 8 / 9)
 
@@ -15,11 +16,12 @@ STEPS = (2 / 3, 8 / 9)
 def learning_rates(training: Training, steps_per_epoch: int) -> NDArray[np.float32]:
     """Return the learning rate of each step of the run, (epochs * steps_per_epoch,) float32.
 
-    With ``warmup_epochs`` the rate rises linearly from a twelfth while the schedule, which
-    runs over the whole length, falls: the two are multiplied. With ``warmup`` its ramps come
-    first and cosine runs over what is left (model zoo ``lr_schedule.py``); steps stay where
-    their milestones are (tensorflow/tpu ``learning_rates.py``, mmdetection's configs). All of
-    it is scaled linearly where ``batch`` is not the ``base_batch`` (Goyal et al. 2017).
+    With ``warmup_epochs`` the schedule covers the whole run, and the rates of the first epochs
+    are multiplied by a factor that rises linearly from a twelfth to 1. With ``warmup`` its ramps
+    come first, and cosine covers the remaining steps (model zoo ``lr_schedule.py``); milestones
+    still count from the first epoch (tensorflow/tpu ``learning_rates.py``, mmdetection's
+    configs). If ``batch`` differs from ``base_batch``, all rates are scaled linearly (Goyal et
+    al. 2017).
     """
     total = training.epochs * steps_per_epoch
     ramps = [_ramp(ramp, steps_per_epoch) for ramp in training.warmup]
@@ -33,12 +35,13 @@ def learning_rates(training: Training, steps_per_epoch: int) -> NDArray[np.float
     if rising:
         slope = WARMUP_START + (1 - WARMUP_START) * np.arange(rising) / rising
         factor[:rising] = np.minimum(factor[:rising], 1.0) * slope
-    share = training.batch / (training.base_batch or training.batch)
-    rates: NDArray[np.float32] = (training.lr * share * factor).astype(np.float32)
+    scale = training.batch / (training.base_batch or training.batch)
+    rates: NDArray[np.float32] = (training.lr * scale * factor).astype(np.float32)
     return rates
 
 
 def _ramp(ramp: Ramp, steps_per_epoch: int) -> NDArray[np.float64]:
+    """Return the factor of each step of a linear warm-up."""
     length = round(ramp.epochs * steps_per_epoch) + ramp.steps
     step = np.arange(length)
     rates: NDArray[np.float64] = (ramp.start * (length - step) + ramp.stop * step) / length
@@ -46,17 +49,19 @@ def _ramp(ramp: Ramp, steps_per_epoch: int) -> NDArray[np.float64]:
 
 
 def _cosine(length: int, end: float) -> NDArray[np.float64]:
+    """Return the factor of each of ``length`` steps, falling from 1 towards ``end``."""
     angle = np.pi * np.arange(length) / length
     factor: NDArray[np.float64] = end + (1 - end) * (0.5 * (1 + np.cos(angle)))
     return factor
 
 
 def _steps(training: Training, steps_per_epoch: int) -> NDArray[np.float64]:
+    """Return the factor of each step of the run: a tenth of the previous after each milestone."""
     total = training.epochs * steps_per_epoch
     if training.milestones is None:
-        places = [share * total for share in STEPS]
+        milestones = [fraction * total for fraction in STEPS]
     else:
-        places = [epoch * steps_per_epoch for epoch in training.milestones]
-    passed = np.sum([np.arange(total) >= place for place in places], axis=0, dtype=int)
-    factor: NDArray[np.float64] = (10.0 ** -np.arange(len(places) + 1))[passed]
+        milestones = [epoch * steps_per_epoch for epoch in training.milestones]
+    passed = np.sum([np.arange(total) >= step for step in milestones], axis=0, dtype=int)
+    factor: NDArray[np.float64] = (10.0 ** -np.arange(len(milestones) + 1))[passed]
     return factor

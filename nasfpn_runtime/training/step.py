@@ -1,4 +1,4 @@
-"""One training step: loss, gradients and update as compiled graphs."""
+"""The training step: loss, gradients and weight update as compiled graphs."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from nasfpn_runtime.network.network import Network
 from nasfpn_runtime.network.normalise import Normalise
 from nasfpn_runtime.recipe.settings import Training
 
-# Which parameters weight decay pulls towards 0.
+# Setting ``training.decay`` -> whether weight decay applies to a parameter.
 DECAYS: dict[str, Callable[[Parameter], bool]] = {
     "kernels": lambda parameter: len(parameter.shape) == 4,
     "no_norm": lambda parameter: not parameter.name.endswith(("gamma", "beta")),
     "all": lambda parameter: True,
 }
 STATISTICS = ("moving_mean", "moving_variance")
-SCALE_WINDOW = 1000  # finite updates after which the loss scale doubles (model zoo's default)
+SCALE_WINDOW = 1000  # finite updates before the loss scale doubles (model zoo's default)
 
 
 class DetectorWithLoss(nn.Cell):
-    """``Inputs`` to their loss, the mean over the supervised stacks."""
+    """Compute the loss of ``Inputs``: the mean over the supervised stacks."""
 
     def __init__(self, detector: Network, loss: DetectionLoss) -> None:
         super().__init__(auto_prefix=False)
@@ -60,7 +60,7 @@ class DetectorWithLoss(nn.Cell):
 
 
 class BackwardPass(nn.Cell):
-    """``Inputs`` to its loss and the gradients of ``loss * scale``."""
+    """Compute the loss of ``Inputs`` and the gradients of ``loss * scale``."""
 
     def __init__(self, network: nn.Cell, weights: ParameterTuple) -> None:
         super().__init__(auto_prefix=False)
@@ -75,10 +75,13 @@ class BackwardPass(nn.Cell):
 
 
 class WeightUpdate(nn.Cell):
-    """Gradients of all parts to new weights: reduce, unscale, clip, momentum, average.
+    """Update the weights by the gradients of a whole batch.
 
-    Returns whether the gradients were finite; where they are scaled and were not, all stays
-    as it was but for the scale, which is halved.
+    The gradients are summed over the cards, divided by the loss scale, clipped by their global
+    norm and applied by SGD with momentum. The moving average of the weights follows.
+
+    Returns whether the gradients were finite. Only float16 checks this: if they are not finite,
+    nothing changes except the loss scale, which is halved.
     """
 
     def __init__(
@@ -131,12 +134,13 @@ class WeightUpdate(nn.Cell):
             gradients = ops.clip_by_global_norm(gradients, self.clip)
         self.optimizer(gradients)
         if self.ema is not None:
-            # Young averages forget faster (TensorFlow, ExponentialMovingAverage, num_updates).
+            # Early averages decay faster (TensorFlow, ExponentialMovingAverage, num_updates).
             age = self.optimizer.global_step.astype(mindspore.float32).reshape(())
-            share = ops.minimum(Tensor(self.ema, mindspore.float32), (1.0 + age) / (10.0 + age))
-            ops.HyperMap()(ops.partial(_average, share), self.averages, self.sources)
+            kept = ops.minimum(Tensor(self.ema, mindspore.float32), (1.0 + age) / (10.0 + age))
+            ops.HyperMap()(ops.partial(_update_average, kept), self.averages, self.sources)
 
     def _rescale(self, finite: Tensor) -> None:
+        """Double the loss scale after ``SCALE_WINDOW`` finite updates in a row, or halve it."""
         count = (self.finite_updates + 1.0) * finite.astype(mindspore.float32)
         grows = (count >= SCALE_WINDOW).astype(mindspore.float32)
         halved = (1.0 - finite.astype(mindspore.float32)) * 0.5
@@ -145,7 +149,7 @@ class WeightUpdate(nn.Cell):
 
 
 class FullStep(nn.Cell):
-    """A batch in one part: backward pass and update in one graph."""
+    """Train on a whole batch: backward pass and weight update in one graph."""
 
     def __init__(self, backward: BackwardPass, update: WeightUpdate) -> None:
         super().__init__(auto_prefix=False)
@@ -156,8 +160,8 @@ class FullStep(nn.Cell):
         return loss, self.update(gradients)
 
 
-class PartialStep(nn.Cell):
-    """A part of a batch: backward pass, gradients added to those of the parts before."""
+class AccumulateStep(nn.Cell):
+    """Process a part of a batch: backward pass, gradients added to those of earlier parts."""
 
     def __init__(self, backward: BackwardPass, update: WeightUpdate) -> None:
         super().__init__(auto_prefix=False)
@@ -170,8 +174,8 @@ class PartialStep(nn.Cell):
         return loss
 
 
-class FinalUpdate(nn.Cell):
-    """After the last part: update, and sums back to zero."""
+class AccumulatedUpdate(nn.Cell):
+    """Update the weights after the last part of a batch, and set the summed gradients to zero."""
 
     def __init__(self, update: WeightUpdate, sums: ParameterTuple) -> None:
         super().__init__(auto_prefix=False)
@@ -179,30 +183,36 @@ class FinalUpdate(nn.Cell):
 
     def construct(self) -> Tensor:
         finite = self.update(self.sums)
-        ops.HyperMap()(_clear, self.sums)
+        ops.HyperMap()(_set_to_zero, self.sums)
         return finite
 
 
 class StepOutcome(NamedTuple):
-    """The loss of a batch, and whether its gradients were finite, so that weights changed."""
+    """The result of a training step.
+
+    Attributes:
+        loss: loss of the batch, over all cards.
+        finite: whether the gradients were finite. If not, the weights did not change.
+    """
 
     loss: float
     finite: bool
 
 
 class TrainStep:
-    """Batches to losses, updating the weights by SGD with momentum.
+    """Update the weights of a network batch by batch.
 
-    Cells and not ``mindspore.jit`` functions: on CPU the main thread of the latter polls
-    while it waits and takes a core from the work (``nasfpn bench step`` measures both).
+    The parts are cells rather than ``mindspore.jit`` functions: on CPU the main thread of the
+    latter polls while it waits and takes a core from the computation (``nasfpn bench step``
+    measures both).
 
     Args:
-        network: ``Inputs`` to their loss, a scalar.
-        rates: learning rate of every update.
-        cards: whose losses and gradients are added up.
+        network: computes the loss of ``Inputs``, a scalar.
+        rates: learning rate of each update.
+        cards: cards whose losses and gradients are summed.
 
     Attributes:
-        state: the cell of all that the next update depends on: weights, momenta, ...
+        state: cell with all parameters that the next update depends on: weights, momenta, ...
     """
 
     def __init__(
@@ -215,29 +225,29 @@ class TrainStep:
         self.state.set_train()
 
     def __call__(self, *parts: Sequence[Tensor]) -> StepOutcome:
-        """WeightUpdate the weights once, by the ``Inputs`` of a batch in one or more parts."""
+        """Update the weights once by a batch, given as the ``Inputs`` of its one or more parts."""
         if len(parts) == 1:
             loss, finite = self.state(*parts[0])
         else:
-            accumulate, finish = self._in_parts
+            accumulate, update = self._accumulation
             loss = sum(accumulate(*part) for part in parts)
-            finite = finish()
+            finite = update()
         (total,) = self.cards.sum([float(loss.asnumpy())])
         return StepOutcome(total, bool(finite.asnumpy()))
 
     @cached_property
-    def _in_parts(self) -> tuple[PartialStep, FinalUpdate]:
-        """The cells for batches of several parts, whose sums take the memory of all weights."""
-        accumulate = PartialStep(self.backward, self.update)
-        return accumulate, FinalUpdate(self.update, accumulate.sums)
+    def _accumulation(self) -> tuple[AccumulateStep, AccumulatedUpdate]:
+        """Cells for batches of several parts, made on demand: sums need memory for all weights."""
+        accumulate = AccumulateStep(self.backward, self.update)
+        return accumulate, AccumulatedUpdate(self.update, accumulate.sums)
 
     @property
     def scale(self) -> float:
-        """What losses are multiplied with so that gradients are large enough for float16."""
+        """Factor of the loss that keeps gradients large enough for float16."""
         return float(self.update.scale.asnumpy())
 
     def share_statistics(self) -> None:
-        """Set the running statistics of batch norm to their means over the cards."""
+        """Average the running statistics of batch norm over the cards."""
         if self.cards.count == 1:
             return
         running = [p for p in self.state.get_parameters() if p.name.endswith(STATISTICS)]
@@ -248,7 +258,7 @@ class TrainStep:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Put the averages in place of the weights, where the recipe has them, for a while."""
+        """Use the averaged weights inside the block, if the recipe asks for averages."""
         if self.update.ema is None:
             yield
             return
@@ -263,10 +273,10 @@ class TrainStep:
 
 
 def use_precision(detector: Network, precision: str) -> None:
-    """Make a detector's convolutions compute in ``float16`` or ``bfloat16``.
+    """Let the convolutions of a detector compute in ``float16`` or ``bfloat16``.
 
-    Weights stay float32 and are cast where they are used; batch norm computes in float32
-    (MindSpore's level O2). Run on CPU in float16 only, which is slow there.
+    Weights stay float32 and are cast at each use. Batch norm computes in float32 (MindSpore's
+    level O2). The CPU supports float16 only, and slowly.
     """
     if precision != "float32":
         amp.custom_mixed_precision(
@@ -280,9 +290,9 @@ def _scalar(value: float, name: str) -> Parameter:
     return Parameter(Tensor(value, mindspore.float32), name=name, requires_grad=False)
 
 
-def _average(share: Tensor, average: Parameter, source: Parameter) -> Tensor:
-    return ops.assign(average, share * average + (1.0 - share) * source)
+def _update_average(kept: Tensor, average: Parameter, source: Parameter) -> Tensor:
+    return ops.assign(average, kept * average + (1.0 - kept) * source)
 
 
-def _clear(total: Parameter) -> Tensor:
+def _set_to_zero(total: Parameter) -> Tensor:
     return ops.assign(total, ops.zeros_like(total))

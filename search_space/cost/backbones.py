@@ -1,8 +1,8 @@
-"""Backbones as steps."""
+"""The steps of the backbones: ResNet v1.5 and MobileNetV2."""
 
 from __future__ import annotations
 
-from search_space.cost.steps import Steps
+from search_space.cost.steps import StepBuilder
 from search_space.shape import (
     BACKBONE_LEVELS,
     MOBILENETV2,
@@ -13,14 +13,19 @@ from search_space.shape import (
 )
 
 
-def backbone_steps(build: Steps, shape: DetectorShape, top: int) -> dict[int, str]:
-    """Add the backbone up to level ``top``; return the map of each level from 2."""
+def backbone_steps(build: StepBuilder, shape: DetectorShape, top: int) -> dict[int, str]:
+    """Add the backbone up to level ``top``.
+
+    Returns:
+        The name of the step that makes each level's map, from level 2 (ResNet) or 1
+        (MobileNetV2) to ``top``.
+    """
     if shape.backbone in RESNETS:
         return _resnet(build, shape, top)
     return _mobilenetv2(build, shape, top)
 
 
-def _resnet(build: Steps, shape: DetectorShape, top: int) -> dict[int, str]:
+def _resnet(build: StepBuilder, shape: DetectorShape, top: int) -> dict[int, str]:
     kind = RESNETS[shape.backbone]
     build.conv("stem", "image", 1, shape.width, 7)
     source = build.add("stem.pool", "pool", ("stem",), level=2)
@@ -43,7 +48,7 @@ def _resnet(build: Steps, shape: DetectorShape, top: int) -> dict[int, str]:
 
 
 def _residual_block(
-    build: Steps,
+    build: StepBuilder,
     name: str,
     source: str,
     levels: tuple[int, int],
@@ -52,34 +57,34 @@ def _residual_block(
     bottleneck: bool,
     project: bool,
 ) -> str:
-    """Add a block from the first of ``levels`` to the second."""
+    """Add a block that goes from the first of ``levels`` to the second; return its name."""
     before, level = levels
     out = 4 * width if bottleneck else width
-    # (level, channels, side); v1.5 strides in the 3x3 convolution of a bottleneck.
+    # (level, channels, kernel side). In v1.5 the 3x3 convolution of a bottleneck has the stride.
     convs = (
         ((before, width, 1), (level, width, 3), (level, out, 1))
         if bottleneck
         else ((level, width, 3), (level, width, 3))
     )
     inner = source
-    for index, (at, channels, side) in enumerate(convs):
-        inner = build.conv(f"{name}.conv{index}", inner, at, channels, side)
+    for index, (conv_level, channels, side) in enumerate(convs):
+        inner = build.conv(f"{name}.conv{index}", inner, conv_level, channels, side)
     if project:
         source = build.conv(f"{name}.shortcut", source, level, out, 1)
     return build.add(name, "merge", (inner, source), level=level)
 
 
-def _mobilenetv2(build: Steps, shape: DetectorShape, top: int) -> dict[int, str]:
+def _mobilenetv2(build: StepBuilder, shape: DetectorShape, top: int) -> dict[int, str]:
     source = build.conv("stem", "image", 1, shape.width, 3)
     maps = {}
     for level in range(1, top + 1):
-        block, at = 0, max(1, level - 1)
+        block, before = 0, max(1, level - 1)
         for expansion, channels, repeats in MOBILENETV2[level]:
             out = mobilenet_channels(channels, shape.width)
             for _ in range(repeats):
                 name = f"group{level - 1}.{block}"
-                source = _inverted_residual(build, name, source, (at, level), expansion, out)
-                block, at = block + 1, level
+                source = _inverted_residual(build, name, source, (before, level), expansion, out)
+                block, before = block + 1, level
         maps[level] = source
     if top == BACKBONE_LEVELS[-1]:
         last = mobilenet_channels(MOBILENETV2_LAST, shape.width)
@@ -88,9 +93,9 @@ def _mobilenetv2(build: Steps, shape: DetectorShape, top: int) -> dict[int, str]
 
 
 def _inverted_residual(
-    build: Steps, name: str, source: str, levels: tuple[int, int], expansion: int, out: int
+    build: StepBuilder, name: str, source: str, levels: tuple[int, int], expansion: int, out: int
 ) -> str:
-    """Add a block from the first of ``levels`` to the second."""
+    """Add a block that goes from the first of ``levels`` to the second; return its name."""
     before, level = levels
     channels = build.steps[source].channels
     inner, width = source, expansion * channels

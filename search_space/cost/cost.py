@@ -1,4 +1,4 @@
-"""Parameters, MACs and activation bytes of a whole detector, without building it."""
+"""The cost of a whole detector: parameters, multiply-adds and activation bytes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from search_space.shape import DetectorShape
 
 @dataclass(frozen=True)
 class Cost:
-    """What a detector needs.
+    """The cost of a detector.
 
     Attributes:
-        parameters: trainable ones: weights, biases, batch norm scales and offsets.
-        macs: multiply-adds of all convolutions on one picture; nothing else counts, as
-            in the published figures (the paper's FLOPs are twice this).
+        parameters: number of trainable parameters: weights, biases, and scales and offsets
+            of batch norms.
+        macs: multiply-adds of all convolutions on one image. As in the published figures,
+            nothing else counts (the paper's FLOPs are twice this).
         peak_activation_bytes: see :func:`peak_bytes`.
     """
 
@@ -28,10 +29,10 @@ class Cost:
 
 
 def detector_cost(genome: Genome, shape: DetectorShape) -> Cost:
-    """Return the cost of a detector: the sums and the peak over :func:`detector_steps`.
+    """Return the cost of a detector: sums and peak over its :func:`detector_steps`.
 
     Raises:
-        GenomeError: the genome's finest level is none of the backbone's (2 to 5).
+        GenomeError: the genome's finest level is not a level of the backbone (2 to 5).
     """
     steps = detector_steps(genome, shape)
     return Cost(
@@ -42,11 +43,11 @@ def detector_cost(genome: Genome, shape: DetectorShape) -> Cost:
 
 
 def peak_bytes(steps: Iterable[Step]) -> int:
-    """Return the most bytes of feature maps that are alive during one step.
+    """Return the greatest number of bytes of feature maps in memory during any step.
 
-    Float32, inference, one picture. A map lives from the step that makes it to the last
-    step that reads it, both included, a kept one to the end. What a step needs inside
-    (the ReLU before a convolution, the pooled gate of an attention) is not counted.
+    This is for inference in float32 on one image. A map lives from the step that makes it
+    to the last step that reads it, both included; a kept map lives to the end. Maps inside
+    a step (the ReLU before a convolution, the pooled gate of an attention) do not count.
     """
     steps = tuple(steps)
     sizes = {step.name: step.bytes for step in steps}

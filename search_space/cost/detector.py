@@ -1,14 +1,14 @@
-"""A whole detector as a sequence of steps, each making one feature map of known size.
+"""A whole detector as a sequence of steps, each of which makes one feature map.
 
-The detector is RetinaNet with the genome as its pyramid: ResNet v1.5 or MobileNetV2, one
-lateral per backbone level, stacks with weights of their own, two heads. Implementations
-differ in some layers, see ``shape.Layers``.
+The detector is a RetinaNet with the genome as its pyramid: a ResNet v1.5 or MobileNetV2, one
+lateral per backbone level, stacks with separate weights, and two heads. ``shape.Layers``
+lists the layers in which implementations differ.
 """
 
 from __future__ import annotations
 
 from search_space.cost.backbones import backbone_steps
-from search_space.cost.steps import Step, Steps
+from search_space.cost.steps import Step, StepBuilder
 from search_space.errors import GenomeError
 from search_space.genome import Genome, Level
 from search_space.shape import BACKBONE_LEVELS, DetectorShape, Layers
@@ -18,18 +18,21 @@ from search_space.wiring import wire
 def detector_steps(genome: Genome, shape: DetectorShape) -> tuple[Step, ...]:
     """Return the detector's steps in the order in which they run.
 
-    The backbone runs up to the coarsest level that the genome takes from it. A lateral
-    (1x1 convolution, batch norm) brings a level to the pyramid's channels; a level above 5
-    is a max pool of the level below. The heads run level by level, classes before boxes.
+    The backbone ends at the coarsest level that the genome takes from it. A lateral (1x1
+    convolution and batch norm) changes the channels of a level to those of the pyramid. A
+    level above 5 is a max pool of the level below. The heads run level by level, classes
+    before boxes.
 
     Raises:
-        GenomeError: the genome's finest level is none of the backbone's (2 to 5).
+        GenomeError: the genome's finest level is not a level of the backbone (2 to 5).
     """
     if genome.levels[0] not in BACKBONE_LEVELS:
         raise GenomeError(
-            "the finest level is one of the backbone's, 2 to 5", genome.levels[0], "levels[0]"
+            "the finest level must be a level of the backbone, 2 to 5",
+            genome.levels[0],
+            "levels[0]",
         )
-    build = Steps(shape.image)
+    build = StepBuilder(shape.image)
     top = max(level for level in genome.levels if level in BACKBONE_LEVELS)
     backbone = backbone_steps(build, shape, top)
     maps = _laterals(build, genome, backbone, shape)
@@ -43,9 +46,9 @@ def detector_steps(genome: Genome, shape: DetectorShape) -> tuple[Step, ...]:
 
 
 def _laterals(
-    build: Steps, genome: Genome, backbone: dict[int, str], shape: DetectorShape
+    build: StepBuilder, genome: Genome, backbone: dict[int, str], shape: DetectorShape
 ) -> dict[Level, str]:
-    """Return the pyramid's input map of each of its levels."""
+    """Add the laterals and pools; return the pyramid's input map for each level."""
     layers, channels = shape.layers, shape.channels
     maps: dict[Level, str] = {}
     source, below = "", genome.levels[0]
@@ -66,9 +69,9 @@ def _laterals(
 
 
 def _pyramid(
-    build: Steps, genome: Genome, inputs: dict[Level, str], stack: str, layers: Layers
+    build: StepBuilder, genome: Genome, inputs: dict[Level, str], stack: str, layers: Layers
 ) -> dict[Level, str]:
-    """Return the output map of each level of one stack."""
+    """Add one stack; return its output map for each level."""
     maps, wiring = list(inputs.values()), wire(genome)
     for index, cell in enumerate(wiring.cells):
         name, reads = f"{stack}.cell{index}", []
@@ -101,7 +104,7 @@ def _pyramid(
 
 
 def _head(
-    build: Steps,
+    build: StepBuilder,
     shape: DetectorShape,
     name: str,
     source: str,
@@ -109,7 +112,12 @@ def _head(
     width: int,
     shared: bool,
 ) -> None:
-    """Add one head on one level; it predicts ``width`` numbers per anchor."""
+    """Add one head on one level.
+
+    Args:
+        width: how many numbers the head predicts per anchor.
+        shared: the same head on an earlier level already has the convolutions' weights.
+    """
     layers = shape.layers
     for index in range(shape.head_convs):
         channels = shape.head_channels or shape.channels

@@ -1,4 +1,4 @@
-"""Steps of a detector, and how they are added one by one."""
+"""The steps of a detector, and the builder that adds them one by one."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the detector on one picture; it makes one feature map.
+    """One step of the detector on one image; it makes one feature map.
 
     Attributes:
-        name: of the step and its map: ``group2.0.conv1``, ``stack0.cell3``,
-            ``class.p3.conv0``.
+        name: name of the step and of its map, such as ``group2.0.conv1``,
+            ``stack0.cell3`` or ``class.p3.conv0``.
         kind: ``image``, ``conv`` (with the ReLU and batch norm before or after it),
-            ``pool``, ``resample`` (an input brought to a cell's level) or ``merge`` (a
-            residual sum; a cell's op with its leftovers).
-        reads: names of the maps it reads.
-        channels, height, width: of its map.
-        parameters: trainable ones that no earlier step holds: the convolutions of the
-            heads, shared over levels, count at the finest level.
+            ``pool``, ``resample`` (of a cell's input to the cell's level) or ``merge`` (a
+            residual sum, or a cell's op with its leftovers).
+        reads: names of the maps that it reads.
+        channels: channels of its map.
+        height: height of its map in pixels.
+        width: width of its map in pixels.
+        parameters: number of trainable parameters that no earlier step has. Convolutions
+            of a head that all levels share count at the finest level.
         macs: multiply-adds of its convolution.
-        kept: a result of the detector: its map lives to the end.
+        kept: whether its map is a result of the detector and lives to the end.
     """
 
     name: str
@@ -35,12 +37,17 @@ class Step:
 
     @property
     def bytes(self) -> int:
-        """Size of its map in float32."""
+        """Size of its map in bytes, in float32."""
         return 4 * self.channels * self.height * self.width
 
 
-class Steps:
-    """The steps so far by name; each method adds one and returns its name."""
+class StepBuilder:
+    """Collects the steps of a detector; each method adds to them and returns the last name.
+
+    Attributes:
+        image: height and width of the detector's input image in pixels.
+        steps: the steps so far, by name.
+    """
 
     def __init__(self, image: tuple[int, int]) -> None:
         self.image = image
@@ -59,7 +66,12 @@ class Steps:
         kernel: int = 0,
         kept: bool = False,
     ) -> str:
-        """Add a step at ``level``; ``kernel``: weights of its convolution."""
+        """Add a step whose map is on ``level``.
+
+        Args:
+            channels: channels of the map; by default those of the first map it reads.
+            kernel: number of weights in the kernel of its convolution, 0 if it has none.
+        """
         height, width = (-(-side >> level) for side in self.image)
         channels = channels or self.steps[reads[0]].channels
         macs = kernel * height * width
@@ -81,7 +93,15 @@ class Steps:
         shared: bool = False,
         kept: bool = False,
     ) -> str:
-        """Add a ``side`` x ``side`` convolution; ``shared``: an earlier step holds its weights."""
+        """Add a convolution.
+
+        Args:
+            side: side of the square kernel.
+            groups: number of groups of a grouped convolution.
+            bias: the convolution has a bias.
+            norm: a batch norm follows.
+            shared: an earlier step already has the weights and the bias.
+        """
         kernel = side * side * self.steps[source].channels * channels // groups
         parameters = (0 if shared else kernel + bias * channels) + norm * 2 * channels
         return self.add(
@@ -108,7 +128,7 @@ class Steps:
         shared: bool = False,
         kept: bool = False,
     ) -> str:
-        """Add a 3x3 convolution of a cell or head, two steps where it is ``separable``."""
+        """Add a 3x3 convolution of a cell or head; two steps if it is ``separable``."""
         side = 3
         if separable:
             inner, side = self.steps[source].channels, 1

@@ -1,8 +1,8 @@
-"""Where the nodes and edges of a genome's picture lie; no drawing library needed.
+"""Where the nodes and edges of a genome's picture lie; needs no drawing library.
 
-Rows are levels, the coarsest on top; the inputs stand in the first column and every
-cell in a column of its own, in order. One unit is the distance between the columns of
-two cells; x runs to the right from the input column, y up from the finest level.
+Rows are levels, the coarsest on top. The input levels are in the first column, and each
+cell has its own column, in order. The unit is the distance between the columns of two
+neighbouring cells. x runs to the right from the input column, y up from the finest level.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from search_space.graph import to_graph
 
 Mask = NDArray[np.bool_]
 
-ROW = 1.15  # a little more than a column: room for curves between rows
-FIRST_GAP = 1.3  # between the inputs, which fan out, and the first cell
+ROW = 1.15  # height of a row: more than a column's width, for the curves between rows
+FIRST_GAP = 1.3  # from the input column to the first cell: edges fan out there
 HALF_ROW = ROW / 2
 TIP = 0.16  # length of an arrow tip
-GAP = 0.02  # between the tip and the node
-RING = 0.065  # between a node and the second line around an output
+GAP = 0.02  # from the point of a tip to the node
+RING = 0.065  # from the border of an output to the second line around it
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A regular polygon, or a circle where ``sides`` is 0.
+    """A regular polygon, or a circle if ``sides`` is 0.
 
     Attributes:
-        radius: from the centre to a corner, in units.
+        sides: number of sides.
+        radius: distance from the centre to a corner, in units.
         turn: angle of the first corner, in radians from the x axis.
     """
 
@@ -42,7 +43,7 @@ class Shape:
     turn: float = 0.0
 
     def rim(self, angles: Array) -> Array:
-        """Distance from the centre to the border in each direction (radians)."""
+        """Return the distance from the centre to the border in each direction (radians)."""
         if not self.sides:
             return np.full_like(angles, self.radius)
         sector = 2 * math.pi / self.sides
@@ -51,7 +52,7 @@ class Shape:
         return rim
 
     def grown(self, width: float) -> Shape:
-        """The same shape with its sides moved outwards by ``width``."""
+        """Return the same shape with its sides moved outwards by ``width``."""
         factor = math.cos(math.pi / self.sides) if self.sides else 1.0
         return Shape(self.sides, self.radius + width / factor, self.turn)
 
@@ -67,11 +68,15 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class PlacedNode:
-    """A node of the genome at its place.
+    """A node of the genome with its position.
 
     Attributes:
-        op: the cell's op, ``input`` for an input level.
-        outline: outermost border; the second line of an output lies on it.
+        number: node number.
+        level: level of the node.
+        op: the cell's op, or ``input`` for an input level.
+        output: whether the node is the output of its level.
+        x: x of the centre.
+        y: y of the centre.
     """
 
     number: int
@@ -83,21 +88,24 @@ class PlacedNode:
 
     @property
     def outline(self) -> Shape:
+        """The outermost border; for an output, the second line around the node."""
         shape = SHAPES[self.op]
         return shape.grown(RING) if self.output else shape
 
 
 @dataclass(frozen=True)
 class PlacedEdge:
-    """An edge of the genome as a curve from border to border.
+    """An edge of the genome as a curve from the border of one node to that of another.
 
     Attributes:
+        source: number of the node that is read.
+        target: number of the cell that reads it.
         role: as in ``graph.to_graph``.
         resample: ``up`` (coarse to fine: upsampled), ``down`` (fine to coarse: pooled)
             or ``same``.
-        curve: control points of a chain of cubic Bezier segments; it ends where the
-            arrow tip begins.
-        tip: the point of the arrow, ``GAP`` from the border of the target.
+        curve: control points of a chain of cubic Bezier segments, which ends at the base
+            of the arrow tip.
+        tip: point of the arrow tip, ``GAP`` from the border of the target.
     """
 
     source: int
@@ -108,15 +116,18 @@ class PlacedEdge:
     tip: tuple[float, float]
 
     def points(self, per_segment: int = 32) -> Array:
-        """Points along the edge including its tip, shape ``(n, 2)``, from the source on."""
+        """Return points from the source along the edge to its tip, shape ``(n, 2)``."""
         return np.vstack([sample(np.array(self.curve), per_segment), self.tip])
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A genome laid out.
+    """The positions of all nodes and edges of a genome.
 
     Attributes:
+        nodes: by node number.
+        edges: sorted by source and target.
+        levels: the levels of the rows, from the bottom up.
         width: x of the last column.
         height: y of the top row.
     """
@@ -128,12 +139,15 @@ class Layout:
     height: float
 
     def row(self, level: int) -> float:
-        """Height of a level's row."""
+        """Return the y of a level's row."""
         return self.levels.index(Level(level)) * ROW
 
 
 def arrange(genome: Genome) -> Layout:
-    """Lay a genome out: no two nodes touch, no edge touches a node it does not join."""
+    """Return the layout of a genome.
+
+    No two nodes touch, and an edge touches no node except its source and target.
+    """
     graph = to_graph(genome)
     inputs = len(genome.levels)
     nodes = []
@@ -145,17 +159,18 @@ def arrange(genome: Genome) -> Layout:
     ends = sorted(graph.edges)
     curves = route([Disc(n.x, n.y, n.outline.radius) for n in nodes], ends)
     edges = tuple(
-        _edge(nodes[a], nodes[b], graph.edges[a, b]["role"], curve)
+        _place_edge(nodes[a], nodes[b], graph.edges[a, b]["role"], curve)
         for (a, b), curve in zip(ends, curves, strict=True)
     )
     return Layout(tuple(nodes), edges, genome.levels, nodes[-1].x, (inputs - 1) * ROW)
 
 
-def _edge(source: PlacedNode, target: PlacedNode, role: str, curve: Array) -> PlacedEdge:
-    curve = _after(curve, lambda points: _covers(source, points, 0.0))
-    back = _after(curve[::-1], lambda points: _covers(target, points, GAP))
+def _place_edge(source: PlacedNode, target: PlacedNode, role: str, curve: Array) -> PlacedEdge:
+    """Return an edge whose curve, from centre to centre, is cut at the borders and the tip."""
+    curve = _cut_start(curve, lambda points: _covers(source, points, 0.0))
+    back = _cut_start(curve[::-1], lambda points: _covers(target, points, GAP))
     tip = back[0]
-    body = _after(back, lambda points: np.hypot(*(points - tip).T) < TIP)[::-1]
+    body = _cut_start(back, lambda points: np.hypot(*(points - tip).T) < TIP)[::-1]
     steps = source.level - target.level
     return PlacedEdge(
         source.number,
@@ -173,8 +188,8 @@ def _covers(node: PlacedNode, points: Array, margin: float) -> Mask:
     return covered
 
 
-def _after(curve: Array, inside: Callable[[Array], Mask]) -> Array:
-    """The rest of a curve from where it first leaves a region that it starts in."""
+def _cut_start(curve: Array, inside: Callable[[Array], Mask]) -> Array:
+    """Return the rest of a curve after it first leaves the region in which it starts."""
     steps = 32
     outside = np.argmin(inside(sample(curve, steps)))
     segment, step = divmod(max(int(outside) - 1, 0), steps)
@@ -184,11 +199,11 @@ def _after(curve: Array, inside: Callable[[Array], Mask]) -> Array:
         grid = np.linspace(low, high, steps + 1)
         first = max(int(np.argmin(inside(bernstein(grid) @ controls))), 1)
         low, high = grid[first - 1], grid[first]
-    return np.vstack([_cut(controls, high), curve[3 * segment + 4 :]])
+    return np.vstack([_cut_cubic(controls, high), curve[3 * segment + 4 :]])
 
 
-def _cut(controls: Array, t: float) -> Array:
-    """Control points of the part of a cubic behind parameter t (de Casteljau)."""
+def _cut_cubic(controls: Array, t: float) -> Array:
+    """Return the control points of the part of a cubic after parameter t (de Casteljau)."""
     rest = [controls[-1]]
     while len(controls) > 1:
         controls = (1 - t) * controls[:-1] + t * controls[1:]

@@ -1,7 +1,7 @@
-"""Nodes, edges and texts of a picture, drawn on matplotlib axes in picture units.
+"""Draws nodes, edges and texts on matplotlib axes, in picture units.
 
-Colours are those of Okabe and Ito (jfly.uni-koeln.de/color). Whatever a colour says,
-a shape, a tip or a line style says too.
+Colours are those of Okabe and Ito (jfly.uni-koeln.de/color). Nothing is shown by colour
+alone: shapes, arrow tips and line styles show it, too.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from search_space.drawing.layout import SHAPES, TIP, PlacedEdge, PlacedNode, Sha
 
 Point = tuple[float, float]
 
-INCH = 0.62  # per picture unit
+INCH = 0.62  # inches per picture unit
 INK, QUIET, BAND = "#000000", "#6E6E6E", "#F3F3F3"
-FONT = "DejaVu Sans"  # comes with matplotlib, so pictures are the same everywhere
+FONT = "DejaVu Sans"  # included in matplotlib, so pictures are the same everywhere
 
 FILLS = {
     "input": "#5A5A5A",
-    "sum": "#A9DAF5",  # sky blue, orange and bluish green, lightened: the signs are dark
+    # Sky blue, orange and bluish green, lightened because the signs on them are dark.
+    "sum": "#A9DAF5",
     "attention": "#F0C566",
     "weighted": "#66C7AB",
     "identity": "#FFFFFF",
@@ -39,13 +40,13 @@ _LEFTOVER_DASHES = (0, (3.2, 2.0))
 
 @dataclass(frozen=True)
 class Pen:
-    """How to draw a node or an edge where its meaning alone does not decide.
+    """How to draw a node or an edge, as far as its kind does not determine it.
 
     Attributes:
-        line: colour of lines; None: black for nodes, by resampling for edges.
-        fill: colour of nodes; None: by op.
+        line: colour of lines. None: black for nodes, by resampling for edges.
+        fill: fill colour of nodes. None: by op.
         weight: factor on line widths.
-        front: an edge is drawn over those with lower values.
+        front: an edge is drawn over edges with a lower value.
     """
 
     line: str | None = None
@@ -58,14 +59,14 @@ PLAIN = Pen()
 
 
 def draw_node(axes: Axes, node: PlacedNode, origin: Point, pen: Pen = PLAIN) -> None:
-    """Draw a node with the origin of its layout at ``origin``."""
+    """Draw a node of a layout whose origin is at ``origin``."""
     centre = (origin[0] + node.x, origin[1] + node.y)
     line = pen.line or INK
     style: dict[str, Any] = {"edgecolor": line, "linewidth": 0.9 * pen.weight, "zorder": 5}
     if node.output:
-        axes.add_patch(_polygon(node.outline, centre, facecolor="white", **style))
+        axes.add_patch(_make_polygon(node.outline, centre, facecolor="white", **style))
     fill = pen.fill or FILLS[node.op]
-    axes.add_patch(_polygon(SHAPES[node.op], centre, facecolor=fill, **style))
+    axes.add_patch(_make_polygon(SHAPES[node.op], centre, facecolor=fill, **style))
     if node.op == "sum":
         _draw_plus(axes, centre, line)
     elif node.op in _SIGNS:
@@ -73,10 +74,10 @@ def draw_node(axes: Axes, node: PlacedNode, origin: Point, pen: Pen = PLAIN) -> 
 
 
 def draw_edge(axes: Axes, edge: PlacedEdge, origin: Point, pen: Pen = PLAIN) -> None:
-    """Draw an edge: a gate as a double line, a leftover dashed.
+    """Draw an edge of a layout whose origin is at ``origin``.
 
-    The tip tells the resampling: hollow for upsampling, filled for pooling, an open
-    angle where the level stays.
+    A gate is a double line, a leftover is dashed. The tip shows the resampling: hollow for
+    upsampling, filled for pooling, an open angle if the level stays the same.
     """
     color = pen.line or LINES[edge.resample]
     curve = [(x + origin[0], y + origin[1]) for x, y in edge.curve]
@@ -89,7 +90,7 @@ def draw_edge(axes: Axes, edge: PlacedEdge, origin: Point, pen: Pen = PLAIN) -> 
         strokes = [(width + 2.0, color, "-"), (width, "white", "-")]
     elif edge.role == "leftover":
         strokes = [(width, color, _LEFTOVER_DASHES)]
-    # The first stroke, white, parts the edge from those that it crosses.
+    # The first stroke is white and separates the edge from those that it crosses.
     for stroke, paint, dashes in [(strokes[0][0] + 1.2, "white", "-"), *strokes]:
         axes.add_patch(
             PathPatch(
@@ -103,21 +104,27 @@ def draw_edge(axes: Axes, edge: PlacedEdge, origin: Point, pen: Pen = PLAIN) -> 
                 zorder=order,
             )
         )
-    axes.add_patch(_tip(curve[-1], tip, edge.resample, color, width, order))
+    axes.add_patch(_make_tip(curve[-1], tip, edge.resample, color, width, order))
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Width in picture units of a text of ``size`` points."""
+    """Return the width in picture units of a text of ``size`` points."""
     font = FontProperties(family=FONT, weight=weight, size=size)
     points, _, _ = text_to_path.get_text_width_height_descent(text, font, False)
     return float(points) / (72 * INCH)
 
 
-def draw_text(axes: Axes, place: Point, text: str, *, size: float, **style: str) -> None:
-    """Write a text as it is (no TeX, no mathematics), its middle line at ``place``."""
+def draw_text(axes: Axes, position: Point, text: str, *, size: float, **style: str) -> None:
+    """Write a text literally (no TeX, no mathematics).
+
+    Args:
+        position: by default the left end of the text, at half its height.
+        size: in points.
+        style: further options of matplotlib's ``Axes.text``.
+    """
     options: dict[str, Any] = {"ha": "left", "va": "center_baseline", "color": INK, **style}
     axes.text(
-        *place,
+        *position,
         text,
         family=FONT,
         fontsize=size,
@@ -128,7 +135,7 @@ def draw_text(axes: Axes, place: Point, text: str, *, size: float, **style: str)
     )
 
 
-def _polygon(shape: Shape, centre: Point, **style: Any) -> Patch:
+def _make_polygon(shape: Shape, centre: Point, **style: Any) -> Patch:
     if not shape.sides:
         return Circle(centre, shape.radius, **style)
     angles = [shape.turn + 2 * math.pi * k / shape.sides for k in range(shape.sides)]
@@ -137,7 +144,9 @@ def _polygon(shape: Shape, centre: Point, **style: Any) -> Patch:
     return Polygon(corners, closed=True, joinstyle="miter", **style)
 
 
-def _tip(base: Point, tip: Point, resample: str, color: str, width: float, order: float) -> Patch:
+def _make_tip(
+    base: Point, tip: Point, resample: str, color: str, width: float, order: float
+) -> Patch:
     angle = math.atan2(tip[1] - base[1], tip[0] - base[0])
     dx, dy = -0.38 * TIP * math.sin(angle), 0.38 * TIP * math.cos(angle)
     closed = resample != "same"
@@ -162,7 +171,7 @@ def _draw_plus(axes: Axes, centre: Point, color: str) -> None:
 
 
 def _draw_sign(axes: Axes, centre: Point, sign: str, color: str) -> None:
-    # As an outline, so that the texts on the axes are its labels and nothing else.
+    # Drawn as an outline, so that the only texts on the axes are labels.
     font = FontProperties(family=FONT, weight="bold")
     path = TextPath((0, 0), sign, size=0.26, prop=font)
     box = path.get_extents()

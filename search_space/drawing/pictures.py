@@ -1,7 +1,7 @@
-"""Pictures of genomes with matplotlib: one, two with their difference, a gallery.
+"""Pictures of genomes: one, two with their difference, or a gallery.
 
-Figures are made without pyplot, so drawing needs no display and no backend, and threads
-may draw at the same time.
+Figures are made without pyplot, so drawing needs no display and no backend, and several
+threads may draw at the same time.
 """
 
 from __future__ import annotations
@@ -18,9 +18,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from search_space.drawing.difference import Common, common_parts
+from search_space.drawing.difference import CommonPart, common_parts
 from search_space.drawing.layout import HALF_ROW, Layout, arrange
-from search_space.drawing.legend import ROW, Item, break_rows, draw_legend, items_of, row_width
+from search_space.drawing.legend import (
+    ROW,
+    LegendItem,
+    break_rows,
+    draw_legend,
+    items_of,
+    row_width,
+)
 from search_space.drawing.marks import (
     BAND,
     INCH,
@@ -39,22 +46,30 @@ from search_space.genome import Genome
 
 SUFFIXES = (".pdf", ".png", ".svg")
 
-_SIDE, _TITLE, _EDGE, _FOOT = 1.05, 0.45, 0.12, 0.55  # beside, above and below the grid
-_MARGIN = 0.2  # at the left of titles and legend
-_TITLE_SIZE = 10
-_WIDTH = 20.0  # where rows of panels are broken
+# Lengths are in picture units.
+_SIDE = 1.05  # between the grid and the sides of its panel, for the names of the levels
+_TITLE = 0.45  # height of a title
+_EDGE = 0.12  # above the grid, and below the legend
+_FOOT = 0.55  # below the grid, for the node numbers
+_MARGIN = 0.2  # to the left of titles and legend
+_TITLE_SIZE = 10  # in points
+_WIDTH = 20.0  # greatest width of a row of panels
 
 _ONLY_A = Pen("#D55E00", "#FBE3D3", 1.8, 1)  # vermillion
 _ONLY_B = Pen("#0072B2", "#D3E7F3", 1.8, 1)  # blue
 _BOTH = Pen("#B0B0B0", "#FFFFFF", 0.9)
 _NEUTRAL = Pen(INK, "#FFFFFF")
 
-_MATPLOTLIB = threading.Lock()  # its settings are global, its fonts not made for threads
-_STYLE: list[Any] = ["default", {"svg.hashsalt": "nasfpn"}]  # the salt: ids not from chance
+# matplotlib's settings are global, and its font code is not thread-safe.
+_MATPLOTLIB = threading.Lock()
+# Without a salt, the ids in SVG files are random.
+_STYLE: list[Any] = ["default", {"svg.hashsalt": "nasfpn"}]
 
 
 @dataclass(frozen=True)
 class _Panel:
+    """The part of a figure that shows one genome; pens by node number and by edge."""
+
     layout: Layout
     title: str | None = None
     node_pens: Mapping[int, Pen] = field(default_factory=dict)
@@ -74,68 +89,74 @@ class _Panel:
 def draw_genome(
     genome: Genome, path: str | Path | None = None, *, title: str | None = None
 ) -> Figure:
-    """Draw a genome: rows are levels, the coarsest on top, columns the order of cells.
+    """Draw a genome: rows are levels, the coarsest on top; columns are cells, in order.
 
     Args:
-        path: where to write the picture, too: PNG, SVG or PDF by its suffix. The same
-            genome and title give the same bytes with the same version of matplotlib.
+        genome: the genome to draw.
+        path: file to write the picture to: PNG, SVG or PDF by its suffix; None writes no
+            file. With the same version of matplotlib, equal genomes and titles give equal
+            bytes.
+        title: text above the picture.
 
     Raises:
         PictureError: ``path`` has another suffix; nothing is drawn then.
     """
     _check_suffix(path)
     panel = _Panel(arrange(genome), title)
-    return _finish([panel], items_of([panel.layout]), path)
+    return _render([panel], items_of([panel.layout]), path)
 
 
 def draw_difference(
     a: Genome, b: Genome, path: str | Path | None = None, *, names: tuple[str, str] = ("a", "b")
 ) -> Figure:
-    """Draw two genomes with what they share in grey and the rest in colour and bold.
+    """Draw two genomes: what they share in grey, the rest in bold colours.
 
-    Which cells are the same is up to ``difference.counterparts``; a cell whose op
-    changed is drawn as different, together with its edges.
+    ``difference.counterparts`` decides which cells are the same. A cell whose op changed
+    is drawn as different, together with its edges.
 
     Args:
         path: as in :func:`draw_genome`.
-        names: titles of the two.
+        names: titles of the two genomes.
 
     Raises:
-        PictureError: ``path`` has another suffix than PNG, SVG or PDF.
+        PictureError: the suffix of ``path`` is not that of a PNG, SVG or PDF.
     """
     _check_suffix(path)
     panels = [
-        _compared(genome, name, common, pen)
+        _difference_panel(genome, name, common, pen)
         for genome, name, common, pen in zip(
             (a, b), names, common_parts(a, b), (_ONLY_A, _ONLY_B), strict=True
         )
     ]
     items = [
-        Item("in both", pen=_BOTH),
-        Item(f"only in {names[0]}", pen=_ONLY_A),
-        Item(f"only in {names[1]}", pen=_ONLY_B),
+        LegendItem("in both", pen=_BOTH),
+        LegendItem(f"only in {names[0]}", pen=_ONLY_A),
+        LegendItem(f"only in {names[1]}", pen=_ONLY_B),
     ]
     legend = items_of((panel.layout for panel in panels), _NEUTRAL)
-    return _finish(panels, [items, *legend], path)
+    return _render(panels, [items, *legend], path)
 
 
 def draw_gallery(genomes: Mapping[str, Genome], path: str | Path | None = None) -> Figure:
     """Draw several genomes, each under its name, with one legend.
 
     Args:
+        genomes: the genomes by name.
         path: as in :func:`draw_genome`.
 
     Raises:
-        PictureError: ``path`` has another suffix than PNG, SVG or PDF, or there is no genome.
+        PictureError: the suffix of ``path`` is not that of a PNG, SVG or PDF, or there is
+            no genome.
     """
     _check_suffix(path)
     if not genomes:
-        raise PictureError("a gallery has at least one genome, got none")
+        raise PictureError("a gallery must have at least one genome, got none")
     panels = [_Panel(arrange(genome), name) for name, genome in genomes.items()]
-    return _finish(panels, items_of(panel.layout for panel in panels), path)
+    return _render(panels, items_of(panel.layout for panel in panels), path)
 
 
-def _compared(genome: Genome, name: str, common: Common, only: Pen) -> _Panel:
+def _difference_panel(genome: Genome, name: str, common: CommonPart, only: Pen) -> _Panel:
+    """Return the panel of a genome with everything outside ``common`` drawn by ``only``."""
     layout = arrange(genome)
     return _Panel(
         layout,
@@ -148,8 +169,8 @@ def _compared(genome: Genome, name: str, common: Common, only: Pen) -> _Panel:
     )
 
 
-def _flow(panels: Sequence[_Panel]) -> list[list[_Panel]]:
-    """Break panels into rows no wider than ``_WIDTH``, unless a single one is."""
+def _break_panels(panels: Sequence[_Panel]) -> list[list[_Panel]]:
+    """Break panels into rows of at most ``_WIDTH``; a wider panel has its own row."""
     rows: list[list[_Panel]] = [[]]
     for panel in panels:
         if rows[-1] and sum(p.width for p in rows[-1]) + panel.width > _WIDTH:
@@ -158,9 +179,10 @@ def _flow(panels: Sequence[_Panel]) -> list[list[_Panel]]:
     return rows
 
 
-def _finish(
-    panels: Sequence[_Panel], legend: Sequence[Sequence[Item]], path: str | Path | None
+def _render(
+    panels: Sequence[_Panel], legend: Sequence[Sequence[LegendItem]], path: str | Path | None
 ) -> Figure:
+    """Return the figure and write it to ``path``, if there is one."""
     with _MATPLOTLIB, style.context(_STYLE):
         figure = _compose(panels, legend)
         if path is not None:
@@ -168,26 +190,26 @@ def _finish(
     return figure
 
 
-def _compose(panels: Sequence[_Panel], legend: Sequence[Sequence[Item]]) -> Figure:
-    """Put panels and below them the legend on a figure of their size."""
-    rows = _flow(panels)
+def _compose(panels: Sequence[_Panel], legend: Sequence[Sequence[LegendItem]]) -> Figure:
+    """Return a figure with the panels and the legend below them; it has just their size."""
+    rows = _break_panels(panels)
     width = max(sum(panel.width for panel in row) for row in rows)
     heights = [max(panel.height for panel in row) for row in rows]
-    lines = break_rows(legend, width - 2 * _MARGIN)
-    width = max(width, *(row_width(line) + 2 * _MARGIN for line in lines))
-    foot = ROW * len(lines) + _EDGE
-    height = sum(heights) + foot
+    legend_rows = break_rows(legend, width - 2 * _MARGIN)
+    width = max(width, *(row_width(row) + 2 * _MARGIN for row in legend_rows))
+    legend_height = ROW * len(legend_rows) + _EDGE
+    height = sum(heights) + legend_height
     figure = Figure(figsize=(INCH * width, INCH * height), facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
     axes.set_axis_off()
     top = height
-    for row, tall in zip(rows, heights, strict=True):
+    for panel_row, row_height in zip(rows, heights, strict=True):
         left = 0.0
-        for panel in row:
+        for panel in panel_row:
             _draw_panel(axes, panel, (left, top))
             left += panel.width
-        top -= tall
-    draw_legend(axes, lines, _MARGIN, foot)
+        top -= row_height
+    draw_legend(axes, legend_rows, _MARGIN, legend_height)
     return figure
 
 
@@ -197,12 +219,12 @@ def _draw_panel(axes: Axes, panel: _Panel, corner: Point) -> None:
     title = _TITLE if panel.title else 0.0
     x, y = corner[0] + _SIDE, corner[1] - title - _EDGE - HALF_ROW - layout.height
     if panel.title:
-        place = (corner[0] + _MARGIN, corner[1] - 0.32)
-        draw_text(axes, place, panel.title, size=_TITLE_SIZE, weight="bold")
+        position = (corner[0] + _MARGIN, corner[1] - 0.32)
+        draw_text(axes, position, panel.title, size=_TITLE_SIZE, weight="bold")
     for index, level in enumerate(layout.levels):
         row = y + layout.row(level)
         if index % 2 == 0:
-            _band(axes, (x - 0.9, row - HALF_ROW), layout.width + 1.8)
+            _draw_band(axes, (x - 0.9, row - HALF_ROW), layout.width + 1.8)
         name = level.name.upper()
         draw_text(axes, (x - 0.35, row), name, size=9, ha="right")
         draw_text(axes, (x + layout.width + 0.82, row), name, size=9, ha="right", weight="bold")
@@ -213,24 +235,26 @@ def _draw_panel(axes: Axes, panel: _Panel, corner: Point) -> None:
     numbers = {node.x: str(node.number) for node in layout.nodes if node.op != "input"}
     numbers[0.0] = f"0\N{EN DASH}{len(layout.levels) - 1}"
     for column, number in numbers.items():
-        place = (x + column, y - HALF_ROW - 0.2)
-        draw_text(axes, place, number, size=7, ha="center", color=QUIET)
+        position = (x + column, y - HALF_ROW - 0.2)
+        draw_text(axes, position, number, size=7, ha="center", color=QUIET)
 
 
-def _band(axes: Axes, corner: Point, width: float) -> None:
+def _draw_band(axes: Axes, corner: Point, width: float) -> None:
+    """Draw the background of a row with its lower left corner at ``corner``."""
     axes.add_patch(Rectangle(corner, width, 2 * HALF_ROW, color=BAND, linewidth=0, zorder=0))
 
 
 def _check_suffix(path: str | Path | None) -> None:
     if path is not None and Path(path).suffix.lower() not in SUFFIXES:
         raise PictureError(
-            f"a picture's suffix is one of {', '.join(SUFFIXES)}, got "
-            f"{Path(path).suffix!r} (at {path})"
+            f"suffix of a picture must be one of {', '.join(SUFFIXES)}, "
+            f"got {Path(path).suffix!r} (at {path})"
         )
 
 
 def _save(figure: Figure, path: Path) -> None:
     kind = path.suffix.lower()[1:]
+    # No dates, so that equal pictures are equal bytes.
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)

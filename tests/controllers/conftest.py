@@ -1,4 +1,4 @@
-"""Fixtures of the controllers' tests."""
+"""Fixtures of the tests of the controllers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of searches show what the trials say."""
+"""Figures of searches show the values of the trials."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def trials() -> list[FrozenTrial]:
     return made
 
 
-def test_points_are_the_genomes_trained_and_the_line_their_running_maximum() -> None:
+def test_points_are_the_trained_genomes_and_the_line_is_their_running_maximum() -> None:
     (axes,) = draw_search(trials()).axes
     points, best = axes.lines
     assert list(points.get_xdata()) == list(best.get_xdata()) == [1, 2, 3]
@@ -34,7 +34,7 @@ def test_points_are_the_genomes_trained_and_the_line_their_running_maximum() -> 
     assert list(best.get_ydata()) == [0.2, 0.2, 0.4]
 
 
-def test_searches_are_told_apart_by_colour_and_by_dash() -> None:
+def test_searches_differ_in_colour_and_in_dash() -> None:
     (axes,) = compare_searches({"ppo": trials(), "random": trials()[:3]}).axes
     first, second = (line for line in axes.lines if not line.get_label().startswith("_"))
     assert (first.get_label(), second.get_label()) == ("ppo", "random")
@@ -57,5 +57,5 @@ def test_the_same_search_makes_the_same_svg(tmp_path: Path) -> None:
 
 
 def test_unknown_suffix() -> None:
-    with pytest.raises(ValueError, match=r"a picture is \.png, \.svg or \.pdf, got 'a\.gif'"):
+    with pytest.raises(ValueError, match=r"\.png, \.svg or \.pdf file, got 'a\.gif'"):
         draw_search(trials(), "a.gif")

@@ -1,10 +1,9 @@
-"""Controllers learn: against the exact odds of random search on a space that is enumerated.
+"""Controllers learn: they beat random search, whose odds are exact on an enumerated space.
 
-With F the share of genomes at or below a reward, n even draws reach the reward t with
-probability q = 1 - F(below t) ** n. Over 30 seeds a controller no better than random
-reaches it Binomial(30, q) times; each test states the odds that this passes, and the odds
-that a controller as good as measured fails. Proposals being functions of the seed, a test
-that passes once passes again as long as the controller stays what it is.
+Let F be the fraction of genomes below the reward t. Then n uniform draws reach t with probability
+q = 1 - F ** n, and of 30 seeds of a controller that is no better than random, Binomial(30, q)
+reach it. Each test bounds the probability that such a controller passes. Proposals are functions
+of the seed, so a test that passes once passes until the controller changes.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ def all_rewards() -> np.ndarray:
 
 
 def odds(threshold: float, trials: int) -> float:
-    """Return the probability that ``trials`` genomes drawn evenly reach the threshold."""
+    """Return the probability that ``trials`` genomes drawn uniformly reach the threshold."""
     below = np.searchsorted(all_rewards(), threshold) / len(all_rewards())
     return float(1 - below**trials)
 
 
 def by_luck(hits: int, threshold: float, trials: int) -> float:
-    """Return the probability that random search has that many hits in 30, or more."""
+    """Return the probability that random search has at least that many hits in 30 seeds."""
     return float(binom.sf(hits - 1, SEEDS, odds(threshold, trials)))
 
 
 def rewards_of(sampler: LogSampler, trials: int) -> np.ndarray:
-    """Search without Optuna's storage; test_conformance shows that it adds nothing."""
+    """Search without Optuna's storage; test_conformance shows that it changes nothing."""
     records: list[Record] = []
     for index in range(trials):
         choices = sampler.propose(records, sampler.generator(index))
@@ -59,7 +58,7 @@ def hits(kind: type[LogSampler], threshold: float, trials: int) -> int:
 
 
 def test_evolution_beats_random_at_150() -> None:
-    """Random search: 9% of seeds reach 14.5."""
+    """With random search, 9% of seeds reach 14.5."""
     assert by_luck(15, 14.5, 150) < 1e-7
     assert hits(RegularizedEvolutionSampler, 14.5, 150) >= 15
 
@@ -69,13 +68,13 @@ def test_local_search_beats_random_at_150() -> None:
 
 
 def test_ppo_beats_random_at_500() -> None:
-    """Random search: 16% of seeds reach 15."""
+    """With random search, 16% of seeds reach 15."""
     assert by_luck(18, 15.0, 500) < 1e-7
     assert hits(PPOSampler, 15.0, 500) >= 18
 
 
 def test_each_finds_the_optimum() -> None:
-    """Random search: 0.8% of seeds find one of the four optimal genomes in 500 trials."""
+    """With random search, 0.8% of seeds find one of the four optimal genomes in 500 trials."""
     optimum = float(all_rewards()[-1])
     assert by_luck(10, optimum, 500) < 1e-13
     for kind in (RegularizedEvolutionSampler, LocalSearchSampler, PPOSampler):
@@ -83,7 +82,7 @@ def test_each_finds_the_optimum() -> None:
 
 
 def test_mean_reward_of_ppo_rises() -> None:
-    """Without learning either half is the better with even odds: 26 of 30 have 3e-5."""
+    """Without learning, the rewards of 26 of 30 seeds rise with probability 3e-5 at most."""
     rewards = runs(PPOSampler)
     rises = rewards[:, -50:].mean(1) > rewards[:, :50].mean(1) + 3
     assert binom.sf(25, SEEDS, 0.5) < 1e-4

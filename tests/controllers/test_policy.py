@@ -1,4 +1,4 @@
-"""The LSTM policy: one mathematics in NumPy and MindSpore, and what PPO does to it."""
+"""The LSTM policy: NumPy and MindSpore agree on it, and PPO trains it as it should."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def some_choices(policy: Policy, samples: int, seed: int = 0) -> np.ndarray:
 
 
 def test_numpy_and_mindspore_agree() -> None:
-    """Large weights, so that gates leave their linear part; breaks if two gates are swapped."""
+    """The weights are large, so that gates saturate and two swapped gates would be noticed."""
     weights = POLICY.initial(np.random.default_rng(1), 1.0)
     choices = some_choices(POLICY, 7)
     inputs = np.eye(POLICY.inputs, dtype=np.float32)[POLICY.tokens(choices)]
@@ -39,13 +39,13 @@ def test_probabilities_of_the_open_choices_sum_to_one() -> None:
     assert (p[1, :, 3:] == 0).all()
 
 
-def test_inputs_are_the_choices_before() -> None:
-    """Start is 0; choices of size 2 are 1, 2; of size 3 are 3, 4, 5; the last is no input."""
+def test_inputs_are_the_previous_choices() -> None:
+    """The start is 0, the choices of size 2 are 1, 2, of size 3 are 3, 4, 5; the last is unused."""
     assert POLICY.tokens(np.asarray([[1, 0, 4], [0, 2, 1]])).T.tolist() == [[0, 2, 3], [0, 1, 5]]
 
 
 def test_samples_follow_the_probabilities() -> None:
-    """Chi-square over the 30 outcomes; a right sampler fails with odds of 1e-6."""
+    """Chi-square test over the 30 outcomes; a correct sampler fails with probability 1e-6."""
     weights = POLICY.initial(np.random.default_rng(2), 0.5)
     every = np.stack(np.meshgrid(*map(np.arange, POLICY.sizes), indexing="ij"), -1).reshape(-1, 3)
     logs = POLICY.log_probabilities(weights, every)
@@ -57,10 +57,10 @@ def test_samples_follow_the_probabilities() -> None:
 
 
 def test_first_step_of_adam_goes_along_the_gradient_of_the_objective() -> None:
-    """At ratio 1 the gain is sum_t log p * advantage, averaged over the batch.
+    """At ratio 1 the objective is sum_t log p * advantage, averaged over the batch.
 
-    Adam's first step is rate * g / (|g| + 1e-8): every weight whose gradient, by central
-    differences in float64, is clear of zero must move by the rate in its direction.
+    Adam's first step is rate * g / (|g| + 1e-8). So each weight whose gradient, by central
+    differences in float64, is clearly not zero must move by the rate in its direction.
     """
     policy, rate = Policy((2, 3), hidden=2), 1e-3
     weights = policy.initial(np.random.default_rng(0), 0.5)
@@ -84,7 +84,7 @@ def test_first_step_of_adam_goes_along_the_gradient_of_the_objective() -> None:
 
 
 def test_the_clip_ends_the_gain() -> None:
-    """No entropy, one sample: once the ratio is beyond 1.2, epochs change only by momentum."""
+    """No entropy, one sample: once the ratio is beyond 1.2, only momentum moves the weights."""
     policy = Policy((4,), hidden=4)
     weights = policy.initial(np.random.default_rng(0), 0.1)
     choices = np.asarray([[2]])
@@ -100,7 +100,7 @@ def test_the_clip_ends_the_gain() -> None:
     assert ratio(1e9) > 3.0
 
 
-def test_entropy_alone_evens_the_policy_out() -> None:
+def test_with_entropy_alone_the_policy_becomes_uniform() -> None:
     weights = POLICY.initial(np.random.default_rng(1), 1.0)
     settings = PPOSettings(learning_rate=1e-2, entropy=1.0, clip=0.2, epochs=80)
     choices = some_choices(POLICY, 8)
@@ -122,7 +122,7 @@ def records(count: int, scale: float = 1.0, shift: float = 0.0) -> list[Record]:
 
 
 def test_learning_ignores_the_scale_of_rewards() -> None:
-    # With this much weight on entropy, rewards eight times smaller would count for little.
+    # With this weight of entropy, rewards eight times smaller would hardly count.
     def next_choices(log: list[Record]) -> list[tuple[int, ...]]:
         sampler = PPOSampler(SPACE, learning_rate=0.02, entropy=1.0)
         return [sampler.propose(log, sampler.generator(index)) for index in range(30, 40)]
@@ -130,8 +130,8 @@ def test_learning_ignores_the_scale_of_rewards() -> None:
     assert next_choices(records(30)) == next_choices(records(30, scale=0.125, shift=-4.0))
 
 
-def test_a_late_result_is_learned_in_its_place() -> None:
-    """What is remembered from the fold without it must not be used."""
+def test_a_late_result_is_learned_at_its_index() -> None:
+    """States remembered from before the result must not be used."""
     log = records(60)
     old, new = (PPOSampler(SPACE, learning_rate=0.05, entropy=0.0) for _ in range(2))
     for late in (13, 55):
@@ -140,7 +140,7 @@ def test_a_late_result_is_learned_in_its_place() -> None:
             assert old.propose(log, old.generator(index)) == new.propose(log, new.generator(index))
 
 
-def test_failed_trials_teach_nothing() -> None:
+def test_failed_trials_are_ignored() -> None:
     log = records(20)
     failed = Record(log[0].choices, None)
     sampler, other = PPOSampler(SPACE), PPOSampler(SPACE)
@@ -152,10 +152,14 @@ def test_failed_trials_teach_nothing() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"hidden": 0}, "hidden is 1 or more, got 0"),
-        ({"batch": 0}, "batch is 1 or more, got 0"),
-        ({"epochs": -1}, "epochs is 1 or more, got -1"),
-        ({"decay": 1.0}, r"decay is from 0 to below 1, got 1\.0"),
+        ({"hidden": 0}, "^hidden .*1 or more, got 0"),
+        ({"batch": 0}, "^batch .*1 or more, got 0"),
+        ({"epochs": -1}, "^epochs .*1 or more, got -1"),
+        ({"bound": -0.1}, r"^bound .*0 or more, got -0\.1"),
+        ({"entropy": -1.0}, r"^entropy .*0 or more, got -1\.0"),
+        ({"learning_rate": 0.0}, r"^learning_rate .*above 0, got 0\.0"),
+        ({"clip": 0.0}, r"^clip .*above 0, got 0\.0"),
+        ({"decay": 1.0}, r"^decay .*from 0 to below 1, got 1\.0"),
     ],
 )
 def test_settings_are_checked(setting: dict[str, float], message: str) -> None:

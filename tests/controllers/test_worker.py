@@ -1,4 +1,4 @@
-"""The worker process survives its candidates."""
+"""The worker process survives its candidates, and passes on what they report."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controllers import worker as module
-from controllers.worker import Job, Outcome, ProxyWorker
+from controllers.worker import Job, LineReader, Outcome, ProxyWorker
+from runs import wait_until
+from search_space import to_json
 from synthetic import SPACE
 
 
@@ -32,22 +33,12 @@ def job(tmp_path: Path, **arguments: Any) -> Job:
 
 
 def good(tmp_path: Path) -> Job:
-    from search_space import to_json
-
     genome = next(iter(SPACE.enumerate()))
     return Job("synthetic:evaluate", {"genome": to_json(genome)}, tmp_path / "log")
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """A minute is what a broken promise costs; a kept one takes milliseconds."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def alive(process: int) -> bool:
-    """A killed process may stay in the table until its parent, now init, takes note."""
+    """Return whether a process runs; a killed one may stay as a zombie until init reaps it."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -56,7 +47,7 @@ def alive(process: int) -> bool:
 
 
 def evaluated(worker: ProxyWorker, job: Job) -> Outcome:
-    """Evaluate without a timeout; an evaluation that does not end fails here."""
+    """Evaluate without a timeout; fail if the evaluation does not end."""
     outcomes: list[Outcome] = []
     thread = threading.Thread(target=lambda: outcomes.append(worker.evaluate(job)), daemon=True)
     thread.start()
@@ -90,7 +81,7 @@ def test_a_hanging_candidate_is_killed_with_its_children(
     worker: ProxyWorker, tmp_path: Path
 ) -> None:
     note = tmp_path / "child"
-    for timeout in (2, 20, 200):  # one of them is time enough to begin
+    for timeout in (2, 20, 200):  # one of them is enough to start the child
         outcome = worker.evaluate(job(tmp_path, how="orphan", file=str(note)), timeout)
         assert outcome.error == f"no result within {timeout} s"
         if note.exists() and note.read_text():
@@ -102,7 +93,7 @@ def test_a_hanging_candidate_is_killed_with_its_children(
 def test_a_death_is_noticed_though_a_child_of_the_candidate_lives(
     worker: ProxyWorker, tmp_path: Path
 ) -> None:
-    """Breaks if only the end of the answers tells: the child keeps their pipe open."""
+    """Fails if only the end of the pipe shows it: the child keeps the pipe open."""
     note = tmp_path / "child"
     outcome = evaluated(worker, job(tmp_path, how="die", file=str(note)))
     assert outcome.error == "the worker process was killed by SIGKILL (out of memory?)"
@@ -113,36 +104,44 @@ def test_a_death_is_noticed_though_a_child_of_the_candidate_lives(
 def test_an_answer_from_before_the_death_is_read(
     worker: ProxyWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process is killed with its answer in the pipe, which a child keeps open."""
-    read_line = module._read_line
+    """The process is killed while its answer is in the pipe, which a child keeps open."""
+    killed = []
 
-    def killed_first(child: subprocess.Popen[bytes], timeout: float | None) -> bytes | None:
-        assert select.select([child.stdout], [], [], 60)[0]
-        child.kill()
-        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        return read_line(child, timeout)
+    class KillFirst(LineReader):
+        def __init__(self, child: subprocess.Popen[bytes]) -> None:
+            super().__init__(child)
+            self.child = child
+
+        def read(self, timeout: float) -> bytes | None:
+            if not killed:
+                assert select.select([self.child.stdout], [], [], 60)[0]
+                self.child.kill()
+                os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
+                killed.append(self.child.pid)
+            return super().read(timeout)
 
     note = tmp_path / "child"
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_read_line", killed_first)
+        patch.setattr(module, "LineReader", KillFirst)
         outcome = evaluated(worker, job(tmp_path, how="leave", file=str(note)))
+    assert killed
     assert outcome.metrics == {"AP": 0.5}
     assert worker.evaluate(good(tmp_path), timeout=60).error is None
     wait_until(lambda: not alive(int(note.read_text())))
 
 
-def test_a_candidate_that_closes_its_answers_and_lives_is_killed(
+def test_a_candidate_that_closes_its_output_and_lives_is_killed(
     worker: ProxyWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ENDING", 0.1)
     first = int(process_of(worker, tmp_path))
     outcome = evaluated(worker, job(tmp_path, how="close"))
-    assert outcome.error == "the worker process closed the pipe of its answers and did not end"
+    assert outcome.error == "the worker process closed its output and did not end"
     wait_until(lambda: not alive(first))
     assert worker.evaluate(good(tmp_path), timeout=60).error is None
 
 
-def test_what_a_candidate_prints_goes_to_its_log_and_is_no_answer(
+def test_what_a_candidate_prints_goes_to_its_log_and_is_not_taken_as_an_answer(
     worker: ProxyWorker, tmp_path: Path
 ) -> None:
     outcome = worker.evaluate(job(tmp_path, how="print"), timeout=60)
@@ -166,7 +165,9 @@ def process_of(worker: ProxyWorker, tmp_path: Path) -> float:
     return metrics["process"]
 
 
-def test_a_process_serves_so_many_candidates_and_none_after_a_failure(tmp_path: Path) -> None:
+def test_a_process_evaluates_as_many_candidates_as_given_and_none_after_a_failure(
+    tmp_path: Path,
+) -> None:
     with ProxyWorker(reuse=2) as worker:
         first, second, third = (process_of(worker, tmp_path) for _ in range(3))
         worker.evaluate(job(tmp_path, how="raise"), timeout=60)
@@ -209,6 +210,70 @@ def test_the_child_ends_with_its_parent_in_the_middle_of_a_candidate(tmp_path: P
     wait_until(lambda: not alive(grandchild))
 
 
-def test_reuse_is_positive() -> None:
-    with pytest.raises(ValueError, match="reuse is 1 or more, got 0"):
+def test_reuse_must_be_positive() -> None:
+    with pytest.raises(ValueError, match=r"reuse .*1 or more, got 0"):
         ProxyWorker(reuse=0)
+
+
+def test_reports_arrive_in_order_and_before_the_outcome(
+    worker: ProxyWorker, tmp_path: Path
+) -> None:
+    """Three reports and the answer may arrive in one read of the pipe."""
+    seen: list[Mapping[str, Any]] = []
+    outcome = worker.evaluate(job(tmp_path, how="print", reports=3), timeout=60, watch=seen.append)
+    assert outcome.metrics == {"AP": 0.5, "read": 0}
+    reports = [report for number, report in enumerate(seen) if report not in seen[:number]]
+    assert reports == [{}, {"epoch": 0}, {"epoch": 1}, {"epoch": 2}]
+
+
+def test_a_candidate_that_reports_does_not_outlive_its_timeout(
+    worker: ProxyWorker, tmp_path: Path
+) -> None:
+    """The time limit is that of the candidate, not that of a report."""
+    arguments = {"genome": good(tmp_path).arguments["genome"], "epochs": 200, "seconds": 0.05}
+    slow = Job("synthetic:evaluate_in_epochs", arguments, tmp_path / "log")
+    assert worker.evaluate(slow, timeout=3).error == "no result within 3 s"
+
+
+def test_a_failure_after_reports_is_an_outcome(worker: ProxyWorker, tmp_path: Path) -> None:
+    seen: list[Mapping[str, Any]] = []
+    outcome = worker.evaluate(job(tmp_path, how="kill", reports=2), timeout=60, watch=seen.append)
+    assert outcome.error is not None
+    assert "SIGKILL" in outcome.error
+    assert seen[-1] == {"epoch": 1}
+
+
+def test_an_error_of_the_watcher_is_raised_and_ends_the_child(
+    worker: ProxyWorker, tmp_path: Path
+) -> None:
+    first = int(process_of(worker, tmp_path))
+
+    def interrupt(report: Mapping[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        worker.evaluate(job(tmp_path, how="hang"), watch=interrupt)
+    wait_until(lambda: not alive(first))
+    assert worker.evaluate(good(tmp_path), timeout=60).error is None
+
+
+def test_a_reader_returns_lines_then_what_is_left() -> None:
+    """The shell dies at once; the process that it leaves behind keeps the pipe open."""
+    code = "printf 'one\\ntwo\\nrest'; sleep 600 & kill -KILL $$"
+    with subprocess.Popen(
+        ["sh", "-c", code], stdout=subprocess.PIPE, start_new_session=True
+    ) as shell:
+        reader = LineReader(shell)
+        assert [reader.read(60) for _ in range(4)] == [b"one\n", b"two\n", b"rest", b""]
+        os.killpg(shell.pid, signal.SIGKILL)
+
+
+def test_a_reader_keeps_the_start_of_a_line_that_is_not_complete_in_time() -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as cat:
+        assert cat.stdin is not None
+        reader = LineReader(cat)
+        cat.stdin.write(b"half ")
+        assert reader.read(0.1) is None
+        cat.stdin.write(b"line\n")
+        assert reader.read(60) == b"half line\n"
+        assert reader.read(0) is None

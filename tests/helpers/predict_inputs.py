@@ -1,4 +1,4 @@
-"""Files of every kind that somebody may ask to look at, broken ones among them."""
+"""Files of every kind that a user may give to prediction, many of them broken."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from nasfpn_runtime.predict.video import ffmpeg
 
 Rng = np.random.Generator
 
-# As Pillow writes them; some are then refused.
+# Formats and modes that Pillow writes; not every format has every mode.
 READ = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM", "QOI")
 MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16", "YCbCr", "LAB")
 
 
-class Made(NamedTuple):
-    """A file's content, its suffix, and whether it can be looked at; None: it may or not."""
+class GeneratedFile(NamedTuple):
+    """A file's content, its suffix, and whether it can be read; None if either may happen."""
 
     content: bytes
     suffix: str
@@ -35,7 +35,7 @@ class Made(NamedTuple):
 
 
 def write_inputs(rng: Rng, folder: Path, count: int) -> dict[Path, tuple[str, bool | None]]:
-    """Write files; return the kind of each and whether it can be looked at."""
+    """Write files; return the kind of each, and whether it can be read (None: either)."""
     made: dict[Path, tuple[str, bool | None]] = {}
     kinds = list(KINDS)
     weights = np.array([KINDS[kind][1] for kind in kinds], float)
@@ -57,104 +57,110 @@ def _noise(rng: Rng, size: tuple[int, int] | None = None, mode: str = "RGB") -> 
     return Image.merge("LAB", image.split()) if mode == "LAB" else image.convert(mode)
 
 
-def _bytes(image: Image.Image, form: str, **options: object) -> bytes | None:
-    """Return a file's content, or None where Pillow does not write such a picture so."""
+def _bytes(image: Image.Image, format: str, **options: object) -> bytes | None:
+    """Return a file's content, or None if Pillow cannot write the image in that format."""
     stream = io.BytesIO()
     try:
-        image.save(stream, form, **options)
+        image.save(stream, format, **options)
     except (OSError, KeyError, ValueError, AttributeError, TypeError, SystemError):
         return None
     return stream.getvalue()
 
 
-def _suffix(form: str) -> str:
-    return "." + form.lower()
+def _suffix(format: str) -> str:
+    return "." + format.lower()
 
 
-def _plain(rng: Rng) -> Made:
+def _plain(rng: Rng) -> GeneratedFile:
     while True:
-        form = str(rng.choice(READ))
-        content = _bytes(_noise(rng, mode=str(rng.choice(MODES))), form)
+        format = str(rng.choice(READ))
+        content = _bytes(_noise(rng, mode=str(rng.choice(MODES))), format)
         if content is not None:
-            return Made(content, _suffix(form), True)
+            return GeneratedFile(content, _suffix(format), True)
 
 
-def _thin(rng: Rng) -> Made:
+def _thin(rng: Rng) -> GeneratedFile:
     long = int(rng.choice([1, 2, 1000, 16000, 60000]))
     size = (1, long) if rng.random() < 0.5 else (long, 1)
-    form = str(rng.choice(["PNG", "BMP", "PPM", "TIFF", "JPEG"]))
-    return Made(_bytes(_noise(rng, size), form) or b"", _suffix(form), True)
+    format = str(rng.choice(["PNG", "BMP", "PPM", "TIFF", "JPEG"]))
+    return GeneratedFile(_bytes(_noise(rng, size), format) or b"", _suffix(format), True)
 
 
-def _float(rng: Rng) -> Made:
+def _float(rng: Rng) -> GeneratedFile:
     image = Image.fromarray(rng.standard_normal((20, 30)).astype(np.float32))
-    return Made(_bytes(image, "TIFF") or b"", ".tif", False)
+    return GeneratedFile(_bytes(image, "TIFF") or b"", ".tif", False)
 
 
-def _turned(rng: Rng) -> Made:
+def _turned(rng: Rng) -> GeneratedFile:
     exif = Image.Exif()
     exif[0x0112] = int(rng.integers(0, 12))
-    form = str(rng.choice(["JPEG", "PNG", "WEBP", "TIFF"]))
-    return Made(_bytes(_noise(rng), form, exif=exif) or b"", _suffix(form), True)
+    format = str(rng.choice(["JPEG", "PNG", "WEBP", "TIFF"]))
+    return GeneratedFile(_bytes(_noise(rng), format, exif=exif) or b"", _suffix(format), True)
 
 
-def _odd_exif(rng: Rng) -> Made:
+def _odd_exif(rng: Rng) -> GeneratedFile:
     content = b"Exif\0\0" + rng.choice([b"II*\0", b"MM\0*"]) + rng.bytes(rng.integers(1, 200))
-    return Made(_bytes(_noise(rng), "JPEG", exif=content) or b"", ".jpg", None)
+    return GeneratedFile(_bytes(_noise(rng), "JPEG", exif=content) or b"", ".jpg", None)
 
 
-def _animated(rng: Rng) -> Made:
-    form = str(rng.choice(["GIF", "PNG", "WEBP", "TIFF"]))
+def _animated(rng: Rng) -> GeneratedFile:
+    format = str(rng.choice(["GIF", "PNG", "WEBP", "TIFF"]))
     size = (int(rng.integers(2, 60)), int(rng.integers(2, 60)))
     first, *rest = (_noise(rng, size) for _ in range(rng.integers(2, 5)))
-    content = _bytes(first, form, save_all=True, append_images=rest)
-    return Made(content or b"", _suffix(form), True)
+    content = _bytes(first, format, save_all=True, append_images=rest)
+    return GeneratedFile(content or b"", _suffix(format), True)
 
 
-def _wrong_suffix(rng: Rng) -> Made:
+def _wrong_suffix(rng: Rng) -> GeneratedFile:
     if rng.random() < 0.3:
-        return Made(b"this is no picture\n" * 9, str(rng.choice([".png", ".gif", ".mp4"])), False)
-    return Made(_plain(rng).content, str(rng.choice([".jpg", ".png", ".txt", ".tif", ""])), True)
+        return GeneratedFile(
+            b"this is not an image\n" * 9, str(rng.choice([".png", ".gif", ".mp4"])), False
+        )
+    return GeneratedFile(
+        _plain(rng).content, str(rng.choice([".jpg", ".png", ".txt", ".tif", ""])), True
+    )
 
 
-def _valid(rng: Rng) -> Made:
-    """Return a file of any form that Pillow writes."""
+def _valid(rng: Rng) -> GeneratedFile:
+    """Return a file in any format that Pillow writes."""
     Image.init()
     while rng.random() < 0.5:
-        form = str(rng.choice(sorted(Image.SAVE)))
-        content = _bytes(_noise(rng, (40, 30), str(rng.choice(MODES))), form)
+        format = str(rng.choice(sorted(Image.SAVE)))
+        content = _bytes(_noise(rng, (40, 30), str(rng.choice(MODES))), format)
         if content:
-            return Made(content, _suffix(form), None)
+            return GeneratedFile(content, _suffix(format), None)
     return rng.choice([_plain, _animated, _turned])(rng)  # type: ignore[no-any-return]
 
 
-def _truncated(rng: Rng) -> Made:
+def _truncated(rng: Rng) -> GeneratedFile:
     content, suffix, _ = _valid(rng)
-    return Made(content[: rng.integers(0, len(content))], suffix, None)
+    return GeneratedFile(content[: rng.integers(0, len(content))], suffix, None)
 
 
-def _flipped(rng: Rng) -> Made:
+def _flipped(rng: Rng) -> GeneratedFile:
     content, suffix, _ = _valid(rng)
     data = bytearray(content)
-    # Headers are where it hurts.
-    reach = min(len(data), 200) if rng.random() < 0.6 else len(data)
-    for place in rng.integers(0, reach, rng.integers(1, 12)):
-        data[place] ^= 1 << rng.integers(0, 8)
-    return Made(bytes(data), suffix, None)
+    # Bits in headers do most harm.
+    end = min(len(data), 200) if rng.random() < 0.6 else len(data)
+    for offset in rng.integers(0, end, rng.integers(1, 12)):
+        data[offset] ^= 1 << rng.integers(0, 8)
+    return GeneratedFile(bytes(data), suffix, None)
 
 
-def _spliced(rng: Rng) -> Made:
+def _spliced(rng: Rng) -> GeneratedFile:
     content, suffix, _ = _valid(rng)
     first, last = sorted(rng.integers(0, len(content), 2))
     part = content[first:last]
-    return Made(content[:first] + part * int(rng.integers(0, 4)) + content[last:], suffix, None)
+    return GeneratedFile(
+        content[:first] + part * int(rng.integers(0, 4)) + content[last:], suffix, None
+    )
 
 
-def _random(rng: Rng) -> Made:
+def _random(rng: Rng) -> GeneratedFile:
     magic = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"P6 9 9 9\n"]
     magic += [b"RIFF\xff\0\0\0WEBPVP8 ", b"qoif", b"\0\0\0\x0cjP  \r\n\x87\n", b"%!PS-Adobe-3.0 "]
     content = magic[rng.integers(len(magic))] + rng.bytes(rng.integers(0, 3000))
-    return Made(content, str(rng.choice([".jpg", ".png", ".gif", ".tif", ".webp"])), None)
+    return GeneratedFile(content, str(rng.choice([".jpg", ".png", ".gif", ".tif", ".webp"])), None)
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
@@ -166,10 +172,10 @@ def _png(width: int, height: int, *chunks: bytes, bits: int = 8, colour: int = 2
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + _chunk(b"IEND", b"")
 
 
-def _huge(rng: Rng) -> Made:
-    """Return a header that says more pixels than anybody has memory for."""
+def _huge(rng: Rng) -> GeneratedFile:
+    """Return a file whose header announces more pixels than fit in memory."""
     side = int(rng.choice([20_000, 60_000, 65_535]))
-    forms: list[tuple[bytes, str]] = [
+    files: list[tuple[bytes, str]] = [
         (_png(side, side, _chunk(b"IDAT", zlib.compress(bytes(99)))), ".png"),
         (_png(2**31 - 1, 1, _chunk(b"IDAT", zlib.compress(bytes(99)))), ".png"),
         (f"P6 {side} {side} 255\n".encode() + bytes(99), ".ppm"),
@@ -181,46 +187,52 @@ def _huge(rng: Rng) -> Made:
     photo = bytearray(_bytes(_noise(rng, (4, 4)), "JPEG") or b"")
     frame = photo.index(b"\xff\xc0") + 5
     photo[frame : frame + 4] = struct.pack(">HH", side, side)
-    forms += [(bytes(bitmap), ".bmp"), (bytes(photo), ".jpg")]
-    content, suffix = forms[rng.integers(len(forms))]
-    return Made(content, suffix, False)
+    files += [(bytes(bitmap), ".bmp"), (bytes(photo), ".jpg")]
+    content, suffix = files[rng.integers(len(files))]
+    return GeneratedFile(content, suffix, False)
 
 
-def _bomb(rng: Rng) -> Made:
-    """Return a small file that is large when it is unpacked."""
+def _bomb(rng: Rng) -> GeneratedFile:
+    """Return a small file that is large when it is decompressed."""
     kind = rng.integers(6)
     packed = _packed()
     if kind == 0:  # 169 million pixels in 21 kB
         rows = zlib.compress(bytes((13_000 // 8 + 1) * 13_000), 9)
-        return Made(_png(13_000, 13_000, _chunk(b"IDAT", rows), bits=1, colour=0), ".png", False)
-    if kind == 1:  # 81 million, which is still looked at
+        return GeneratedFile(
+            _png(13_000, 13_000, _chunk(b"IDAT", rows), bits=1, colour=0), ".png", False
+        )
+    if kind == 1:  # 81 million, which can still be read
         rows = zlib.compress(bytes((9_000 // 8 + 1) * 9_000), 9)
-        return Made(_png(9_000, 9_000, _chunk(b"IDAT", rows), bits=1, colour=0), ".png", True)
+        return GeneratedFile(
+            _png(9_000, 9_000, _chunk(b"IDAT", rows), bits=1, colour=0), ".png", True
+        )
     if kind == 2:
         picture = _chunk(b"IDAT", zlib.compress(bytes(4)))
         text, profile = _chunk(b"zTXt", b"a\0\0" + packed), _chunk(b"iCCP", b"a\0\0" + packed)
-        return Made(_png(1, 1, text if rng.random() < 0.5 else profile, picture), ".png", None)
-    if kind == 3:  # more data than its picture has
-        return Made(_png(9, 9, _chunk(b"IDAT", packed)), ".png", None)
+        return GeneratedFile(
+            _png(1, 1, text if rng.random() < 0.5 else profile, picture), ".png", None
+        )
+    if kind == 3:  # more data than the image has pixels
+        return GeneratedFile(_png(9, 9, _chunk(b"IDAT", packed)), ".png", None)
     if kind == 4:
         stream = io.BytesIO()
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("picture.png", bytes(50 << 20))
-        return Made(stream.getvalue(), str(rng.choice([".png", ".jpg", ".tif"])), False)
-    # An animation of a thousand million frames, by its own account.
+        return GeneratedFile(stream.getvalue(), str(rng.choice([".png", ".jpg", ".tif"])), False)
+    # The header announces an animation of 10**9 frames.
     count = _chunk(b"acTL", struct.pack(">II", 10**9, 0))
-    return Made(_png(1, 1, count, _chunk(b"IDAT", zlib.compress(bytes(4)))), ".png", None)
+    return GeneratedFile(_png(1, 1, count, _chunk(b"IDAT", zlib.compress(bytes(4)))), ".png", None)
 
 
-def _video(rng: Rng) -> Made:
+def _video(rng: Rng) -> GeneratedFile:
     content = bytearray(_clip())
     if rng.random() < 0.3:
-        return Made(bytes(content), ".mp4", True)
+        return GeneratedFile(bytes(content), ".mp4", True)
     if rng.random() < 0.5:
-        return Made(bytes(content[: rng.integers(len(content))]), ".mp4", None)
-    for place in rng.integers(0, len(content), rng.integers(1, 30)):
-        content[place] ^= 1 << rng.integers(0, 8)
-    return Made(bytes(content), str(rng.choice([".mp4", ".avi", ".mkv"])), None)
+        return GeneratedFile(bytes(content[: rng.integers(len(content))]), ".mp4", None)
+    for offset in rng.integers(0, len(content), rng.integers(1, 30)):
+        content[offset] ^= 1 << rng.integers(0, 8)
+    return GeneratedFile(bytes(content), str(rng.choice([".mp4", ".avi", ".mkv"])), None)
 
 
 @cache
@@ -233,11 +245,11 @@ def _clip() -> bytes:
 
 
 def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], *options: str) -> None:
-    """Write frames (height, width, 3) RGB; the suffix is the format."""
+    """Write frames (height, width, 3) RGB; the suffix sets the format."""
     content = list(frames)
     height, width = content[0].shape[:2]
-    form = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "5")
-    convert(*form, "-i", "pipe:0", *options, str(path), data=b"".join(map(bytes, content)))
+    format = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", "5")
+    convert(*format, "-i", "pipe:0", *options, str(path), data=b"".join(map(bytes, content)))
 
 
 def convert(*options: str, data: bytes | None = None) -> None:
@@ -250,8 +262,8 @@ def _packed() -> bytes:
     return zlib.compress(bytes(200 << 20), 9)
 
 
-# Each kind with how often it is made.
-KINDS: dict[str, tuple[Callable[[Rng], Made], float]] = {
+# Kind -> function that makes a file, and relative frequency.
+KINDS: dict[str, tuple[Callable[[Rng], GeneratedFile], float]] = {
     "plain": (_plain, 10),
     "thin": (_thin, 3),
     "float": (_float, 1),
@@ -264,7 +276,7 @@ KINDS: dict[str, tuple[Callable[[Rng], Made], float]] = {
     "flipped": (_flipped, 25),
     "spliced": (_spliced, 8),
     "random": (_random, 6),
-    "empty": (lambda rng: Made(b"", ".png", False), 1),
+    "empty": (lambda rng: GeneratedFile(b"", ".png", False), 1),
     "huge": (_huge, 3),
     "bomb": (_bomb, 0.5),
     "video": (_video, 0.5),

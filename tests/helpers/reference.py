@@ -1,6 +1,6 @@
-"""The network in plain numpy float64, from the definitions: slow, and easy to check.
+"""The network in plain numpy float64, written from the definitions: slow but easy to verify.
 
-Maps are (N, C, H, W); weights come as a dictionary by parameter name.
+Maps are (N, C, H, W). Weights are a dictionary by parameter name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Weights = Mapping[str, Array]
 
 
 def conv(x: Array, kernel: Array, stride: int = 1) -> Array:
-    """Cross-correlate with zeros around, as many on each side as the kernel reaches."""
+    """Cross-correlate, with zero padding of half the kernel on each side."""
     reach = kernel.shape[-1] // 2
     padded = np.pad(x, [(0, 0), (0, 0), (reach, reach), (reach, reach)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[2:], axis=(2, 3))
@@ -25,7 +25,7 @@ def conv(x: Array, kernel: Array, stride: int = 1) -> Array:
 
 
 def conv_norm(weights: Weights, name: str, x: Array, epsilon: float, stride: int = 1) -> Array:
-    """Convolution and batch norm of inference; ``name`` is that of both."""
+    """Apply convolution and inference batch norm; ``name`` is the prefix of their weights."""
     y = conv(x, weights[f"{name}.conv.weight"], stride)
     if f"{name}.conv.bias" in weights:
         y = y + weights[f"{name}.conv.bias"][:, None, None]
@@ -37,17 +37,17 @@ def conv_norm(weights: Weights, name: str, x: Array, epsilon: float, stride: int
 
 
 def max_pool(x: Array, size: int, stride: int) -> Array:
-    """Return maxima over windows; minus infinity around, the odd one below and right."""
+    """Return maxima over windows, padded with minus infinity; an odd pixel goes below and right."""
     sides = x.shape[2:]
-    lack = [max(0, (-(-n // stride) - 1) * stride + size - n) for n in sides]
-    around = [(0, 0), (0, 0), *((n // 2, n - n // 2) for n in lack)]
+    missing = [max(0, (-(-n // stride) - 1) * stride + size - n) for n in sides]
+    around = [(0, 0), (0, 0), *((n // 2, n - n // 2) for n in missing)]
     padded = np.pad(x, around, constant_values=-np.inf)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(2, 3))
     return windows[:, :, ::stride, ::stride].max(axis=(4, 5))
 
 
 def resample(x: Array, from_level: int, to_level: int) -> Array:
-    """Return nearest upsampling or max pooling, by a power of two."""
+    """Resample by a power of two: nearest upsampling or max pooling."""
     if to_level >= from_level:
         factor = 2 ** (to_level - from_level)
         return max_pool(x, factor, factor)
@@ -56,22 +56,22 @@ def resample(x: Array, from_level: int, to_level: int) -> Array:
 
 
 def merge(cell: MergingCell, levels: list[int], maps: list[Array], weights: Array | None) -> Array:
-    """Apply the op to the resampled inputs; ``levels`` are those of the inputs."""
+    """Apply the op of a cell to its resampled inputs; ``levels`` are the levels of the inputs."""
     if cell.op == "attention":
         gate = 0 if levels[0] >= levels[1] else 1
         pooled = maps[gate].max(axis=(2, 3), keepdims=True)
         return maps[gate] + maps[1 - gate] / (1 + np.exp(-pooled))
     if weights is not None:
         positive = weights.clip(0)
-        shares = positive / (positive.sum() + 1e-4)
-        return sum((w * x for w, x in zip(shares, maps, strict=True)), np.zeros(()))
+        fractions = positive / (positive.sum() + 1e-4)
+        return sum((w * x for w, x in zip(fractions, maps, strict=True)), np.zeros(()))
     return sum(maps, np.zeros(()))
 
 
 def stack(
     genome: Genome, inputs: list[Array], weights: Weights, name: str, epsilon: float
 ) -> list[Array]:
-    """Return the outputs of one repeat, cell by cell as the paper's section 3.1 tells it."""
+    """Return the outputs of one repeat, cell by cell as in section 3.1 of the paper."""
     levels = [int(level) for level in genome.levels]
     nodes, used = list(inputs), [False] * len(inputs)
     for number, cell in enumerate(genome.cells):
@@ -97,7 +97,7 @@ def stack(
 def pyramid(
     genome: Genome, features: Mapping[int, Array], weights: Weights, stacks: int, epsilon: float
 ) -> list[Array]:
-    """Return the pyramid of backbone maps by level; laterals without weights pass through."""
+    """Return the pyramid of backbone maps by level; laterals without weights are identities."""
     maps: list[Array] = []
     for i, level in enumerate(genome.levels):
         if level not in features:
@@ -113,7 +113,7 @@ def pyramid(
 
 
 def resnet(image: Array, blocks: tuple[int, ...], weights: Weights, epsilon: float) -> list[Array]:
-    """Return the maps of levels 2, 3, ...; a block has as many convolutions as it has weights."""
+    """Return the maps of levels 2, 3, ...; the weights tell how many convolutions a block has."""
     x = max_pool(conv_norm(weights, "stem", image, epsilon, 2).clip(0), 3, 2)
     maps = []
     for group, count in enumerate(blocks):

@@ -1,6 +1,6 @@
-"""A reward that stands in for training, and candidates that misbehave.
+"""A reward that replaces training, and candidates that misbehave.
 
-Imported by tests and, by name, by the worker processes that they start.
+Tests import this module, and the worker processes that they start import it by name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,12 @@ SPACE = NASFPNSpace(
 
 
 def reward(genome: Genome) -> float:
-    """Return a planted structure with interactions: at most 16 on ``SPACE``.
+    """Return the reward of a genome: at most 16 on ``SPACE``, for a structure with interactions.
 
-    One point for every output finer than the next, so that the order matters as a whole;
-    one for every op in its place (attention first, then in turn); one for every cell that
-    uses the cell before it and one more where their ops differ; half a point for every
-    input from an adjacent level. Most terms join two or three decisions.
+    It is the sum of one point for each output that is finer than the next output; one for each
+    op that follows the pattern attention, sum, attention, ...; one for each cell that uses the
+    previous cell, and one more if their ops differ; half a point for each input from an
+    adjacent level. Most terms depend on two or three decisions.
     """
     levels, first = genome.node_levels, len(genome.levels)
     order = [cell.level for cell in genome.cells[-first:]]
@@ -44,10 +44,10 @@ def reward(genome: Genome) -> float:
 
 
 def evaluate(arguments: Mapping[str, Any]) -> dict[str, float]:
-    """Score the genome by :func:`reward`.
+    """Score the genome by :func:`reward`, after sleeping for ``seconds`` if given.
 
-    After ``seconds`` of sleep if there are any; in the trial numbered ``meet_in`` after another
-    process has begun a trial; never in the one numbered ``hang_in``.
+    Trial number ``meet_in`` waits until another process has started a trial. Trial number
+    ``hang_in`` never ends.
     """
     out = Path(arguments.get("out", ""))
     if out.name == arguments.get("hang_in"):
@@ -59,16 +59,31 @@ def evaluate(arguments: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _meet(out: Path) -> None:
-    """Wait for a later trial, which the process that waits for this one cannot begin."""
+    """Wait for a later trial, which only another process can start."""
     end = time.monotonic() + 300
     while not any(int(other.name) > int(out.name) for other in out.parent.iterdir()):
         if time.monotonic() > end:
-            raise TimeoutError("no other process has begun a trial")
+            raise TimeoutError("no other process has started a trial")
         time.sleep(0.01)
 
 
-def misbehave(arguments: Mapping[str, Any]) -> dict[str, float]:
-    """Do what ``how`` says."""
+def evaluate_in_epochs(
+    arguments: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None]
+) -> dict[str, float]:
+    """Report ``epochs`` epochs with falling losses, ``seconds`` apart, then score the genome."""
+    epochs = arguments["epochs"]
+    for epoch in range(1, epochs + 1):
+        time.sleep(arguments.get("seconds", 0))
+        report({"epoch": epoch, "epochs": epochs, "loss": 1 / epoch})
+    return evaluate({**arguments, "seconds": 0})
+
+
+def misbehave(
+    arguments: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None]
+) -> dict[str, float]:
+    """Misbehave as ``how`` says; with ``reports``, report that many epochs first."""
+    for epoch in range(arguments.get("reports", 0)):
+        report({"epoch": epoch})
     return {
         "raise": _raise,
         "kill": _kill,
@@ -133,7 +148,7 @@ def _die(arguments: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _leave(arguments: Mapping[str, Any]) -> dict[str, float]:
-    """Leave a child of one's own behind, its id in a file; it has all that is open here."""
+    """Leave a forked child behind, its id in ``file``. It inherits all open files."""
     if (child := os.fork()) == 0:
         time.sleep(600)
         os._exit(0)
@@ -142,6 +157,6 @@ def _leave(arguments: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _close(arguments: Mapping[str, Any]) -> dict[str, float]:
-    """Close what is open, as a daemon does, and hang."""
+    """Close all open files, as a daemon does, and hang."""
     os.closerange(3, 256)
     return _hang(arguments)

@@ -1,6 +1,6 @@
-"""Ten updates with batch norm in evaluation mode: run alone, or by msrun once for each card.
+"""Train ten steps with batch norm in evaluation mode, alone or, started by msrun, on each card.
 
-Arguments: data set, file for the results without its ending, parts of a card's share.
+Arguments: data set, file for the results without its ending, parts of a card's share of a batch.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ for _, cell in net.cells_and_names():
         cell.use_batch_statistics = False
 loss = DetectionLoss(len(split.categories) + 1, recipe.loss)
 step = TrainStep(DetectorWithLoss(net, loss), recipe.training, [0.05] * STEPS, cards)
-losses, pictures, found = [], [], {}
+losses, pictures, weights = [], [], {}
 for number in range(STEPS):
-    epoch, place = divmod(number, len(loader))
-    if place == 0:
+    epoch, index = divmod(number, len(loader))
+    if index == 0:
         batches = loader.epoch(epoch)
     batch = next(batches)
     pictures.append(batch.pictures)
     losses.append(step(*make_inputs(batch, recipe, cards, 0, number, STEPS)).loss)
     if number in (0, STEPS - 1):
-        found |= {f"{number}/{p.name}": p.asnumpy().copy() for p in net.trainable_params()}
-np.savez(f"{results}-{cards.rank}.npz", losses=losses, pictures=pictures, **found)
+        weights |= {f"{number}/{p.name}": p.asnumpy().copy() for p in net.trainable_params()}
+np.savez(f"{results}-{cards.rank}.npz", losses=losses, pictures=pictures, **weights)

@@ -1,4 +1,4 @@
-"""What the parity tests share: cases, the comparison, and references where installed."""
+"""Shared by the parity tests: cases, the comparison, and the references that are installed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
+import mindspore
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import nasfpn_runtime  # noqa: F401  its oneDNN guard must precede the first convolution
 from search_space import Genome, NASFPNSpace
 
 Array = NDArray[np.float32]
@@ -19,7 +21,7 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison: a genome, on maps of a picture of ``size`` (height, width)."""
+    """One comparison: a genome, on the maps of an image of ``size`` (height, width)."""
 
     genome: Genome
     size: tuple[int, int]
@@ -27,8 +29,8 @@ class Case:
     seed: int
 
 
-def _case(seed: int) -> Case:
-    """Draw a genome, its inputs in either order, and sides of 128 to 768."""
+def random_case(seed: int) -> Case:
+    """Return a random genome, its inputs in either order, and sides from 128 to 768."""
     rng = np.random.default_rng(seed)
     cells = tuple(
         replace(cell, inputs=cell.inputs[:: rng.choice([-1, 1])])
@@ -40,11 +42,11 @@ def _case(seed: int) -> Case:
 
 @pytest.fixture(scope="session")
 def cases() -> list[Case]:
-    """Twenty random genomes, batches of 1 and 3."""
-    return [_case(seed) for seed in range(20)]
+    """Twenty random genomes, in batches of 1 and 3."""
+    return [random_case(seed) for seed in range(20)]
 
 
-def _same(ours: Sequence[Array], theirs: Sequence[Array], tolerance: float = 1e-4) -> None:
+def assert_same(ours: Sequence[Array], theirs: Sequence[Array], tolerance: float = 1e-4) -> None:
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs, strict=True):
         assert a.shape == b.shape
@@ -53,20 +55,16 @@ def _same(ours: Sequence[Array], theirs: Sequence[Array], tolerance: float = 1e-
 
 @pytest.fixture(scope="session")
 def same() -> Callable[..., None]:
-    """Check that no value is further off than 1e-4 of its array's deviation.
+    """Check that no value differs by more than 1e-4 of its array's standard deviation.
 
-    Both sides are the same float32 arithmetic in different orders.
+    Both sides do the same float32 arithmetic in different orders.
     """
-    return _same
+    return assert_same
 
 
 @pytest.fixture(autouse=True)
 def pynative() -> Iterator[None]:
-    """Operators run one by one, without compilation."""
-    import mindspore
-
-    import nasfpn_runtime  # noqa: F401  before the first convolution
-
+    """Run operators one by one, without compilation."""
     before = mindspore.get_context("mode")
     mindspore.set_context(mode=mindspore.PYNATIVE_MODE)
     yield
@@ -76,18 +74,19 @@ def pynative() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def weights() -> ModuleType:
     """``weights.py``."""
-    return _beside("weights")
+    return import_beside("weights")
 
 
 @pytest.fixture(scope="session")
 def mmdet() -> ModuleType:
-    """``reference_mmdet.py``, where its packages are installed."""
+    """``reference_mmdet.py``; skips the test if its packages are not installed."""
     for package in ("torch", "torchvision", "mmengine", "mmcv"):
         pytest.importorskip(package)
-    return _beside("reference_mmdet")
+    return import_beside("reference_mmdet")
 
 
-def _beside(name: str) -> ModuleType:
+def import_beside(name: str) -> ModuleType:
+    """Import a module from this folder, which is not on the path."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parent))
         return importlib.import_module(name)

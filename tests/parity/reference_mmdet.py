@@ -1,8 +1,8 @@
 """mmdetection's own NAS-FPN detector, from its packages and its published configuration.
 
 Needs torch, torchvision, mmengine, mmcv-lite 2.1.0 and mmdet 3.3.0. mmcv-lite lacks mmcv's
-compiled operators; a stand-in lets the modules that ask for them be imported and gives
-the one that detection runs, non-maximum suppression, from torchvision.
+compiled operators. A replacement lets the modules that need them be imported; it takes the one
+that detection runs, non-maximum suppression, from torchvision.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from torchvision.ops import nms
 from weights import weight
 
 from search_space import Genome
-from search_space.graph import input_roles
+from search_space.wiring import wire
 
 CONFIG = ".mim/configs/nas_fpn/retinanet_r50_nasfpn_crop640-50e_coco.py"
-# Modules of NASFPN that have a convolution, in the order of the published genome's cells.
+# Modules of NASFPN with a convolution, in the order of the published genome's cells.
 CELLS = ("gp_64_4", "sum_44_4", "sum_43_3", "sum_34_4", "sum_55_5", "sum_77_7", "gp_75_6")
 
 Array = NDArray[np.float32]
 
 
 class _Operators(ModuleType):
-    """``mmcv._ext`` with every name, and NMS."""
+    """Replaces ``mmcv._ext``: every name exists, but only ``nms`` works."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):
@@ -40,14 +40,14 @@ class _Operators(ModuleType):
 
     @staticmethod
     def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-        assert offset == 0  # torchvision knows no other
+        assert offset == 0  # torchvision has no other
         kept: Tensor = nms(boxes, scores, iou_threshold)
         return kept
 
 
 sys.modules.setdefault("mmcv._ext", _Operators("mmcv._ext"))
 
-import mmdet  # noqa: E402  after the stand-in
+import mmdet  # noqa: E402  after the replacement
 import mmdet.models  # noqa: E402  registers the modules
 from mmcv.ops.merge_cells import GlobalPoolingCell, SumCell  # noqa: E402
 from mmdet.models.necks import NASFPN  # noqa: E402
@@ -57,24 +57,24 @@ from mmengine.registry import init_default_scope  # noqa: E402
 
 
 def detector() -> Any:
-    """Return the whole detector of the published configuration, in inference mode."""
+    """Return the complete detector of the published configuration, in inference mode."""
     init_default_scope("mmdet")
     config = Config.fromfile(str(Path(mmdet.__file__).parent / CONFIG))
     return MODELS.build(config.model).eval()
 
 
 def neck(in_channels: Mapping[int, int], channels: int, stacks: int) -> Any:
-    """Return mmdetection's neck, in inference mode; it has the published genome."""
+    """Return mmdetection's neck with the published genome, in inference mode."""
     return NASFPN(list(in_channels.values()), channels, 5, stacks, norm_cfg={"type": "BN"}).eval()
 
 
 class GenomeNeck(NASFPN):
-    """mmdetection's neck with another genome, compiled to mmcv's merging cells.
+    """mmdetection's neck with any genome, built from mmcv's merging cells.
 
-    A cell is its op and one sum per leftover, as the leftovers of p5 and p7 are in
-    ``NASFPN``; only the last has a convolution. The second operand of mmcv's attention
-    gates the first: that is the finer input here, as in all four cells of ``NASFPN``.
-    Names are those of ``NASFPN``, by the number of the cell.
+    A cell becomes one module for its op and one sum for each leftover, as ``NASFPN`` merges
+    the leftovers of p5 and p7. Only the last module has a convolution. In mmcv's attention the
+    second operand gates the first. Here the first is the finer input, as in all four such
+    cells of ``NASFPN``. Modules have the names of ``NASFPN``, by the number of the cell.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class GenomeNeck(NASFPN):
                 op = {"sum": SumCell, "attention": GlobalPoolingCell}[cell.op]
                 more = leftovers.get(number + len(genome.levels), ())
                 *plain, last = [op] + [SumCell] * len(more)
-                for place, kind in enumerate(plain):
-                    stage[f"{name}_{place}"] = kind(**width, with_out_conv=False)
+                for index, kind in enumerate(plain):
+                    stage[f"{name}_{index}"] = kind(**width, with_out_conv=False)
                 stage[name] = last(**width)
             self.fpn_stages.append(stage)
 
@@ -114,13 +114,12 @@ class GenomeNeck(NASFPN):
         self, stage: nn.ModuleDict, number: int, nodes: list[Tensor], size: tuple[int, int]
     ) -> Tensor:
         first = len(self.genome.levels)
-        name, cell = CELLS[number - first], self.genome.cells[number - first]
-        roles = input_roles(cell, self.genome.node_levels)
-        operands = sorted(zip(roles, cell.inputs, strict=True), key=lambda pair: pair[0])
-        leftovers = self.genome.leftovers().get(number, ())
-        op, *sums = [stage[f"{name}_{place}"] for place in range(len(leftovers))] + [stage[name]]
-        merged: Tensor = op(*(nodes[node] for _, node in operands), size)  # "gate", then "value"
-        for module, node in zip(sums, leftovers, strict=True):
+        name, cell = CELLS[number - first], wire(self.genome).cells[number - first]
+        operands = sorted(cell.inputs, key=lambda source: source.role)  # "gate", then "value"
+        sums = [stage[f"{name}_{index}"] for index in range(len(cell.leftovers))]
+        op, *sums = [*sums, stage[name]]
+        merged: Tensor = op(*(nodes[source.node] for source in operands), size)
+        for module, node in zip(sums, cell.leftovers, strict=True):
             merged = module(nodes[node], merged, size)
         return merged
 
@@ -128,7 +127,8 @@ class GenomeNeck(NASFPN):
 def fill(net: Any, seed: int = 0) -> dict[str, Array]:
     """Set all weights and statistics by name; return them by name in the state dict.
 
-    The aliases of a convolution that the levels of the head share have its first name.
+    The levels of the head share convolutions; each gets the weights for its name on the first
+    level.
     """
     arrays = {}
     for name, value in net.state_dict().items():
@@ -140,7 +140,7 @@ def fill(net: Any, seed: int = 0) -> dict[str, Array]:
 
 
 def run(net: Any, maps: Mapping[int, Array]) -> list[Array]:
-    """Return the outputs of a neck for a backbone's maps."""
+    """Return the outputs of a neck for the maps of a backbone."""
     with torch.no_grad():
         return [y.numpy() for y in net([torch.from_numpy(x) for x in maps.values()])]
 
@@ -155,10 +155,10 @@ def outputs(net: Any, images: Array) -> tuple[list[Array], list[Array], list[Arr
 
 
 def spread(net: Any, images: Array) -> None:
-    """Scale a detector's predictions so that scores and boxes spread as a trained one's do.
+    """Scale a detector's predictions so that scores and boxes vary as in a trained detector.
 
-    On these images logits get mean -6 and deviation 1.5 (a hundredth is above the usual
-    threshold of .05), deltas 0 and 0.3.
+    On these images, logits get mean -6 and standard deviation 1.5 (1 % of the scores are above
+    the usual minimum of .05), deltas mean 0 and standard deviation 0.3.
     """
     _, *parts = outputs(net, images)
     predictions = (net.bbox_head.retina_cls, -6.0, 1.5), (net.bbox_head.retina_reg, 0.0, 0.3)
@@ -173,31 +173,32 @@ def spread(net: Any, images: Array) -> None:
 def detect(
     net: Any, image: Array, picture: tuple[int, int], scale: tuple[float, float]
 ) -> tuple[Array, Array, Array]:
-    """Return boxes (n, 4) xyxy in stored pixels, scores and labels by mmdetection's head.
+    """Return boxes (n, 4) xyxy in stored pixels, scores and labels from mmdetection's head.
 
     Args:
         image: (1, 3, H, W), normalised and padded.
-        picture: (height, width) of the picture in it.
-        scale: its pixels per stored pixel, along x and y.
+        picture: (height, width) of the scaled image in it.
+        scale: input pixels per stored pixel, along x and y.
     """
     meta = {"img_shape": picture, "scale_factor": scale}
     with torch.no_grad():
         raw = net.bbox_head(net.extract_feat(torch.from_numpy(image)))
-        (found,) = net.bbox_head.predict_by_feat(*raw, batch_img_metas=[meta], rescale=True)
-    return found.bboxes.numpy(), found.scores.numpy(), found.labels.numpy()
+        (results,) = net.bbox_head.predict_by_feat(*raw, batch_img_metas=[meta], rescale=True)
+    return results.bboxes.numpy(), results.scores.numpy(), results.labels.numpy()
 
 
 def save(net: Any, path: Path) -> None:
-    """Write a checkpoint as mmdetection's runner does, without its log."""
+    """Write a checkpoint as mmdetection's runner does, but without its log."""
     torch.save({"meta": {"epoch": 50}, "state_dict": net.state_dict()}, path)
 
 
 def train_step(
     net: Any, maps: Mapping[int, Array], factors: Sequence[Array]
 ) -> tuple[list[Array], dict[str, Array], dict[str, Array]]:
-    """Run a neck in training mode, and back from the sum of its outputs times factors.
+    """Run a neck in training mode, with the loss sum(outputs * factors).
 
-    Returns its outputs, the gradients by parameter, and the running statistics after it.
+    Returns:
+        Its outputs, the gradients by parameter, and the running statistics after the step.
     """
     net.train()
     results = net([torch.from_numpy(x) for x in maps.values()])

@@ -1,12 +1,12 @@
-"""Outputs of TF Model Garden's own NAS-FPN decoder, as a program of its own.
+"""Compute the outputs of TF Model Garden's own NAS-FPN decoder; a program of its own.
 
     python reference_tf.py JOBS.json OUTPUTS.npz
 
-Runs where ``tensorflow``, ``tf_keras`` and ``official`` (tf-models-official) are installed,
-which need not be where MindSpore is. A job has the keys ``blocks`` (TF's tuples as lists),
-``in_channels`` (by level), ``size``, ``batch``, ``stacks`` and ``seed``; weights and maps come
-from ``weights.py``. Of job i, ``i/p3`` ... ``i/p7`` are the outputs, (N, C, H, W), and
-``i/names`` is the JSON of the shapes (kernels out, in, height, width) by weight.
+It needs ``tensorflow``, ``tf_keras`` and ``official`` (tf-models-official), but not MindSpore.
+A job has the keys ``blocks`` (TF's tuples as lists), ``in_channels`` (by level), ``size``,
+``batch``, ``stacks`` and ``seed``. Weights and maps come from ``weights.py``. For job i, ``i/p3``
+... ``i/p7`` are the outputs, (N, C, H, W), and ``i/names`` is JSON with the shape of each weight by
+name (kernels out, in, height, width).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from weights import features, weight
 
-CHANNELS = 256  # with another width the decoder adds convolutions to every resampling
+CHANNELS = 256  # with any other width the decoder adds convolutions to every resampling
 LEAVES = {
     "kernel": "conv.weight",
     "bias": "conv.bias",
@@ -46,7 +46,7 @@ def build(job: dict[str, Any]) -> Any:
 
 
 def modules(job: dict[str, Any]) -> list[str]:
-    """Return the names of the pairs of convolution and batch norm, as they are created."""
+    """Return the names of the pairs of convolution and batch norm, in order of creation."""
     laterals = [f"neck.lateral.{level}" for level, c in job["in_channels"].items() if c != CHANNELS]
     cells = range(len(job["blocks"]))
     return laterals + [f"neck.cells.{s}.{c}" for s in range(job["stacks"]) for c in cells]

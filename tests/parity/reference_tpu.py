@@ -1,12 +1,13 @@
-"""Variables and outputs of Google's own NAS-FPN detector, as a program of its own.
+"""Write the variables and outputs of Google's own NAS-FPN detector; a program of its own.
 
     python reference_tpu.py models/official/detection VARIABLES.tsv OUTPUTS.npz
 
-The first argument is that folder of a checkout of tensorflow/tpu (the files here: at
-7dc921f). Runs where ``tensorflow``, ``tf_keras`` and ``six`` are installed, with
-TF_USE_LEGACY_KERAS=1. Wrote ``tests/assets/tf_variable_names.tsv`` (name, shape) and
-``tf_tpu.npz``: backbone, pyramid, class and box outputs of a picture drawn from seed 7,
-(N, C, H, W), at 300 places each; weights by ``weights.py`` from the variables' names.
+The first argument is that folder in a checkout of tensorflow/tpu (the files in tests/assets are
+from 7dc921f). It needs ``tensorflow``, ``tf_keras`` and ``six``, with TF_USE_LEGACY_KERAS=1.
+
+It wrote ``tests/assets/tf_variable_names.tsv`` (name, shape) and ``tf_tpu.npz``: the outputs of
+backbone, pyramid, class tower and box tower for an image of noise from seed 7, (N, C, H, W), at
+300 indices each. Weights come from ``weights.py``, by the names of the variables.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from weights import weight
 
 HEIGHT, WIDTH = 256, 384
 CLASSES = 91
-PLACES = 300
+SAMPLED = 300  # values of each output
 EPSILON = 1e-4  # configs/base_config.py
 
 
 def build(images: Any) -> dict[str, Any]:
-    """Return the outputs by name, (N, H, W, C): what retinanet_model.py puts together."""
+    """Return the outputs by name, (N, H, W, C), as retinanet_model.py builds them."""
     from modeling.architecture import heads, nasfpn, nn_ops, resnet
 
     norm = nn_ops.BatchNormActivation(momentum=0.997, epsilon=EPSILON)
@@ -40,7 +41,7 @@ def build(images: Any) -> dict[str, Any]:
 
 
 def value(name: str, shape: tuple[int, ...]) -> Any:
-    """Return the weight of a variable; kernels are drawn (out, in, height, width)."""
+    """Return the weight of a variable. Kernels are generated as (out, in, height, width)."""
     if len(shape) != 4:
         return weight(name, shape)
     return weight(name, (shape[3], shape[2], *shape[:2])).transpose(2, 3, 1, 0)
@@ -59,15 +60,15 @@ def main(source: str, variables: Path, outputs: Path) -> None:
     with tf.Session() as session:
         for variable in tf.global_variables():
             variable.load(value(variable.op.name, shapes[variable.op.name]), session)
-        found = session.run(fetches, {images: picture.transpose(0, 2, 3, 1)})
+        results = session.run(fetches, {images: picture.transpose(0, 2, 3, 1)})
     rng = np.random.default_rng(0)
     arrays: dict[str, Any] = {"height": HEIGHT, "width": WIDTH, "bn_eps": EPSILON}
-    for name in sorted(found):
-        result = found[name].transpose(0, 3, 1, 2)
-        places = np.sort(rng.choice(result.size, min(PLACES, result.size), replace=False))
+    for name in sorted(results):
+        result = results[name].transpose(0, 3, 1, 2)
+        indices = np.sort(rng.choice(result.size, min(SAMPLED, result.size), replace=False))
         arrays |= {
-            name: result.ravel()[places],
-            f"{name}_pos": places,
+            name: result.ravel()[indices],
+            f"{name}_pos": indices,
             f"{name}_shape": result.shape,
         }
     np.savez_compressed(outputs, **arrays)

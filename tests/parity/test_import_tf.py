@@ -13,7 +13,7 @@ from nasfpn_runtime.importers.readers import read_arrays
 pytestmark = pytest.mark.parity
 
 
-def test_a_checkpoint_of_tensorflow_is_read_by_variable_name(tmp_path: Path) -> None:
+def test_a_tensorflow_checkpoint_is_read_by_variable_name(tmp_path: Path) -> None:
     tf = pytest.importorskip("tensorflow").compat.v1
     kernel = np.arange(12, dtype=np.float32).reshape(1, 1, 3, 4)
     with tf.Graph().as_default(), tf.Session() as session:
@@ -22,9 +22,9 @@ def test_a_checkpoint_of_tensorflow_is_read_by_variable_name(tmp_path: Path) -> 
         session.run(tf.global_variables_initializer())
         prefix = Path(tf.train.Saver().save(session, str(tmp_path / "model.ckpt"), global_step=7))
     for path in (prefix, prefix.with_name(f"{prefix.name}.index")):
-        found = read_arrays(path)
-        assert found.keys() == {"resample_l3/conv2d/kernel", "global_step"}
-        np.testing.assert_array_equal(found["resample_l3/conv2d/kernel"], kernel)
+        arrays = read_arrays(path)
+        assert arrays.keys() == {"resample_l3/conv2d/kernel", "global_step"}
+        np.testing.assert_array_equal(arrays["resample_l3/conv2d/kernel"], kernel)
     for part in (".data-00000-of-00001", ".index"):
         file = prefix.with_name(prefix.name + part)
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])

@@ -1,4 +1,4 @@
-"""Files that torch writes, and torchvision's backbones with their own weights."""
+"""Files that torch writes, and torchvision's own backbones with their weights."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mindspore import Tensor
 
 from nasfpn_runtime.errors import CheckpointError
 from nasfpn_runtime.importers.load import load_state
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.parity
 
 @pytest.fixture(scope="module")
 def torch() -> Any:
+    """Torch; skips the test if it is not installed."""
     return pytest.importorskip("torch")
 
 
@@ -35,7 +37,7 @@ def tensors(torch: Any) -> Any:
     )
 
 
-@pytest.mark.parametrize("zipped", [True, False])  # since and before torch 1.6
+@pytest.mark.parametrize("zipped", [True, False])  # the formats since torch 1.6 and before
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -44,16 +46,16 @@ def tensors(torch: Any) -> Any:
         lambda state: {"model": state, "epoch": 3, "optimizer": {"state": {0: {"step": 1.0}}}},
     ],
 )
-def test_a_file_of_torch_is_read(
+def test_a_torch_file_is_read(
     torch: Any, tmp_path: Path, zipped: bool, wrap: Callable[[Any], Any]
 ) -> None:
     state = tensors(torch)
     path = tmp_path / "a.pth"
     torch.save(wrap(state), path, _use_new_zipfile_serialization=zipped)
-    found = read_arrays(path)
-    assert found.keys() == state.keys()
+    arrays = read_arrays(path)
+    assert arrays.keys() == state.keys()
     for name, value in state.items():
-        np.testing.assert_array_equal(found[name], value.detach().float().numpy())
+        np.testing.assert_array_equal(arrays[name], value.detach().float().numpy())
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -65,8 +67,8 @@ def test_a_broken_or_hostile_file_is_refused(torch: Any, tmp_path: Path, zipped:
             return Path.touch, (victim,)
 
     torch.save(tensors(torch), path, _use_new_zipfile_serialization=zipped)
-    whole = path.read_bytes()
-    contents = [whole[: int(len(whole) * share)] for share in (0.05, 0.5, 0.95)]
+    complete = path.read_bytes()
+    contents = [complete[: int(len(complete) * fraction)] for fraction in (0.05, 0.5, 0.95)]
     for extra in (Touch(), {"state_dict": {"a": Touch()}}):
         torch.save(extra, path, _use_new_zipfile_serialization=zipped)
         contents.append(path.read_bytes())
@@ -80,11 +82,9 @@ def test_a_broken_or_hostile_file_is_refused(torch: Any, tmp_path: Path, zipped:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet101"])
-def test_torchvision_s_backbone_gives_its_features(
+def test_a_torchvision_backbone_gives_the_same_maps(
     torch: Any, name: str, tmp_path: Path, same: Callable[..., None]
 ) -> None:
-    from mindspore import Tensor
-
     models = pytest.importorskip("torchvision").models
     torch.manual_seed(0)
     theirs = getattr(models, name)().eval()
@@ -98,10 +98,10 @@ def test_torchvision_s_backbone_gives_its_features(
     path = tmp_path / "a.pth"
     torch.save(theirs.state_dict(), path)
     ours = ResNet(name, 64, (3, 4, 5), DIALECTS["mmdet"])
-    loaded = load_state(ours, read_arrays(path), "torchvision")
-    assert {n for n in loaded.ignored if "tracked" not in n} == {"fc.weight", "fc.bias"}
-    assert not loaded.missing
-    assert not loaded.unexpected
+    result = load_state(ours, read_arrays(path), "torchvision")
+    assert {n for n in result.ignored if "tracked" not in n} == {"fc.weight", "fc.bias"}
+    assert not result.missing
+    assert not result.unexpected
     ours.set_train(False)
     images = np.random.default_rng(2).standard_normal((2, 3, 96, 160)).astype(np.float32)
     with torch.no_grad():

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mindspore import Tensor, value_and_grad
 
 import searched_archs
 from locations import ASSETS
 from nasfpn_runtime import build_pyramid
+from nasfpn_runtime.importers.load import load_state
 from search_space import Genome
 
 pytestmark = pytest.mark.parity
@@ -27,27 +29,23 @@ Maps = Mapping[int, Any]
 def ours(
     genome: Genome, in_channels: Maps, channels: int, stacks: int, arrays: Mapping[str, Any]
 ) -> tuple[Any, dict[str, str]]:
-    """Return our pyramid with a neck's arrays, and our parameters' names by the neck's."""
-    from nasfpn_runtime.importers.load import load_state
-
+    """Return our pyramid with the arrays of a neck, and our parameter names by the neck's."""
     net = build_pyramid(
         genome, dialect="mmdet", in_channels=in_channels, channels=channels, stacks=stacks
     )
-    loaded = load_state(net, {f"neck.{name}": a for name, a in arrays.items()}, "mmdet")
-    assert len(loaded.mapped) == len(arrays)
-    names = {theirs.removeprefix("neck."): name for theirs, name in loaded.mapped.items()}
+    result = load_state(net, {f"neck.{name}": a for name, a in arrays.items()}, "mmdet")
+    assert len(result.mapped) == len(arrays)
+    names = {theirs.removeprefix("neck."): name for theirs, name in result.mapped.items()}
     net.set_train(False)
     return net, {theirs: name.removeprefix("pyramid.") for theirs, name in names.items()}
 
 
 def run(net: Any, maps: Maps) -> list[Any]:
-    from mindspore import Tensor
-
     return [y.asnumpy() for y in net(*(Tensor(x) for x in maps.values()))]
 
 
 @pytest.mark.parametrize(("key", "size"), [("a", (640, 640)), ("b", (512, 768))])
-def test_mmdetection_here_gives_the_golden(
+def test_the_installed_mmdetection_gives_the_golden_outputs(
     key: str, size: tuple[int, int], mmdet: ModuleType, same: Same
 ) -> None:
     golden = np.load(ASSETS / "mmdet.npz")
@@ -73,7 +71,7 @@ def test_the_published_pyramid_gives_what_mmdetection_gives(
     same(run(net, maps), mmdet.run(neck, maps))
 
 
-def test_the_compiled_reference_is_mmdetections_for_the_published_genome(
+def test_the_genome_neck_is_mmdetections_for_the_published_genome(
     mmdet: ModuleType, weights: ModuleType
 ) -> None:
     neck, compiled = mmdet.neck(NARROW, 64, 2), mmdet.GenomeNeck(PUBLISHED, NARROW, 64, 2).eval()
@@ -97,14 +95,13 @@ def test_a_random_genome_gives_what_mmcv_cells_give(
 def test_a_training_step_has_the_statistics_and_gradients_of_torch(
     mmdet: ModuleType, weights: ModuleType, same: Same
 ) -> None:
-    """Outputs and statistics of batches, then gradients of a random linear functional.
+    """Compare outputs and batch statistics, then the gradients of a random linear functional.
 
-    Small maps and few stacks: where a value lies within rounding of the kink of a ReLU or
-    a pool, gradients differ by far more than rounding (7 stacks of 64 channels in torch
-    differ by 0.2 deviations between float32 and float64, these by less than 5e-5).
+    The network has few channels and stacks. If a value lies within rounding of the kink of a
+    ReLU or a pool, gradients differ by far more than rounding: in torch, those of 7 stacks of 64
+    channels differ by 0.2 standard deviations between float32 and float64, these by less than
+    5e-5.
     """
-    from mindspore import Tensor, value_and_grad
-
     neck = mmdet.neck(NARROW, 16, 2)
     net, names = ours(PUBLISHED, NARROW, 16, 2, mmdet.fill(neck))
     maps = weights.features(NARROW, (128, 256), 3, seed=0)
@@ -125,10 +122,10 @@ def test_a_training_step_has_the_statistics_and_gradients_of_torch(
     after = {parameter.name: parameter.asnumpy() for parameter in net.get_parameters()}
     for name, expected in statistics.items():
         same([after[names[name]]], [expected])
-    found = {p.name: slope.asnumpy() for p, slope in zip(parameters, slopes, strict=True)}
+    ours_by_name = {p.name: slope.asnumpy() for p, slope in zip(parameters, slopes, strict=True)}
     for name, expected in gradients.items():
-        if name.endswith("conv.bias"):  # batch norm takes it off again: only rounding is left
+        if name.endswith("conv.bias"):  # batch norm cancels it: only rounding is left
             scale = gradients[name.replace("bias", "weight")].std()
-            assert np.abs(found[names[name]]).max() < 1e-4 * scale
+            assert np.abs(ours_by_name[names[name]]).max() < 1e-4 * scale
         else:
-            same([found[names[name]]], [expected])
+            same([ours_by_name[names[name]]], [expected])

@@ -1,4 +1,4 @@
-"""Training pictures of mmdetection's own transforms, given the same random numbers."""
+"""Training images of mmdetection's own transforms, for the same random numbers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ pytestmark = pytest.mark.parity
 
 
 def transforms() -> list[Any]:
-    """Return those of retinanet_r50_fpn_crop640-50e_coco.py before the flip."""
+    """Return the transforms of retinanet_r50_fpn_crop640-50e_coco.py up to the flip."""
     from mmcv.transforms import RandomResize
     from mmdet.datasets.transforms import RandomCrop
     from mmengine.registry import init_default_scope
 
-    init_default_scope("mmdet")  # RandomResize makes its Resize by name
+    init_default_scope("mmdet")  # RandomResize looks up its Resize by name
     return [
         RandomResize((640, 640), ratio_range=(0.8, 1.2), keep_ratio=True),
         RandomCrop((640, 640)),
     ]
 
 
-def test_pictures_and_boxes_are_those_of_mmdetection(
+def test_images_and_boxes_are_those_of_mmdetection(
     mmdet: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mmdet.structures.bbox import HorizontalBoxes
@@ -43,19 +43,19 @@ def test_pictures_and_boxes_are_those_of_mmdetection(
         far = np.minimum(corner + sides, [width, height])
         boxes = np.concatenate([corner, far], axis=1).astype(np.float32)
         labels = np.arange(5, dtype=np.int32)
-        shares = np.random.default_rng(seed).random(3)
-        order = iter(shares[1:].tolist())
-        monkeypatch.setattr(np.random, "random_sample", lambda share=shares[0]: share)
+        draws = np.random.default_rng(seed).random(3)
+        order = iter(draws[1:].tolist())
+        monkeypatch.setattr(np.random, "random_sample", lambda draw=draws[0]: draw)
         monkeypatch.setattr(
             np.random, "randint", lambda low, high, order=order: int(next(order) * high)
         )
-        found: dict[str, Any] = {
+        results: dict[str, Any] = {
             "img": image,
             "gt_bboxes": HorizontalBoxes(boxes.copy()),
             "gt_bboxes_labels": labels,
         }
         for transform in chain:
-            found = transform(found)
+            results = transform(results)
         data = recipe.data
         ours, moved, kept = data.augment.arrange(
             image,
@@ -67,8 +67,8 @@ def test_pictures_and_boxes_are_those_of_mmdetection(
             interpolation=data.interpolation,
             round_up=data.round_up,
         )
-        np.testing.assert_array_equal(ours, found["img"])
-        assert kept.tolist() == found["gt_bboxes_labels"].tolist()
-        np.testing.assert_allclose(moved, found["gt_bboxes"].tensor.numpy(), atol=1e-3)
+        np.testing.assert_array_equal(ours, results["img"])
+        assert kept.tolist() == results["gt_bboxes_labels"].tolist()
+        np.testing.assert_allclose(moved, results["gt_bboxes"].tensor.numpy(), atol=1e-3)
         lost += 5 - len(kept)
     assert lost

@@ -1,7 +1,7 @@
-"""A .pth of mmdetection's detector, imported, detects what mmdetection detects with it.
+"""A .pth file of mmdetection's detector detects the same when it is imported.
 
-Pictures are the first ten of the split ``val`` of the COCO folder that the environment
-variable NASFPN_PARITY_DATA names, or drawn ones. Both sides see the same input tensors.
+The images are the first ten of the split ``val`` of the COCO folder in the environment variable
+NASFPN_PARITY_DATA, or drawn ones. Both sides get the same input tensors.
 """
 
 from __future__ import annotations
@@ -17,15 +17,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nasfpn_runtime import Detector
+from nasfpn_runtime.batches.cache import Pictures
+from nasfpn_runtime.data.dataset import load_split
+from nasfpn_runtime.data.drawn import draw_picture
+from nasfpn_runtime.pictures.image import normalise
+from nasfpn_runtime.recipe.recipe import load_recipe
+from nasfpn_runtime.scoring import evaluate
+from tools.cli import main
+
 pytestmark = pytest.mark.parity
 
 PICTURES = 10
 
 
 def draw(folder: Path) -> Path:
-    """Write a COCO folder of drawn pictures of many sizes, one box in the first."""
-    from nasfpn_runtime.data.drawn import draw_picture
-
+    """Write a COCO folder of drawn images of many sizes, with one box in the first."""
     rng = np.random.default_rng(0)
     (folder / "val").mkdir(parents=True)
     (folder / "annotations").mkdir()
@@ -43,26 +50,20 @@ def draw(folder: Path) -> Path:
 
 
 def fitted(folder: Path, count: int) -> Any:
-    """Return the first pictures, fitted as the recipe of mmdetection's detector says."""
-    from nasfpn_runtime.batches.cache import Pictures
-    from nasfpn_runtime.data.dataset import load_split
-    from nasfpn_runtime.recipe.recipe import load_recipe
-
+    """Return the first images, scaled by the recipe of mmdetection's detector."""
     split = load_split(folder, "val")
     recipe = load_recipe("mmdet-r50-7x256-640")
     return Pictures(replace(split, samples=split.samples[:count]), recipe.data.image, recipe.data)
 
 
 def inputs(pictures: Any, index: int) -> tuple[Any, Any]:
-    """Return the (1, 3, H, W) tensor of a picture, and its placement."""
-    from nasfpn_runtime.pictures.image import normalise
-
+    """Return the input (1, 3, H, W) of an image, and its placement."""
     pixels, placement = pictures[index]
     return normalise(pixels, pictures.frame(index, 128))[None], placement
 
 
 def assert_same_detections(ours: Any, theirs: tuple[Any, Any, Any]) -> None:
-    """Check that each box has one of the same class within .05 px and .0001 of score."""
+    """Check that each box has a counterpart of its class within .05 px and .0001 of score."""
     boxes, scores, labels = theirs
     assert len(ours) == len(boxes)
     near = (
@@ -76,7 +77,7 @@ def assert_same_detections(ours: Any, theirs: tuple[Any, Any, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("candidates", "count"),
-    [(1000, PICTURES), (20, 2)],  # of a level; so few that the limit decides what is found
+    [(1000, PICTURES), (20, 2)],  # per level; with 20 the limit decides which boxes are detected
 )
 def test_an_imported_file_detects_what_mmdetection_detects(
     candidates: int,
@@ -85,10 +86,6 @@ def test_an_imported_file_detects_what_mmdetection_detects(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from nasfpn_runtime import Detector
-    from nasfpn_runtime.scoring import evaluate
-    from tools.cli import main
-
     folder = os.environ.get("NASFPN_PARITY_DATA")
     pictures = fitted(Path(folder) if folder else draw(tmp_path / "drawn"), count)
     theirs = mmdet.detector()
@@ -100,13 +97,13 @@ def test_an_imported_file_detects_what_mmdetection_detects(
     setting = f"detection.pre_nms={candidates}"
     assert main(["import", source, "--source", "mmdet", "-o", target, "--set", setting]) == 0
 
-    monkeypatch.setattr(evaluate, "BATCH", 1)  # pictures of one size are few
-    found = dict(evaluate.detect(Detector.load(target), pictures, progress=False))
-    assert len(found) == count
+    monkeypatch.setattr(evaluate, "BATCH", 1)  # few images have the same size
+    detections = dict(evaluate.detect(Detector.load(target), pictures, progress=False))
+    assert len(detections) == count
     for index, sample in enumerate(pictures.split.samples):
         image, placement = inputs(pictures, index)
         picture = placement.height, placement.width
         scale = placement.scale_x, placement.scale_y
         expected = mmdet.detect(theirs, image, picture, scale)
         assert len(expected[0]) > 20
-        assert_same_detections(found[sample.image_id], expected)
+        assert_same_detections(detections[sample.image_id], expected)

@@ -1,6 +1,6 @@
-"""Random weights by name, and the names and shapes that both sides of a comparison agree on.
+"""Random weights and maps, which both sides of a comparison derive from names and seeds.
 
-Plain numpy: the TensorFlow reference imports this in a process without MindSpore.
+Only numpy is imported: the TensorFlow references import this in a process without MindSpore.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ SHIFTS = ("running_mean", "moving_mean", "bias", "beta")
 
 
 def weight(name: str, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
-    """Return the weight of a parameter: a function of its name, shape and a seed.
+    """Return the weight of a parameter, which depends only on its name, its shape and a seed.
 
-    Variances and scales are uniform in 0.5 to 1.5, means and shifts of deviation 0.1;
-    kernels (out, in, height, width) keep the deviation of what goes through them. What a
-    parameter is, its leaf says: in the spelling of torch, TensorFlow or MindSpore. Seed 0
-    gives the weights of the goldens.
+    Variances and scales are uniform from 0.5 to 1.5; means and shifts have standard deviation
+    0.1; kernels (out, in, height, width) keep the standard deviation of their input. The leaf
+    of the name tells which of these a parameter is, as torch, TensorFlow or MindSpore spell
+    it. Seed 0 gives the weights of the golden outputs.
     """
     rng = np.random.default_rng((zlib.crc32(name.encode()), seed))
     leaf = re.split("[./]", name)[-1]
@@ -37,7 +37,7 @@ def weight(name: str, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float
 def features(
     in_channels: dict[int, int], size: tuple[int, int], batch: int, seed: int
 ) -> dict[int, NDArray[np.float32]]:
-    """Return a backbone's maps by level, (batch, C, H / 2**level, W / 2**level)."""
+    """Return random maps of a backbone by level, (batch, C, H / 2**level, W / 2**level)."""
     rng = np.random.default_rng(seed)
     return {
         level: rng.standard_normal(

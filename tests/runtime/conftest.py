@@ -1,4 +1,4 @@
-"""Weights from names, random genomes a detector can be built for, and the execution mode."""
+"""Weights made from parameter names, random genomes, and MindSpore's execution mode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from search_space.rules import ARITY
 Fill = Callable[[Any], None]
 RandomGenome = Callable[[np.random.Generator], Genome]
 
-# Leaves of MindSpore's parameter names and of the names weights are made from.
+# Last parts of MindSpore's parameter names, and of the names that weights are made from.
 LEAVES = {
     "gamma": "weight",
     "beta": "bias",
@@ -53,10 +53,10 @@ def _random_genome(rng: np.random.Generator) -> Genome:
     levels = [int(rng.integers(2, 6))]
     while len(levels) < 2 or (levels[-1] < 7 and rng.random() < 0.75):
         levels.append(min(7, levels[-1] + int(rng.choice([1, 1, 1, 2]))))
-    places = levels + rng.choice(levels, size=rng.integers(0, 5)).tolist()
-    rng.shuffle(places)
+    cell_levels = levels + rng.choice(levels, size=rng.integers(0, 5)).tolist()
+    rng.shuffle(cell_levels)
     cells = []
-    for number, level in enumerate(places, start=len(levels)):
+    for number, level in enumerate(cell_levels, start=len(levels)):
         op = str(rng.choice(list(ARITY), p=[0.35, 0.35, 0.15, 0.15]))
         least, most = ARITY[op]
         count = int(rng.integers(least, min(most or 4, number) + 1))
@@ -67,34 +67,39 @@ def _random_genome(rng: np.random.Generator) -> Genome:
 
 @pytest.fixture(scope="session")
 def weight() -> Callable[[str, tuple[int, ...]], NDArray[np.float32]]:
-    """Return a parameter's value from its name and shape, as the goldens' weights were made."""
+    """Return a function from the name and shape of a parameter to its value in the goldens."""
     return _weight
 
 
 @pytest.fixture
 def fill() -> Callable[..., None]:
-    """Set every parameter of a network from its name and shape, statistics included.
+    """Return a function that sets all parameters of a network, also the running statistics.
 
-    ``fill(net, rename)``: the name is what ``rename`` makes of MindSpore's.
+    Each value depends on the name and shape of its parameter. ``fill(net, rename)`` takes the
+    names that ``rename`` returns for MindSpore's names.
     """
     return _fill
 
 
 @pytest.fixture(scope="session")
 def random_genome() -> RandomGenome:
-    """Finest level 2 to 5, coarsest at most 7, gaps, all ops, one to four inputs."""
+    """Return a function that draws a genome for which a detector can be built.
+
+    The finest level is 2 to 5 and the coarsest at most 7, with gaps; cells have all ops and one to
+    four inputs.
+    """
     return _random_genome
 
 
 @pytest.fixture
 def pynative() -> Iterator[None]:
-    """Operators run one by one, without compilation."""
+    """Run operators one by one, without compilation."""
     yield from _mode("PYNATIVE_MODE")
 
 
 @pytest.fixture
 def graph() -> Iterator[None]:
-    """Networks are compiled."""
+    """Compile networks."""
     yield from _mode("GRAPH_MODE")
 
 

@@ -1,4 +1,4 @@
-"""Files that appear whole, and locks between processes."""
+"""Atomic writes, links and copies, and locks between processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nasfpn_runtime.files import link_or_copy, locked, whole
+from nasfpn_runtime.files import atomic_write, link_or_copy, locked
 
 HOLDER = """
 import os, sys, time
@@ -27,7 +27,7 @@ with locked(Path(sys.argv[1])):
 
 @contextmanager
 def holder(file: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Yield a process that holds the lock and has forked another one; both are killed."""
+    """Yield a process that holds the lock and has forked another one; kill both at the end."""
     command = [sys.executable, "-c", HOLDER, str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
@@ -39,12 +39,12 @@ def holder(file: Path) -> Iterator[subprocess.Popen[bytes]]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_file_appears_whole_or_stays_as_it_was(tmp_path: Path) -> None:
+def test_a_file_is_replaced_at_the_end_of_the_block_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text("old")
 
     def fail() -> None:
-        with whole(path) as draft:
+        with atomic_write(path) as draft:
             draft.write_text("half")
             assert path.read_text() == "old"
             raise RuntimeError
@@ -52,7 +52,7 @@ def test_a_file_appears_whole_or_stays_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert path.read_text() == "old"
-    with whole(path) as draft:
+    with atomic_write(path) as draft:
         draft.write_text("new")
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
@@ -69,7 +69,7 @@ def test_a_file_is_linked_within_a_file_system_and_copied_from_another(tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
-def test_half_a_copy_is_none(
+def test_an_interrupted_copy_leaves_no_file(
     tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
 ) -> None:
     with full_disk(), pytest.raises(OSError, match="too large"):
@@ -77,19 +77,19 @@ def test_half_a_copy_is_none(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_is_one_process_s_and_ends_with_it_though_its_children_live(tmp_path: Path) -> None:
+def test_a_lock_ends_with_its_process_even_if_a_child_lives(tmp_path: Path) -> None:
     file = tmp_path / ".lock"
     with holder(file) as process:
-        with pytest.raises(BlockingIOError, match="another process holds"), locked(file):
+        with pytest.raises(BlockingIOError, match=rf"another process.*{file}"), locked(file):
             pass
         process.kill()
         process.wait()
-        os.killpg(process.pid, 0)  # the child lives
+        os.killpg(process.pid, 0)  # the child is alive
         with locked(file):
             pass
 
 
-def test_who_waits_is_told_and_gets_the_lock(tmp_path: Path) -> None:
+def test_a_process_that_waits_calls_back_and_gets_the_lock(tmp_path: Path) -> None:
     file = tmp_path / ".lock"
     with (
         holder(file) as process,

@@ -15,10 +15,10 @@ RandomGenome = Callable[[np.random.Generator], Genome]
 
 def _random_genome(rng: np.random.Generator) -> Genome:
     levels = sorted(rng.choice(np.arange(1, 11), size=rng.integers(2, 7), replace=False).tolist())
-    places = levels + rng.choice(levels, size=rng.integers(0, 8)).tolist()
-    rng.shuffle(places)
+    cell_levels = levels + rng.choice(levels, size=rng.integers(0, 8)).tolist()
+    rng.shuffle(cell_levels)
     cells = []
-    for number, level in enumerate(places, start=len(levels)):
+    for number, level in enumerate(cell_levels, start=len(levels)):
         op = str(rng.choice(list(ARITY)))
         least, most = ARITY[op]
         count = int(rng.integers(least, min(most or 5, number) + 1))
@@ -29,5 +29,8 @@ def _random_genome(rng: np.random.Generator) -> Genome:
 
 @pytest.fixture
 def random_genome() -> RandomGenome:
-    """Any levels, any number of cells, all ops, one to five inputs in any order."""
+    """Return a function that draws a genome.
+
+    Two to six levels, up to seven cells more than levels, all ops, one to five inputs in any order.
+    """
     return _random_genome

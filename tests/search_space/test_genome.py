@@ -1,3 +1,5 @@
+"""Levels, cells and genomes: every rule by a genome that breaks it, outputs and leftovers."""
+
 from __future__ import annotations
 
 import pickle
@@ -8,26 +10,26 @@ import pytest
 
 from search_space import Genome, GenomeError, Level, MergingCell
 
-# One sum per level and nothing more: the smallest genome on two levels.
+# One sum per level: the smallest genome on two levels.
 PAIR = (MergingCell(3, "sum", (0, 1)), MergingCell(4, "sum", (0, 1)))
 
 BROKEN: dict[str, tuple[Callable[[], object], str, object, str]] = {
-    # name -> (what a user writes, rule, value, path)
+    # name -> (what a user writes, part of the rule, value, path)
     "level too small": (lambda: Level(0), "from 1 to 10", 0, "level"),
     "level too large": (lambda: MergingCell(11, "sum", (0, 1)), "from 1 to 10", 11, "level"),
-    "level is a bool": (lambda: Level(True), "an integer", True, "level"),
-    "level is a float": (lambda: Level(3.0), "an integer", 3.0, "level"),
-    "op": (lambda: MergingCell(3, "add", (0, 1)), "an op is one of", "add", "op"),
-    "op is no string": (lambda: MergingCell(3, ["sum"], (0, 1)), "an op is", ["sum"], "op"),
+    "level is a bool": (lambda: Level(True), "integer", True, "level"),
+    "level is a float": (lambda: Level(3.0), "integer", 3.0, "level"),
+    "op": (lambda: MergingCell(3, "add", (0, 1)), "sum, attention", "add", "op"),
+    "op is no string": (lambda: MergingCell(3, ["sum"], (0, 1)), "sum, attention", ["sum"], "op"),
     "negative input": (lambda: MergingCell(3, "sum", (0, -1)), "from 0", (0, -1), "inputs"),
-    "bool input": (lambda: MergingCell(3, "sum", (0, True)), "integers", (0, True), "inputs"),
+    "bool input": (lambda: MergingCell(3, "sum", (0, True)), "node numbers", (0, True), "inputs"),
     "inputs no tuple": (lambda: MergingCell(3, "sum", "01"), "node numbers", "01", "inputs"),
-    "same input twice": (lambda: MergingCell(3, "sum", (1, 1)), "at most once", (1, 1), "inputs"),
+    "same input twice": (lambda: MergingCell(3, "sum", (1, 1)), "different", (1, 1), "inputs"),
     "sum of one": (lambda: MergingCell(3, "sum", (1,)), "2 or more input", (1,), "inputs"),
     "weighted of one": (lambda: MergingCell(3, "weighted", (1,)), "2 or more", (1,), "inputs"),
     "attention of three": (
         lambda: MergingCell(3, "attention", (0, 1, 2)),
-        "attention takes 2 input",
+        "2 input",
         (0, 1, 2),
         "inputs",
     ),
@@ -36,22 +38,22 @@ BROKEN: dict[str, tuple[Callable[[], object], str, object, str]] = {
     "levels repeat": (lambda: Genome(PAIR, (3, 3)), "ascending", (3, 3), "levels"),
     "one level": (lambda: Genome(PAIR[:1], (3,)), "two or more", (3,), "levels"),
     "bad level among levels": (lambda: Genome(PAIR, (3, 44)), "1 to 10", 44, "levels[1]"),
-    "not a cell": (lambda: Genome((PAIR[0], 7), (3, 4)), "is a MergingCell", 7, "cells[1]"),
+    "not a cell": (lambda: Genome((PAIR[0], 7), (3, 4)), "MergingCell", 7, "cells[1]"),
     "cell on a foreign level": (
         lambda: Genome((*PAIR, MergingCell(5, "sum", (0, 1))), (3, 4)),
-        "one of the input levels (3, 4)",
+        "(3, 4)",
         5,
         "cells[2].level",
     ),
     "input is the cell itself": (
         lambda: Genome((PAIR[0], MergingCell(4, "sum", (0, 3))), (3, 4)),
-        "inputs of node 3 are below 3",
+        "below 3",
         (0, 3),
         "cells[1].inputs",
     ),
     "no output": (
         lambda: Genome((PAIR[0], PAIR[0]), (3, 4)),
-        "at least one cell",
+        "every input level",
         "no cell on level(s) [4]",
         "cells",
     ),
@@ -102,14 +104,14 @@ def test_leftovers_by_hand() -> None:
         MergingCell(4, "sum", (0, 1)),  # node 2: uses 0 and 1
         MergingCell(4, "sum", (0, 1)),  # node 3
         MergingCell(3, "sum", (0, 1)),  # node 4: output of 3; 0 is used, nothing left on 3
-        MergingCell(4, "sum", (0, 2)),  # node 5: output of 4; 2 is used just here, 3 is left
+        MergingCell(4, "sum", (0, 2)),  # node 5: output of 4; 2 is used here, 3 is left
     )
     assert Genome(cells, (3, 4)).leftovers() == {5: (3,)}
 
 
 def test_an_input_used_only_after_its_output_is_a_leftover_of_it() -> None:
-    # Breaks if uses are counted over the whole genome: 0 is used by node 3 alone, which
-    # comes after the output of level 3, so that output has taken it already.
+    # Fails if uses are counted over the whole genome: only node 3 uses node 0. It comes after
+    # the output of level 3, which has added node 0 already.
     genome = Genome((MergingCell(3, "identity", (1,)), MergingCell(4, "sum", (0, 2))), (3, 4))
     assert genome.leftovers() == {2: (0,)}
 
@@ -117,7 +119,7 @@ def test_an_input_used_only_after_its_output_is_a_leftover_of_it() -> None:
 def test_leftovers_are_those_of_a_use_count(
     random_genome: Callable[[np.random.Generator], Genome],
 ) -> None:
-    """The rule again as tensorflow/tpu words it: a count per feature, kept while building."""
+    """The rule as tensorflow/tpu implements it: a use count per node, kept while building."""
     rng = np.random.default_rng(0)
     for _ in range(500):
         genome = random_genome(rng)
@@ -137,4 +139,4 @@ def test_leftovers_are_those_of_a_use_count(
             count.append(0)
         assert genome.leftovers() == result
         unused = {node for node, uses in enumerate(count) if uses == 0}
-        assert unused <= set(genome.outputs.values())  # no node is in vain
+        assert unused <= set(genome.outputs.values())  # every node has an effect

@@ -1,3 +1,5 @@
+"""A genome as a networkx graph: one by hand, round trips, and broken graphs."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from search_space import Genome, GenomeError, MergingCell, from_graph, to_graph
 
 @pytest.fixture
 def genome() -> Genome:
-    """Nodes 0 and 1 are inputs; 3 is left over for 5, the output of level 4."""
+    """Nodes 0 and 1 are input levels; 3 is a leftover of 5, the output of level 4."""
     cells = (
         MergingCell(4, "attention", (0, 1)),
         MergingCell(4, "attention", (1, 2)),
@@ -90,20 +92,21 @@ def _swapped_roles(graph: nx.DiGraph) -> nx.DiGraph:
 @pytest.mark.parametrize(
     ("change", "rule", "path"),
     [
-        (_relabel, "numbered from 0 without gaps", "nodes"),
-        (_swap_inputs_and_cells, "input levels are the first nodes", "nodes"),
-        (lambda g: _without(g, "level"), "has the attribute level", "nodes[2]"),
-        (lambda g: _without(g, "op"), "has the attribute op", "nodes[2]"),
-        (lambda g: _without(g, "output"), "has the attribute output", "nodes[2]"),
+        (_relabel, "from 0", "nodes"),
+        (_swap_inputs_and_cells, "first nodes", "nodes"),
+        (lambda g: _without(g, "level"), "attribute level", "nodes[2]"),
+        (lambda g: _without(g, "op"), "attribute op", "nodes[2]"),
+        (lambda g: _without(g, "output"), "attribute output", "nodes[2]"),
         (_without_slot, "role and slot", "edges[0, 2]"),
-        (_unknown_op, "an op is one of", "cells[2].op"),
-        (_no_leftover, "are those the cells imply", "graph"),
-        (_swapped_roles, "are those the cells imply", "graph"),
+        (_unknown_op, "sum, attention", "cells[2].op"),
+        (_no_leftover, "outputs, roles and leftovers", "graph"),
+        (_swapped_roles, "outputs, roles and leftovers", "graph"),
     ],
 )
 def test_a_broken_graph_is_refused(
     genome: Genome, change: Callable[[nx.DiGraph], nx.DiGraph], rule: str, path: str
 ) -> None:
-    with pytest.raises(GenomeError, match=rule) as caught:
+    with pytest.raises(GenomeError) as caught:
         from_graph(change(to_graph(genome)))
+    assert rule in caught.value.rule
     assert caught.value.path == path

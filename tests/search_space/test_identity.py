@@ -1,3 +1,5 @@
+"""``genome_id`` against networkx's isomorphism search, and the cases that are easy to miss."""
+
 from __future__ import annotations
 
 import hashlib
@@ -14,7 +16,7 @@ RandomGenome = Callable[[np.random.Generator], Genome]
 
 
 def same_by_vf2(a: Genome, b: Genome) -> bool:
-    """The definition that ``genome_id`` promises, by networkx's search."""
+    """Return whether ``genome_id`` must be equal, by networkx's isomorphism search."""
     return bool(
         nx.is_isomorphic(
             to_graph(a),
@@ -26,26 +28,26 @@ def same_by_vf2(a: Genome, b: Genome) -> bool:
 
 
 def renumbered(genome: Genome, rng: np.random.Generator) -> Genome:
-    """The cells in another order that builds; it may change outputs and leftovers."""
+    """Return the cells in another valid order; this may change outputs and leftovers."""
     inputs = len(genome.levels)
-    place = {node: node for node in range(inputs)}
+    number = {node: node for node in range(inputs)}  # old number -> new number
     cells: list[MergingCell] = []
     waiting = list(range(len(genome.cells)))
     while waiting:
-        ready = [i for i in waiting if all(node in place for node in genome.cells[i].inputs)]
+        ready = [i for i in waiting if all(node in number for node in genome.cells[i].inputs)]
         index = int(rng.choice(ready))
         waiting.remove(index)
         cell = genome.cells[index]
-        sources = [place[node] for node in cell.inputs]
+        sources = [number[node] for node in cell.inputs]
         if cell.op != "attention":
             rng.shuffle(sources)
-        place[inputs + index] = inputs + len(cells)
+        number[inputs + index] = inputs + len(cells)
         cells.append(MergingCell(cell.level, cell.op, tuple(sources)))
     return Genome(tuple(cells), genome.levels)
 
 
 def changed(genome: Genome, rng: np.random.Generator) -> Genome:
-    """One decision of one cell taken anew."""
+    """Return the genome with one attribute of one cell drawn again."""
     while True:
         index = int(rng.integers(len(genome.cells)))
         cell = genome.cells[index]
@@ -56,7 +58,7 @@ def changed(genome: Genome, rng: np.random.Generator) -> Genome:
         elif kind == 1:
             op = str(rng.choice(list(ARITY)))
         elif kind == 2:
-            inputs.reverse()  # no change but for an attention tie
+            inputs.reverse()  # changes only an attention of two equal levels
         else:
             inputs[rng.integers(len(inputs))] = int(rng.integers(len(genome.levels) + index))
         cells = list(genome.cells)
@@ -68,7 +70,7 @@ def changed(genome: Genome, rng: np.random.Generator) -> Genome:
 
 
 def rich_in_twins(rng: np.random.Generator) -> Genome:
-    """Few different cells and many copies, each read by some later cells."""
+    """Return a genome of few different cells with many copies, read by later cells."""
     cells = []
     for index in range(int(rng.integers(2, 7))):
         pool = [*range(2 + index)]
@@ -97,12 +99,12 @@ def test_equal_exactly_when_vf2_finds_an_isomorphism(random_genome: RandomGenome
         assert (genome_id(a) == genome_id(b)) == same, (a, b)
         outcomes[same] += 1
     assert sum(outcomes) == 20_000
-    assert min(outcomes) > 5_000  # the pairs put both answers to the test
+    assert min(outcomes) > 5_000  # both answers occur often
 
 
 def test_id_by_hand() -> None:
-    # Ids are written in files, so they may not change. All four nodes differ, hence they
-    # stand in the order of their digests (94ab.., a998.., abe0.., ca91..).
+    # Ids are stored in files, so they must never change. All four nodes differ, so they are
+    # in the order of their digests (94ab.., a998.., abe0.., ca91..).
     genome = Genome((MergingCell(3, "sum", (0, 1)), MergingCell(4, "identity", (0,))), (3, 4))
     form = (
         ((3, "input", False), ()),
@@ -117,13 +119,13 @@ S44 = MergingCell(4, "sum", (0, 1))
 
 
 def closed(*cells: MergingCell) -> Genome:
-    """The cells over levels 3 and 4, closed by outputs that read the inputs alone."""
+    """Return the cells on levels 3 and 4, followed by outputs that read only the inputs."""
     return Genome((*cells, MergingCell(3, "sum", (0, 1)), S44), (3, 4))
 
 
-def test_a_shared_twin_is_not_a_twin_each() -> None:
-    # Breaks if only sources are looked at: nodes 2 and 3 are twins. Both of 4 and 5 read
-    # node 2 and node 3 is left over, or 5 reads node 3; the digests of all sources agree.
+def test_sharing_a_twin_differs_from_having_one_each() -> None:
+    # Fails if only sources are compared. Nodes 2 and 3 are twins. Either both 4 and 5 read
+    # node 2, and node 3 is a leftover, or 5 reads node 3. The digests of all sources are equal.
     shared = Genome(
         (S44, S44, MergingCell(4, "sum", (0, 2)), MergingCell(4, "sum", (1, 2)), *closed().cells),
         (3, 4),
@@ -136,7 +138,7 @@ def test_a_shared_twin_is_not_a_twin_each() -> None:
 
 
 def test_a_gate_is_not_a_value() -> None:
-    # Breaks if roles are left out: inputs 1 and 2 are on one level, the order decides.
+    # Fails if roles are ignored: nodes 1 and 2 are on one level, so the order decides.
     a = closed(S44, MergingCell(4, "attention", (1, 2)))
     b = closed(S44, MergingCell(4, "attention", (2, 1)))
     assert genome_id(a) != genome_id(b)
@@ -148,20 +150,20 @@ def test_the_gate_of_a_coarser_input_does_not_depend_on_the_order() -> None:
 
 
 def test_a_leftover_is_not_a_term() -> None:
-    # Breaks if leftovers count as inputs: node 2 ends in the output of level 4 either way.
+    # Fails if leftovers count as inputs: node 2 is added to the output of level 4 either way.
     left = Genome((S44, MergingCell(3, "sum", (0, 1)), S44), (3, 4))
     term = Genome((S44, MergingCell(3, "sum", (0, 1)), MergingCell(4, "sum", (0, 1, 2))), (3, 4))
     assert genome_id(left) != genome_id(term)
 
 
 def over_vertices(edges: list[tuple[int, int]]) -> Genome:
-    """An undirected graph: a twin for each vertex, a sum of two for each edge."""
+    """Return an undirected graph as a genome: a twin for each vertex, a sum for each edge."""
     ends = [MergingCell(4, "sum", (2 + a, 2 + b)) for a, b in edges]
     return closed(*[S44] * (1 + max(map(max, edges))), *ends)
 
 
 def test_twins_that_refinement_cannot_split() -> None:
-    # Breaks without the search over ties: in both graphs every vertex has two edges.
+    # Fails without the search over ties: every vertex of both graphs has two edges.
     ring = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 0)]
     triangles = [(0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 3)]
     other_ring = [(0, 3), (3, 1), (1, 5), (5, 2), (2, 4), (4, 0)]
@@ -170,21 +172,21 @@ def test_twins_that_refinement_cannot_split() -> None:
 
 
 def test_twins_that_look_alike_without_a_symmetry() -> None:
-    # Breaks if the first of the tied nodes is taken for all: again every vertex has two
-    # edges, but three of the seven lie on a triangle and four on a square.
+    # Fails if only the first tied node is tried: again every vertex has two edges, but three
+    # of the seven are on a triangle and four on a square.
     edges = [(0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 6), (6, 3)]
     rng = np.random.default_rng(3)
     ids = set()
     for _ in range(20):
-        place = rng.permutation(7).tolist()
+        vertex = rng.permutation(7).tolist()
         rng.shuffle(edges)
-        ids.add(genome_id(over_vertices([(place[a], place[b]) for a, b in edges])))
+        ids.add(genome_id(over_vertices([(vertex[a], vertex[b]) for a, b in edges])))
     assert len(ids) == 1
 
 
 @pytest.mark.parametrize("count", [2, 5, 15])
 def test_many_exact_twins(count: int) -> None:
-    # Breaks if every order of the twins is tried: 15! is 1.3e12.
+    # Never ends if every order of the twins is tried: 15! is 1.3e12.
     def reading(twins: list[int]) -> Genome:
         return closed(*[S44] * count, *(MergingCell(4, "sum", (0, 2 + twin)) for twin in twins))
 

@@ -1,3 +1,5 @@
+"""The search space against enumeration: size, decisions, membership, samples, neighbours."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -36,8 +38,8 @@ small = pytest.mark.parametrize("space", SMALL.values(), ids=SMALL)
 
 
 def test_size_of_the_papers_space() -> None:
-    # Two cells on one of 4 levels by one of 2 ops, five outputs in any order by one of 2
-    # ops, each of two nodes among 5, 6, then 7 to 11.
+    # Two cells on one of 4 levels with one of 2 ops, then five outputs in any order with one
+    # of 2 ops. Each cell reads two nodes among 5, 6, then 7 to 11.
     inner = (4 * 2 * comb(5, 2)) * (4 * 2 * comb(6, 2))
     outer = factorial(5) * 2**5 * comb(7, 2) * comb(8, 2) * comb(9, 2) * comb(10, 2) * comb(11, 2)
     assert NASFPNSpace().size() == inner * outer == 1_931_334_451_200_000
@@ -59,18 +61,18 @@ def test_every_vector_of_choices_is_a_genome_and_size_counts_them(space: NASFPNS
 
 
 @small
-def test_enumeration_against_all_genomes_that_could_be(space: NASFPNSpace) -> None:
-    """Every genome of as many binary cells, filtered by the membership test."""
+def test_enumeration_is_the_filter_of_all_possible_genomes(space: NASFPNSpace) -> None:
+    """Filter all genomes with this number of binary cells by the membership test."""
     inputs = [combinations(range(len(space.levels) + i), 2) for i in range(space.cells)]
-    found = set()
+    members = set()
     for pairs in product(*inputs):
         for levels in product(space.levels, repeat=space.cells):
             if set(levels) == set(space.levels):
                 for ops in product({*space.ops, "weighted"}, repeat=space.cells):
                     genome = Genome(tuple(map(MergingCell, levels, ops, pairs)), space.levels)
                     if space.contains(genome):
-                        found.add(genome)
-    assert found == set(space.enumerate())
+                        members.add(genome)
+    assert members == set(space.enumerate())
 
 
 @pytest.mark.parametrize("space", [NASFPNSpace(), LITE], ids=["paper", "lite"])
@@ -78,7 +80,7 @@ def test_decisions_are_static_and_named_by_cell(space: NASFPNSpace) -> None:
     names = [decision.name for decision in space.decisions()]
     cells = range(space.cells)
     expected = [f"cell{i}.{f}" for i in cells for f in ("level", "first", "second", "op")]
-    expected.remove(f"cell{space.cells - 1}.level")  # one level is left, which is no choice
+    expected.remove(f"cell{space.cells - 1}.level")  # one level remains, so there is no decision
     assert names == expected
     sizes = {decision.name: decision.size for decision in space.decisions()}
     assert sizes["cell0.first"] == len(space.levels)
@@ -118,7 +120,7 @@ def test_a_decision_by_hand() -> None:
     ]
 
 
-def test_ten_thousand_genomes_survive_every_form() -> None:
+def test_ten_thousand_genomes_survive_every_format() -> None:
     space, rng = NASFPNSpace(), np.random.default_rng(4)
     genomes = {space.sample(rng) for _ in range(10_000)}
     assert len(genomes) > 9_990  # 1e8 pairs among 1.9e15: a repeat has probability 3e-8
@@ -160,21 +162,21 @@ MEMBER = ((4, "sum", (0, 1)), (3, "sum", (0, 2)), (4, "attention", (2, 3)))
         (_genome(*MEMBER, levels=(3, 4)), None, None),
         (
             _genome((3, "sum", (0, 1)), *MEMBER, (5, "sum", (0, 1)), levels=(3, 4, 5)),
-            "the levels are (3, 4)",
+            "(3, 4)",
             "levels",
         ),
-        (_genome((3, "sum", (0, 1)), MEMBER[0]), "there are 3 cells", "cells"),
-        (_genome(*MEMBER[:2], (4, "weighted", (2, 3))), "an op is one of", "cells[2].op"),
+        (_genome((3, "sum", (0, 1)), MEMBER[0]), "be 3", "cells"),
+        (_genome(*MEMBER[:2], (4, "weighted", (2, 3))), "('sum', 'attention')", "cells[2].op"),
         (_genome(*MEMBER[:2], (4, "sum", (1, 2, 3))), "two inputs", "cells[2].inputs"),
         (_genome((3, "sum", (0, 1)), *MEMBER[1:]), "intermediate cell's level", "cells[0].level"),
         (
             _genome((4, "sum", (0, 1)), (3, "sum", (0, 1)), (3, "sum", (0, 1))),
-            "each cell is an output",
+            "from cell 1 on",
             "cells[1].level",
         ),
         (
             _genome(*MEMBER[:2], (4, "attention", (2, 1))),
-            "attention inputs on one level are ascending",
+            "ascending",
             "cells[2].inputs",
         ),
     ],
@@ -207,7 +209,7 @@ def test_membership_rules(genome: Genome, rule: str | None, path: str | None) ->
         ({"levels": (3,)}, "two or more", "levels"),
         ({"levels": (3, 11)}, "1 to 10", "levels[1]"),
         ({"intermediate_cells": -1}, "from 0", "intermediate_cells"),
-        ({"intermediate_cells": 1.5}, "an integer", "intermediate_cells"),
+        ({"intermediate_cells": 1.5}, "integer", "intermediate_cells"),
         ({"intermediate_levels": ()}, "one or more", "intermediate_levels"),
         ({"intermediate_levels": (8,)}, "one or more of", "intermediate_levels"),
         ({"intermediate_levels": (4, 4)}, "each once", "intermediate_levels"),
@@ -217,8 +219,9 @@ def test_membership_rules(genome: Genome, rule: str | None, path: str | None) ->
     ],
 )
 def test_parameters_are_checked(parameters: dict[str, object], rule: str, path: str) -> None:
-    with pytest.raises(GenomeError, match=rule) as caught:
+    with pytest.raises(GenomeError) as caught:
         NASFPNSpace(**parameters)
+    assert rule in caught.value.rule
     assert caught.value.path == path
 
 
@@ -239,7 +242,7 @@ def test_choices_are_checked(change: dict[str, int], path: str) -> None:
 
 
 def _one_change(a: Genome, b: Genome) -> bool:
-    """The relation as the docstring says it, of two genomes side by side."""
+    """Return whether two genomes are neighbours, as the docstring defines it."""
     differing = [(x, y) for x, y in zip(a.cells, b.cells, strict=True) if x != y]
     if len(differing) == 1:
         x, y = differing[0]
@@ -276,7 +279,7 @@ def test_neighbourhood_of_the_papers_space_is_symmetric() -> None:
 
 
 def test_sample_and_mutate_are_uniform() -> None:
-    # A right implementation fails each of the two tests once in a million seeds.
+    # A correct implementation fails each of the two tests for one seed in a million.
     space, rng = SMALL["two ops"], np.random.default_rng(9)
     drawn = Counter(space.sample(rng) for _ in range(10 * space.size()))
     counts = [drawn[genome] for genome in space.enumerate()]
@@ -307,12 +310,12 @@ def test_crossover_takes_every_cell_from_a_parent() -> None:
         from_a["order"] += orders[0] == orders[1]
         assert space.crossover(a, a, rng) == a
     # Half of 2100 and of 300, within six standard deviations: sqrt(n) / 2 is 23 and 8.7.
-    # Equal parents' cells count for a, at most 1 in 42 of them on average.
+    # Cells that are equal in both parents count for a: at most 1 in 42 on average.
     assert abs(from_a["cell"] - 1050) < 138 + 25
     assert abs(from_a["order"] - 150) < 52 + 3
 
 
-def test_draws_depend_on_the_generator_alone() -> None:
+def test_draws_depend_only_on_the_generator() -> None:
     space = NASFPNSpace()
     a, b = (np.random.default_rng(11) for _ in range(2))
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""The comparison: one command from data to table, done once."""
+"""``nasfpn compare``: one command from data to table; a second run repeats nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_table_and_figure_from_one_command(
     shape = DetectorShape("resnet10", 4, 8, 1, 0, classes=4, image=(128, 128))
     assert f"{detector_cost(load('fpn'), shape).parameters / 1e6:.2f} M" in rows["fpn"]
     assert (out / "searches.svg").stat().st_size > 0
-    # A second call trains nothing: what it needs is in the run folder.
+    # A second run trains nothing: everything it needs is in the run folder.
     for checkpoint in out.rglob("last.ckpt"):
         checkpoint.unlink()
     assert main(argv) == 0
@@ -48,7 +48,7 @@ def test_table_and_figure_from_one_command(
     assert not list(out.rglob("last.ckpt"))
 
 
-def test_a_disk_that_is_full_costs_what_was_being_written_only(
+def test_a_full_disk_loses_only_the_file_being_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -61,9 +61,9 @@ def test_a_disk_that_is_full_costs_what_was_being_written_only(
     argv += ["--controllers", "--archs", "fpn", "--seeds", "0"]
 
     def score_and_fill(*args: Any) -> dict[str, float]:
-        found = score_checkpoint(*args)
+        scores = score_checkpoint(*args)
         filled.enter_context(full_disk())
-        return found
+        return scores
 
     with monkeypatch.context() as patch, ExitStack() as filled:
         patch.setattr(evaluate, "score_checkpoint", score_and_fill)

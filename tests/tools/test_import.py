@@ -30,14 +30,14 @@ OVERRIDES = [part for setting in SMALL for part in ("--set", setting)]
 
 
 def written(path: Path, source: str, recipe: str, categories: int) -> dict[str, NDArray[Any]]:
-    """Write random weights of a small detector under the source's names."""
+    """Write random weights of a small detector under the names that a source uses."""
     net = build_network(load_recipe(recipe, SMALL), categories=categories)
     shapes = {p.name: p.shape for p in net.get_parameters()}
-    places = find_paths(shapes, 3)
+    paths = find_paths(shapes, 3)
     rng = np.random.default_rng(0)
     arrays = {}
     for name, shape in shapes.items():
-        for spelt in SOURCES[source].names(places[name])[:1]:
+        for spelt in SOURCES[source].names(paths[name])[:1]:
             value = rng.uniform(0.5, 1.5, shape) if len(shape) == 1 else rng.normal(0, 0.05, shape)
             value = value.astype(np.float32)
             arrays[spelt] = value.transpose(2, 3, 1, 0) if spelt.endswith("/kernel") else value
@@ -49,7 +49,7 @@ def run(*arguments: object) -> int:
     return main(["import", *OVERRIDES, *map(str, arguments)])
 
 
-def test_the_command_s_sources_are_the_importer_s() -> None:
+def test_sources_are_those_of_the_runtime() -> None:
     assert set(import_checkpoint.SOURCES) == set(SOURCES)
 
 
@@ -112,7 +112,7 @@ def test_a_backbone_fits_below_cells_that_no_source_has(tmp_path: Path) -> None:
     assert origin.recipe.model.separable
 
 
-def test_mistakes_are_told_with_exit_code_2(
+def test_a_mistake_is_one_line_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = tmp_path / "a.npz"
@@ -133,21 +133,22 @@ def test_mistakes_are_told_with_exit_code_2(
         "empty": ([tmp_path / "empty.pth", *mmdet], "empty"),
         "truncated": ([tmp_path / "broken.npz", *mmdet], "broken.npz"),
         "no torch": ([tmp_path / "a.pth", *mmdet], "nasfpn[torch]"),
-        "missing": ([tmp_path / "less.npz", *mmdet], "missing bbox_head.retina_cls.bias"),
+        "missing": ([tmp_path / "less.npz", *mmdet], "bbox_head.retina_cls.bias"),
         "too much": ([tmp_path / "more.npz", *mmdet], "neck.fpn_stages.1.x.weight"),
-        "other source": ([good, "--source", "tf", *out], "source mmdet"),
+        "other source": ([good, "--source", "tf", *out], "mmdet"),
         "backbone": ([good, "--source", "mindcv", *out], "--recipe"),
-        "other genome": ([good, *mmdet, "--arch", "fpn"], "genome nasfpn"),
+        "other genome": ([good, *mmdet, "--arch", "fpn"], "nasfpn"),
         "suffix": ([good, "--source", "mmdet", "-o", tmp_path / "o.pth"], ".ckpt"),
-        "no place": ([good, *mmdet, "--set", "model.separable=true"], "this source never has"),
-        "other backbone": ([good, *mmdet, "--set", "model.backbone=mobilenetv2"], "never has"),
+        "separable": ([good, *mmdet, "--set", "model.separable=true"], "mmdet"),
+        "other backbone": ([good, *mmdet, "--set", "model.backbone=mobilenetv2"], "mmdet"),
         "categories": ([good, *mmdet, "--categories", tmp_path / "twice.txt"], "twice.txt"),
     }
     for name, (arguments, hint) in mistakes.items():
         assert run(*arguments) == 2, name
         error = capsys.readouterr().err
-        assert "nasfpn: error: " in error, name
-        assert hint in error, (name, error)
+        assert "Traceback" not in error, name
+        assert error.splitlines()[-1].startswith("nasfpn: error: "), name
+        assert hint in error.splitlines()[-1], (name, error)
         assert not (tmp_path / "o.ckpt").exists()
     assert run(tmp_path / "less.npz", *mmdet, "--partial") == 0
     assert "missing     1: head.classes.predict.bias" in capsys.readouterr().out

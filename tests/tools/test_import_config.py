@@ -22,7 +22,7 @@ from nasfpn_runtime.training.schedule import learning_rates
 from tools.cli import main
 
 # research/cv/nas-fpn/default_config.yaml of MindSpore models eab643f, but for the 81 names of
-# coco_classes, whose order test_importers compares with COCO's.
+# coco_classes, whose order test_spellings compares with COCO's.
 ZOO: dict[str, Any] = {
     "alpha": 0.75,
     "anchor_size": [32, 64, 128, 256, 512],
@@ -348,38 +348,38 @@ def test_settings_of_the_command_line_come_last(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("lerning_rate=1", "unknown key lerning_rate"),
-        ("epoch_siz=1", "unknown key epoch_siz, did you mean epoch_size?"),
-        ("lr", "an override is key=value, got 'lr'"),
-        ("lr=[", "settings are readable YAML, got "),
-        ("lr=fast", "lr is of type float, got 'fast'"),
-        ("lr=true", "lr is of type float, got True"),
-        ("lr=-1", "lr is above 0, got -1.0"),
-        ("lr=0", "lr is above 0, got 0.0"),
-        ("epoch_size=1.5", "epoch_size is of type int, got 1.5"),
-        ("epoch_size=0", "epoch_size: training: epochs is above 0, got 0"),
-        ("warmup_epochs3=-1", "warmup_epochs3 is 0 or more, got -1 (at --set"),
-        ("distribute=8", "distribute is of type bool, got 8"),
-        ("img_shape=640", "img_shape is a list, got 640"),
-        ("img_shape=[]", "img_shape is a list, got []"),
-        ("img_shape=[640, a]", "img_shape[1] is of type int, got 'a'"),
-        ("img_shape=[640, 512]", "img_shape is two equal multiples of 128, got [640, 512]"),
-        ("img_shape=[600, 600]", "img_shape is two equal multiples of 128, got [600, 600]"),
-        ("img_shape=[512, 512]", "feature_size is [64, 32, 16, 8, 4] (img_shape over steps)"),
-        ("aspect_ratios=[[1.0], [2.0]]", "aspect_ratios is the same five times, got"),
-        ("aspect_ratios=[[1], [1], [1], [1], [1]]", "num_default is [3, 3, 3, 3, 3] (3 sizes"),
-        ("anchor_size=[32, 64]", "anchor_size is five sizes, each twice the one before"),
-        ("num_retinanet_boxes=10", "num_retinanet_boxes is 76725 (the number of anchors), got 10"),
-        ("num_classes=21", "num_classes is 81 (as many as coco_classes), got 21"),
-        ("coco_classes=[cat]", "coco_classes is a list that begins with background"),
-        ("nasfpn_out_channel=64", "extras_out_channels is [64, 64, 64, 64, 64]"),
-        ("nasfpn_input_channels=[128, 256, 512]", "nasfpn_input_channels is [512, 1024, 2048]"),
-        ("nasfpn_num_outs=4", "nasfpn_num_outs is 5 (levels 3 to 7), got 4"),
-        ("prior_scaling=[0.1]", "prior_scaling: box_code.variances is a list of 2"),
-        ("global_step=916", "global_step is 0 (a run goes on by itself), got 916"),
-        ("keep_checkpoint_max=0", "keep_checkpoint_max is 1 or more, got 0"),
-        ("save_checkpoint_epochs=0", "save_checkpoint_epochs is 1 or more, got 0"),
-        ("device_target=GPU", "device_target is one of Ascend, CPU, got 'GPU'"),
+        ("lerning_rate=1", r"lerning_rate.*\(at --set lerning_rate=1\)"),
+        ("epoch_siz=1", r"epoch_siz, .* epoch_size\?"),
+        ("lr", r"key=value, got 'lr'"),
+        ("lr=[", r"YAML"),
+        ("lr=fast", r"lr .* float, got 'fast'"),
+        ("lr=true", r"lr .* float, got True"),
+        ("lr=-1", r"lr .* above 0, got -1\.0"),
+        ("lr=0", r"lr .* above 0, got 0\.0"),
+        ("epoch_size=1.5", r"epoch_size .* int, got 1\.5"),
+        ("epoch_size=0", r"epoch_size: training\W+epochs .* above 0, got 0"),
+        ("warmup_epochs3=-1", r"warmup_epochs3 .* 0 or more, got -1"),
+        ("distribute=8", r"distribute .* bool, got 8"),
+        ("img_shape=640", r"img_shape .* list, got 640"),
+        ("img_shape=[]", r"img_shape .* list, got \[\]"),
+        ("img_shape=[640, a]", r"img_shape\[1\] .* int, got 'a'"),
+        ("img_shape=[640, 512]", r"img_shape .* 128, got \[640, 512\]"),
+        ("img_shape=[600, 600]", r"img_shape .* 128, got \[600, 600\]"),
+        ("img_shape=[512, 512]", r"feature_size .*\[64, 32, 16, 8, 4\] \(img_shape .* steps\)"),
+        ("aspect_ratios=[[1.0], [2.0]]", r"aspect_ratios .*five.*, got \[\[1\.0\], \[2\.0\]\]"),
+        ("aspect_ratios=[[1], [1], [1], [1], [1]]", r"num_default .*\[3, 3, 3, 3, 3\] \(3 sizes"),
+        ("anchor_size=[32, 64]", r"anchor_size .*five.*twice.*, got \[32\.0, 64\.0\]"),
+        ("num_retinanet_boxes=10", r"num_retinanet_boxes .*76725 .*anchors.*, got 10"),
+        ("num_classes=21", r"num_classes .*81 .*coco_classes.*, got 21"),
+        ("coco_classes=[cat]", r"coco_classes .*background, got \['cat'\]"),
+        ("nasfpn_out_channel=64", r"extras_out_channels .*\[64, 64, 64, 64, 64\]"),
+        ("nasfpn_input_channels=[128, 256, 512]", r"nasfpn_input_channels .*\[512, 1024, 2048\]"),
+        ("nasfpn_num_outs=4", r"nasfpn_num_outs .*5 \(levels 3 to 7\), got 4"),
+        ("prior_scaling=[0.1]", r"prior_scaling: box_code\.variances .*list of 2"),
+        ("global_step=916", r"global_step .*0 .*, got 916"),
+        ("keep_checkpoint_max=0", r"keep_checkpoint_max .* 1 or more, got 0"),
+        ("save_checkpoint_epochs=0", r"save_checkpoint_epochs .* 1 or more, got 0"),
+        ("device_target=GPU", r"device_target .*Ascend, CPU, got 'GPU'"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -389,7 +389,8 @@ def test_a_mistake_is_one_line(
     source.write_text("lr: 0.1\n")
     assert main(["import-config", str(source), "-o", str(out), "--set", change]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"nasfpn: error: {message}")
+    assert error.startswith("nasfpn: error: ")
+    assert re.search(message, error)
     assert error.count("\n") == 1
     assert not out.exists()
 
@@ -421,12 +422,12 @@ def test_the_place_of_a_mistake_is_where_it_was_made(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"- lr", r"settings are a mapping, got \['lr'\] \(at .*a\.yaml\)"),
-        (b"", r"settings are a mapping, got None \(at .*a\.yaml\)"),
-        (b"lr: [", r"settings are readable YAML, got .* \(at .*a\.yaml\)"),
-        (b"\xff\xfe", r"settings are readable YAML, got .* \(at .*a\.yaml\)"),
-        (b"lr: !!python/object/apply:os.getcwd []", r"settings are readable YAML, got could not"),
-        (b"1: 2", r"unknown key 1 \(at .*a\.yaml\)"),
+        (b"- lr", r"mapping, got \['lr'\] \(at .*a\.yaml\)"),
+        (b"", r"mapping, got None \(at .*a\.yaml\)"),
+        (b"lr: [", r"YAML: .* \(at .*a\.yaml\)"),
+        (b"\xff\xfe", r"YAML: .* \(at .*a\.yaml\)"),
+        (b"lr: !!python/object/apply:os.getcwd []", r"YAML: could not .*os\.getcwd"),
+        (b"1: 2", r"key 1 \(at .*a\.yaml\)"),
     ],
 )
 def test_a_file_that_is_no_settings_is_named(
@@ -436,7 +437,8 @@ def test_a_file_that_is_no_settings_is_named(
     source.write_bytes(content)
     assert main(["import-config", str(source), "-o", str(tmp_path / "b.yaml")]) == 2
     error = capsys.readouterr().err
-    assert re.match(f"nasfpn: error: {message}", error)
+    assert error.startswith("nasfpn: error: ")
+    assert re.search(message, error)
     assert error.count("\n") == 1
 
 
@@ -444,8 +446,8 @@ def test_options_out_of_range_are_named(tmp_path: Path, capsys: pytest.CaptureFi
     source = tmp_path / "a.yaml"
     source.write_text("lr: 0.1\n")
     for words, message in (
-        (["-o", "b.txt"], "a recipe is a .yaml file, got b.txt"),
-        (["-o", str(tmp_path / "b.yaml"), "--devices", "0"], "devices are 1 or more, got 0"),
+        (["-o", "b.txt"], "--out must end in .yaml or .yml, got b.txt"),
+        (["-o", str(tmp_path / "b.yaml"), "--devices", "0"], "1 or more, got 0"),
     ):
         assert main(["import-config", str(source), *words]) == 2
         assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a command, also where Python or MindSpore drops the exception."""
+"""Ctrl-C stops a command, even if Python or MindSpore drops the exception."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from nasfpn_runtime import interrupts
 from nasfpn_runtime.data.drawn import write_shapes
 from nasfpn_runtime.inference.detector import Detector
 from nasfpn_runtime.training.runlog import RunLog
+from runs import SMALL, train_command
 from tools.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -34,11 +35,9 @@ def test_a_lost_interrupt_ends_training_at_the_next_step(
             Lost()
 
     monkeypatch.setattr(RunLog, "end_step", end_step)
-    arguments = ["train", "--arch", "fpn", "--recipe", "shapes", "--data", str(tmp_path / "data")]
-    arguments += ["--out", str(tmp_path / "out")]
-    for setting in ("model.width=4", "model.channels=8", "model.stacks=1", "training.epochs=4"):
-        arguments += ["--set", setting]
-    assert main([*arguments, "--set", "training.evaluate_every=0"]) == 130
+    settings = [*SMALL, "training.epochs=4", "training.evaluate_every=0"]
+    _, _, _, *arguments = train_command(tmp_path / "data", tmp_path / "out", settings, arch="fpn")
+    assert main(arguments) == 130
     assert steps == [1, 2]
     assert "Stopped." in capsys.readouterr().err
 

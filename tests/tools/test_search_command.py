@@ -1,26 +1,66 @@
-"""``nasfpn search`` in a space of its own."""
+"""``nasfpn search``: run folder, settings of controllers, signs of life, studies from before."""
 
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 
+from controllers import names
+from controllers.registry import controller_settings
+from controllers.view import CandidateProgress
+from locations import ASSETS, ROOT
+from nasfpn_runtime import progress
 from nasfpn_runtime.data.drawn import write_shapes
+from nasfpn_runtime.progress import Progress
+from runs import SMALL
 from search_space import NASFPNSpace, load_genome
 from tools.cli import main
+from tools.search import ProgressView
 
-TINY = ["model.width=4", "model.channels=8", "model.stacks=1", "training.epochs=1"]
+# The settings of the search in study_v1.journal.
+V1 = [*SMALL, "training.epochs=1", "training.batch=2", "data.image=[64, 64]"]
 
 
-def test_a_search_over_p3_to_p6_with_separable_convolutions(tmp_path: Path) -> None:
-    data, out = tmp_path / "data", tmp_path / "out"
-    write_shapes(data, train=8, val=2, test=1, size=64)
-    settings = [*TINY, "model.separable=true", "data.image=[64, 64]"]
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shapes") / "data"
+    write_shapes(folder, train=2, val=1, test=1, size=64)
+    return folder
+
+
+def command(data: Path, out: Path, *options: str, settings: list[str] = V1) -> list[str]:
+    """Return a search by evolution in the space and by the recipe of study_v1.journal."""
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    folders = ["--data", str(data), "--out", str(out)]
+    search = ["--recipe", "shapes-proxy", "--controller", "evolution"]
+    space = ["--levels", "3-5", "--intermediate-cells", "1"]
+    return ["search", *folders, *search, *space, *overrides, *options]
+
+
+def genome_ids(journal: Path) -> list[str]:
+    """Return the genome id of each trial of a study."""
+    lines = map(json.loads, journal.read_text().splitlines())
+    attributes = (line.get("user_attr", {}) for line in lines)
+    return [attribute["genome_id"] for attribute in attributes if "genome_id" in attribute]
+
+
+def test_a_search_over_p3_to_p6_with_separable_convolutions(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(progress, "PERIOD", 0.0)
+    out = tmp_path / "out"
+    settings = [*SMALL, "training.epochs=2", "model.separable=true", "data.image=[64, 64]"]
     overrides = [part for setting in settings for part in ("--set", setting)]
     space = ["--levels", "3-6", "--intermediate-cells", "1"]
-    folders = ["--data", str(data), "--out", str(out)]
+    folders = ["--data", str(shapes), "--out", str(out)]
     search = ["--recipe", "shapes-proxy", "--trials", "1", "--controller", "random"]
     assert main(["search", *folders, *search, *space, *overrides]) == 0
     genome = load_genome(out / "best.json")
@@ -28,4 +68,143 @@ def test_a_search_over_p3_to_p6_with_separable_convolutions(tmp_path: Path) -> N
     assert NASFPNSpace((3, 4, 5, 6), intermediate_cells=1).contains(genome)
     config = yaml.safe_load((out / "config.yaml").read_text())
     assert config["space"]["levels"] == [3, 4, 5, 6]
+    assert "controller_settings" not in config
     assert json.loads((out / "best.json").read_text())["version"] == 1
+    # Training keeps the file that the search wrote before it, with the number of the trial.
+    trial = json.loads((out / "trials" / "0" / "genome.json").read_text())
+    assert trial["meta"] == {"trial": 0}
+    assert load_genome(out / "trials" / "0" / "genome.json") == genome
+    printed = capsys.readouterr()
+    assert str(out / "best.json") in printed.out
+    lines = printed.err.splitlines()
+    assert re.match(r"search: 1 genomes by random, recipe shapes-proxy", lines[0])
+    assert any(re.search(r"0/1 genomes, trial 0: compiling, epoch 1/2, \d+ s$", s) for s in lines)
+    epoch = r"0/1 genomes, \d:\d\d left, trial 0: epoch 1/2, loss \d\.\d+, \d+ s$"
+    assert any(re.search(epoch, line) for line in lines)
+    assert re.match(r"trial 0: value 0\.\d{4} after \d+ s", lines[-1])
+
+
+def test_a_study_of_an_earlier_version_is_resumed(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """study_v1.journal has ``recipe.model.semantics`` and no settings of the controller.
+
+    Commit ed73083 wrote it, and proposed the third genome when it resumed it.
+    """
+    journal = tmp_path / "study.journal"
+    shutil.copy(ASSETS / "study_v1.journal", journal)
+    before = genome_ids(journal)
+    assert main(command(shapes, tmp_path, "--trials", "2")) == 0
+    assert "2 of 2 genomes" in capsys.readouterr().err
+    for settings, options, message in (
+        ([*V1, "model.dialect=mmdet"], [], "recipe.model.dialect must be 'tf'"),
+        ([*V1, "model.width=8"], [], "recipe.model.width must be 4"),
+        (V1, ["--controller-set", "population=30"], "controller_settings.population must be 20"),
+    ):
+        assert main(command(shapes, tmp_path, *options, settings=settings)) == 2
+        assert message in capsys.readouterr().err
+    assert genome_ids(journal) == before
+    assert not (tmp_path / "trials").exists()
+    assert main(command(shapes, tmp_path, "--trials", "3")) == 0
+    third = "396e0592b911e525c33b1a4d3c63ffed82971cdfe124d319cedf0bb8421ba5cd"
+    assert genome_ids(journal) == [*before, third]
+    best = json.loads((tmp_path / "best.json").read_text())
+    assert best["meta"]["genome_id"] in genome_ids(journal)
+
+
+def test_settings_of_the_controller_are_recorded_and_must_stay(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("controllers.search.search", lambda *_: None)  # nothing is trained
+    changed = ["--controller-set", "population=6", "--controller-set", "crossover_probability=1"]
+    assert main(command(shapes, tmp_path, *changed)) == 0
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert config["controller_settings"] == {"population": 6, "crossover_probability": 1.0}
+    assert main(command(shapes, tmp_path, *changed)) == 0
+    capsys.readouterr()
+    for options, message in (
+        ([], "controller_settings.crossover_probability must be 1.0"),
+        (
+            [*changed, "--controller-set", "population=7"],
+            "controller_settings.population must be 6",
+        ),
+        (
+            [*changed, "--controller-set", "tournament=2"],
+            "controller_settings.tournament must be 5",
+        ),
+    ):
+        assert main(command(shapes, tmp_path, *options)) == 2
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("populatoin=3", "evolution.*got 'populatoin', did you mean population"),
+        ("population=3.5", r"population .*integer, got 3\.5 \(at controller evolution\)"),
+        ("population=0", r"population .*1 or more, got 0 \(at controller evolution\)"),
+        ("population", "KEY=VALUE, got 'population'"),
+    ],
+)
+def test_wrong_settings_are_reported_before_the_data_are_read(
+    assignment: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = command(tmp_path / "nowhere", tmp_path / "out", "--controller-set", assignment)
+    assert main(missing) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_help_lists_all_settings_with_their_defaults(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["search", "--help"])
+    text = capsys.readouterr().out
+    for name in names():
+        settings = controller_settings(name)
+        listed = [f"{key}={setting.default}" for key, setting in settings.items()] or ["none"]
+        pattern = r"\s+".join(map(re.escape, [name, *listed]))
+        assert re.search(f"^  {pattern}$", text, re.MULTILINE), name
+
+
+def test_only_the_help_of_search_needs_optuna() -> None:
+    code = "import sys; from tools.cli import make_parser; make_parser(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "optuna" not in done.stdout.split()
+
+
+def test_the_first_line_comes_before_the_data_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(tmp_path / "nowhere", tmp_path / "out", "--trials", "7")) == 2
+    first, error = capsys.readouterr().err.splitlines()
+    assert first.startswith("search: 7 genomes by evolution, recipe shapes-proxy, data ")
+    assert "nowhere" in error
+
+
+def test_wrong_levels_and_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command(tmp_path, tmp_path / "out", "--trials", "0")) == 2
+    assert "--trials must be 1 or more, got 0" in capsys.readouterr().err
+    assert main(command(tmp_path, tmp_path / "out", "--levels", "3to6")) == 2
+    assert re.search("--levels must be .*got '3to6'", capsys.readouterr().err)
+
+
+def test_the_time_left_is_estimated_until_the_bar_can(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """40 s for 2 of 8 epochs: 160 s a genome, 8 genomes are left, 45 s are over."""
+    monkeypatch.setattr(progress, "PERIOD", 0.0)
+    report = {"epoch": 2, "epochs": 8, "loss": 0.5}
+    with Progress("search", "genome", 10, done=2) as bar:
+        view = ProgressView(bar)
+        view.candidate(CandidateProgress(2, 45.0, report, 40.0))
+        view.advance()
+        view.candidate(CandidateProgress(3, 45.0, report, 40.0))
+        view.note("trial 3: done")
+    lines = capsys.readouterr().err.splitlines()
+    candidate = "epoch 2/8, loss 0.500, 45 s"
+    assert lines[0] == f"search: 2/10 genomes, 20:35 left, trial 2: {candidate}"
+    assert re.fullmatch(rf"search: 3/10 genomes, 00:\d\d left, trial 3: {candidate}", lines[2])
+    assert lines[3] == "trial 3: done"

@@ -1,1 +1,1 @@
-"""Jobs on Huawei Cloud's ModelArts: data and results in object storage."""
+"""Jobs on Huawei Cloud's ModelArts, with data and results in object storage."""

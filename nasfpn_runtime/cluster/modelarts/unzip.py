@@ -1,4 +1,4 @@
-"""Unpack an archive that need not be trusted."""
+"""Unpacking of untrusted zip archives."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path, PurePosixPath
 
 from nasfpn_runtime.errors import DataError
 
-# What zipfile raises on contents it cannot read: RuntimeError on an encrypted member, and its
-# subclass NotImplementedError on an unknown compression.
+# Exceptions of zipfile on contents that it cannot read. RuntimeError is raised for an encrypted
+# member, and its subclass NotImplementedError for an unknown compression.
 _UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
-_BESIDE = "__MACOSX"  # attributes that macOS packs beside the files
+_MACOS_FOLDER = "__MACOSX"  # file attributes that macOS adds to archives
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip archive to a new folder; nothing is written unless every member may be.
+    """Unpack a zip archive to a new folder, after checking every member.
 
-    A folder that all members are in is left out of their paths.
+    If all members are in one common folder, that folder is left out of their paths.
 
     Raises:
-        DataError: the archive is broken or encrypted, a member is no plain file or folder,
-            would lie outside the folder or is there twice, or all that is declared is more
-            than the disk has room for.
+        DataError: the archive is broken or encrypted; a member is not a regular file or folder,
+            would lie outside the folder, or is a duplicate; or the declared sizes add up to more
+            than the free space of the disk. Nothing is written unless all members pass.
     """
     try:
         with zipfile.ZipFile(archive) as source:
@@ -35,22 +35,23 @@ def unpack(archive: Path, folder: Path) -> None:
             for path, member in members.items():
                 _write(source, member, folder / path.relative_to(top))
     except _UNREADABLE as error:
-        raise DataError(f"an archive is a whole zip file, got {error} (at {archive})") from None
+        raise DataError(f"cannot unpack {archive}: {error}") from None
 
 
 def _checked(source: zipfile.ZipFile, archive: Path) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """Return the members to unpack by path, after checking all of them."""
     members: dict[PurePosixPath, zipfile.ZipInfo] = {}
     for member in source.infolist():
         name = member.filename
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
-            rule = "stays in its folder"
+            rule = "must stay in its folder"
         elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            rule = "is a plain file or folder"
+            rule = "must be a regular file or folder"
         elif path in members:
-            rule = "is there once"
+            rule = "must not be a duplicate"
         else:
-            if path.parts[0] != _BESIDE:
+            if path.parts[0] != _MACOS_FOLDER:
                 members[path] = member
             continue
         raise DataError(f"a member of an archive {rule}, got {name!r} (at {archive})")
@@ -58,17 +59,18 @@ def _checked(source: zipfile.ZipFile, archive: Path) -> dict[PurePosixPath, zipf
 
 
 def _check_room(members: dict[PurePosixPath, zipfile.ZipInfo], archive: Path) -> None:
-    # zipfile reads no more of a member than it declares, so a false size gains nothing.
+    # zipfile reads no more of a member than its declared size, so a false size does no harm.
     needed = sum(member.file_size for member in members.values())
     free = shutil.disk_usage(archive.parent).free
     if needed > free:
         raise DataError(
-            f"a disk has room for what is unpacked, got {free >> 20:,} MB free of the "
-            f"{needed >> 20:,} MB that {archive.name} declares"
+            f"cannot unpack {archive}: its members need {needed >> 20:,} MB, and only "
+            f"{free >> 20:,} MB of the disk are free"
         )
 
 
 def _common_folder(members: dict[PurePosixPath, zipfile.ZipInfo]) -> PurePosixPath:
+    """Return the folder that all members are in, or the empty path."""
     tops = {path.parts[0] for path in members}
     inside = all(len(path.parts) > 1 or member.is_dir() for path, member in members.items())
     return PurePosixPath(tops.pop() if len(tops) == 1 and inside else "")

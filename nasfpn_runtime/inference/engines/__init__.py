@@ -1,1 +1,1 @@
-"""Runtimes that a detector runs in, one module each."""
+"""Engines that run a detector, one module each."""

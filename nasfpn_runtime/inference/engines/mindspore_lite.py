@@ -1,8 +1,8 @@
-"""MINDIR files in MindSpore Lite on Ascend 310, 310P and 910.
+"""Run MINDIR files in MindSpore Lite on Ascend 310, 310P and 910.
 
-Written against the documentation of its Python API (mindspore.cn/lite/api, r2.7.1:
-``Context``, ``Model``, ``Tensor``) and not run: the package is not on PyPI, and no Ascend was
-at hand. It computes in float16 unless its own configuration says otherwise.
+Written from the documentation of its Python API (mindspore.cn/lite/api, r2.7.1: ``Context``,
+``Model``, ``Tensor``) and never run: the package is not on PyPI, and no Ascend device was
+available. MindSpore Lite computes in float16 unless its own configuration says otherwise.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasfpn_runtime.extras import require
-from nasfpn_runtime.inference.engines.base import refused
+from nasfpn_runtime.inference.engines.base import engine_error
 
 
 class MindSporeLite:
-    """See ``base.Engine``.
+    """A MINDIR file in MindSpore Lite; see ``base.Engine``.
 
     Args:
         device: number of the Ascend device.
+
+    Raises:
+        MissingPackageError: mindspore_lite is not installed.
+        EngineError: it cannot load the file.
     """
 
     def __init__(self, path: Path, device: int = 0) -> None:
@@ -33,7 +37,7 @@ class MindSporeLite:
         try:
             self.model.build_from_file(str(path), lite.ModelType.MINDIR, context)
         except RuntimeError as error:
-            raise refused("mindspore_lite", path, error) from None
+            raise engine_error("mindspore_lite", path, error) from None
 
     def run(self, *inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         """See ``base.Engine``."""
@@ -45,7 +49,7 @@ class MindSporeLite:
                 slots = self.model.get_inputs()
             for slot, x in zip(slots, inputs, strict=True):
                 slot.set_data_from_numpy(np.ascontiguousarray(x))
-            found = self.model.predict(slots)
+            outputs = self.model.predict(slots)
         except RuntimeError as error:
-            raise refused("mindspore_lite", f"an input of {inputs[0].shape}", error) from None
-        return tuple(output.get_data_to_numpy().copy() for output in found)
+            raise engine_error("mindspore_lite", f"an input of {inputs[0].shape}", error) from None
+        return tuple(output.get_data_to_numpy().copy() for output in outputs)

@@ -1,4 +1,4 @@
-"""ONNX files in ONNX Runtime: on CUDA where its package can, else on the CPU."""
+"""Run ONNX files in ONNX Runtime: on CUDA if the installed package supports it, else on CPU."""
 
 from __future__ import annotations
 
@@ -9,25 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasfpn_runtime.extras import require
-from nasfpn_runtime.inference.engines.base import refused
+from nasfpn_runtime.inference.engines.base import engine_error
 
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
-_ERRORS_ONLY = 3
+_ERRORS_ONLY = 3  # a value of log_severity_level
 
 
 class OnnxRuntime:
-    """See ``base.Engine``."""
+    """An ONNX file in ONNX Runtime; see ``base.Engine``.
+
+    Raises:
+        MissingPackageError: onnxruntime is not installed.
+        EngineError: it cannot load the file.
+    """
 
     def __init__(self, path: Path) -> None:
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
-        known = runtime.get_available_providers()
-        chosen = [provider for provider in PROVIDERS if provider in known]
+        available = runtime.get_available_providers()
+        providers = [provider for provider in PROVIDERS if provider in available]
         try:
-            self.session = runtime.InferenceSession(str(path), options, providers=chosen)
-        except Exception as error:  # its errors have no class of their own
-            raise refused("onnxruntime", path, error) from None
+            self.session = runtime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # ONNX Runtime's errors have no public base class
+            raise engine_error("onnxruntime", path, error) from None
         self.names = [value.name for value in self.session.get_inputs()]
 
     def run(self, *inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
@@ -35,4 +40,4 @@ class OnnxRuntime:
         try:
             return tuple(self.session.run(None, dict(zip(self.names, inputs, strict=True))))
         except Exception as error:  # as above
-            raise refused("onnxruntime", f"an input of {inputs[0].shape}", error) from None
+            raise engine_error("onnxruntime", f"an input of {inputs[0].shape}", error) from None

@@ -1,4 +1,4 @@
-"""Which engine runs which file."""
+"""Choose the engine for a file, and load the file in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nasfpn_runtime.inference.description import ENTRY, Description, from_json
 from nasfpn_runtime.inference.engines.base import Engine
 from nasfpn_runtime.inference.metadata import read_entries
 
-# Engines of each kind of file, the usual one first.
+# File suffix -> engines that run such files, the default first.
 ENGINES: dict[str, tuple[str, ...]] = {
     ".ckpt": ("mindspore",),
     ".mindir": ("mindspore", "mindspore_lite"),
@@ -18,57 +18,63 @@ ENGINES: dict[str, tuple[str, ...]] = {
 
 
 def open_model(
-    path: Path, engine: str | None = None, stacks: int | None = None
+    path: Path, engine: str | None = None, stacks: int | None = None, *, progress: bool = False
 ) -> tuple[Engine, Description]:
-    """Return a checkpoint or exported file, loaded, and what it says about itself.
+    """Load a checkpoint or exported file; return it and its description.
 
     Args:
-        engine: one of ``ENGINES`` of the file's kind; None for the first.
-        stacks: of a checkpoint, cut after so many.
+        engine: one of ``ENGINES`` for the file's suffix; None for the first.
+        stacks: number of stacks to keep of a checkpoint's pyramid; None for all.
+        progress: report on standard error while MindSpore compiles the network.
 
     Raises:
-        EngineError: the engine does not read such files, is not installed, or refuses the
-            file; or an exported file is to be cut.
-        CheckpointError: the file is missing, broken, or not of this program.
-        RecipeError: there are fewer stacks.
+        EngineError: the engine does not run such files or cannot load this one, or ``stacks``
+            is given for an exported file.
+        MissingPackageError: the engine is not installed.
+        CheckpointError: the file is missing, broken, or not written by this program.
+        RecipeError: the pyramid has fewer stacks.
     """
     engine = engine_of(path, engine)
     if path.suffix == ".ckpt":
         from nasfpn_runtime.inference.engines.mindspore import open_checkpoint
 
-        return open_checkpoint(path, stacks)
+        return open_checkpoint(path, stacks, progress=progress)
     if stacks is not None:
-        raise EngineError(f"stacks are cut when a file is exported, got one already (at {path})")
+        raise EngineError(
+            f"stacks must be chosen when a file is exported, got {stacks} for an exported file "
+            f"(at {path})"
+        )
     description = read_description(path)
     return _open(path, engine), description
 
 
 def engine_of(path: Path, engine: str | None = None) -> str:
-    """Return the engine that runs a file.
+    """Return the name of the engine for a file: ``engine`` if given, else the default.
 
     Raises:
-        EngineError: none does, or not this one.
+        EngineError: no engine runs such files, or ``engine`` does not.
     """
     known = ENGINES.get(path.suffix)
     if known is None:
-        raise EngineError(f"a detector's file ends in {', '.join(ENGINES)}, got {path}")
+        raise EngineError(f"a detector's file must end in {', '.join(ENGINES)}, got {path}")
     if engine is not None and engine not in known:
         raise EngineError(
-            f"a {path.suffix} file runs in {' or '.join(known)}, got {engine} (at {path})"
+            f"the engine of a {path.suffix} file must be {' or '.join(known)}, got {engine} "
+            f"(at {path})"
         )
     return engine or known[0]
 
 
 def read_description(path: Path) -> Description:
-    """Return what an exported file says about itself; no engine is needed.
+    """Return the description inside an exported file; no engine is needed.
 
     Raises:
-        CheckpointError: the file is missing, broken, or not of this program.
+        CheckpointError: the file is missing, broken, or not written by this program.
     """
     entries = read_entries(path)
     if ENTRY not in entries:
         raise CheckpointError(
-            f"{path} was not written by nasfpn export: it does not describe itself"
+            f"{path} has no description of its detector: it was not written by nasfpn export"
         )
     return from_json(entries[ENTRY], str(path))
 
@@ -86,6 +92,6 @@ def _open(path: Path, engine: str) -> Engine:
         from nasfpn_runtime.inference.engines.mindspore_lite import MindSporeLite
 
         return MindSporeLite(path)
-    from nasfpn_runtime.inference.engines.mindspore import Mindir
+    from nasfpn_runtime.inference.engines.mindspore import MindirEngine
 
-    return Mindir(path)
+    return MindirEngine(path)

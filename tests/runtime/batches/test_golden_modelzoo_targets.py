@@ -20,7 +20,7 @@ from nasfpn_runtime.training.schedule import learning_rates
 
 LEVELS = (3, 4, 5, 6, 7)
 RECIPE = "modelzoo-r50-7x256-640"
-XYXY = [1, 0, 3, 2]  # of the golden's y1, x1, y2, x2
+XYXY = [1, 0, 3, 2]  # columns of the golden's y1, x1, y2, x2
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,10 @@ def test_anchors(golden: Mapping[str, Any]) -> None:
     anchors = load_recipe(RECIPE).anchor_boxes(LEVELS, normalised=True)
     assert len(anchors) == golden["anchors_count"]
     centre, sides = (anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2:] - anchors[:, :2]
-    found = np.concatenate([centre[:, ::-1], sides[:, ::-1]], axis=1)[::97]
-    # Corners are rounded to float32 where the golden's centres and sides are; the largest
-    # corner lies below 2, where floats are 1.2e-7 apart.
-    np.testing.assert_allclose(found, golden["anchors_yxhw"], rtol=0, atol=1.2e-7)
+    yxhw = np.concatenate([centre[:, ::-1], sides[:, ::-1]], axis=1)[::97]
+    # Here corners are rounded to float32, there centres and sides. The largest corner is below 2,
+    # where float32 values are 1.2e-7 apart.
+    np.testing.assert_allclose(yxhw, golden["anchors_yxhw"], rtol=0, atol=1.2e-7)
 
 
 def test_targets(golden: Mapping[str, Any]) -> None:
@@ -44,12 +44,12 @@ def test_targets(golden: Mapping[str, Any]) -> None:
     anchors = recipe.anchor_boxes(LEVELS, normalised=True)
     boxes = np.ascontiguousarray(golden["gt_boxes"][:, XYXY])
     labels = golden["gt_boxes"][:, 4].astype(np.int32)
-    found, deltas = match(anchors, boxes, labels, recipe.matching, code=recipe.box_code)
-    index = np.flatnonzero(found >= 0)
+    classes, deltas = match(anchors, boxes, labels, recipe.matching, code=recipe.box_code)
+    index = np.flatnonzero(classes >= 0)
     assert index.tolist() == golden["target_index"].tolist()
     assert len(index) == golden["num_match"][0]
-    np.testing.assert_array_equal(found[index], golden["target_label"])
-    # Offsets are divided by a tenth of sides down to 0.03, so that 6e-8 in a corner is 2e-5.
+    np.testing.assert_array_equal(classes[index], golden["target_label"])
+    # Offsets are divided by a tenth of the sides, which are 0.03 or more: 6e-8 in a corner is 2e-5.
     np.testing.assert_allclose(deltas[index], golden["target_loc"], rtol=1e-6, atol=2e-5)
 
 

@@ -1,4 +1,4 @@
-"""What the benchmark compares is the same training."""
+"""``nasfpn bench step`` compares two ways of the same training."""
 
 from __future__ import annotations
 

@@ -1,15 +1,14 @@
-"""Training on two processes: the sums are those of one, and a death costs nothing."""
+"""Training on two cards: the sums are those of one, and a crash loses nothing."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,15 +28,15 @@ from nasfpn_runtime.recipe.recipe import load_recipe
 from nasfpn_runtime.scoring.evaluate import score_checkpoint
 from nasfpn_runtime.training.runfolder import alone_in
 from nasfpn_runtime.training.train import train
+from runs import LIMIT, SMALL, metrics, succeed, train_command, wait_until
 
 SCRIPT = HELPERS / "ten_steps.py"
 EPOCHS = 8
-TINY = ["model.width=4", "model.channels=8", "model.stacks=1", "training.batch=4"]
-TINY += [f"training.epochs={EPOCHS}", "training.evaluate_every=2", "training.save_every=1"]
-TINY += ["detection.score=0"]  # an AP above 0 after eight epochs
-LIMIT = 300  # seconds, of what takes 30
+SETTINGS = [*SMALL, "training.batch=4", f"training.epochs={EPOCHS}"]
+SETTINGS += ["training.evaluate_every=2", "training.save_every=1"]
+SETTINGS += ["detection.score=0"]  # an AP above 0 after eight epochs
 
-# MindSpore tries to meet every 3 to 5 s.
+# By default MindSpore tries to connect every 3 to 5 s.
 HASTE = {"MS_RETRY_INTERVAL_LOWER": "1", "MS_RETRY_INTERVAL_UPPER": "1"}
 
 
@@ -57,7 +56,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ten_steps(data: Path, results: Path, *, cards: int, parts: int) -> list[dict[str, Any]]:
-    """Return what each card saved."""
+    """Train ten steps and return what each card saved."""
     arguments = [str(SCRIPT), str(data), str(results), str(parts)]
     if cards == 1:
         subprocess.run([sys.executable, *arguments], check=True, timeout=LIMIT)
@@ -73,11 +72,11 @@ def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDA
 
 
 @pytest.mark.parametrize(("cards", "parts"), [(2, 1), (1, 4), (2, 2)])
-def test_shares_of_a_batch_add_up_to_it(
+def test_shares_of_a_batch_add_up_to_the_batch(
     alone: dict[str, NDArray[Any]], data: Path, tmp_path: Path, cards: int, parts: int
 ) -> None:
     ranks = ten_steps(data, tmp_path / "r", cards=cards, parts=parts)
-    # Every batch is cut into shares in order, so that shares are disjoint and cover it.
+    # The shares of a batch are contiguous and in order of rank: disjoint, and all of it.
     shares = np.concatenate([rank["pictures"] for rank in ranks], axis=1)
     np.testing.assert_array_equal(shares, alone["pictures"])
     for rank in ranks:
@@ -88,48 +87,26 @@ def test_shares_of_a_batch_add_up_to_it(
                 assert error <= 1e-5 * max(1.0, np.abs(expected).max()), name
 
 
-def command(data: Path, out: Path) -> list[str]:
-    overrides = [part for setting in TINY for part in ("--set", setting)]
-    arguments = ["train", "--arch", str(TWO_LEVELS), "--recipe", "shapes", "--devices", "2"]
-    arguments += ["--data", str(data), "--out", str(out), *overrides]
-    return [sys.executable, "-m", "tools", *arguments]
-
-
-def succeed(arguments: list[str]) -> str:
-    """Return what a command that ends well printed; if it does not that is the message."""
-    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=LIMIT)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
-
-
-def lines(out: Path) -> list[dict[str, Any]]:
-    file = out / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+def command(data: Path, out: Path, devices: int = 2) -> list[str]:
+    return train_command(data, out, SETTINGS, "--devices", str(devices), arch=TWO_LEVELS)
 
 
 def processes(out: Path) -> dict[int, set[bytes]]:
-    """Return the processes of the run in ``out``, with their arguments and environments."""
-    found = {}
+    """Return the processes of the run in ``out`` by id, with their arguments and environments."""
+    result = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             arguments = (entry / "cmdline").read_bytes()
             if str(out).encode() in arguments:
                 text = arguments + (entry / "environ").read_bytes()
-                found[int(entry.name)] = set(text.split(b"\0"))
-    return found
-
-
-def wait_until(reached: Callable[[], bool]) -> None:
-    limit = time.monotonic() + LIMIT
-    while not reached():
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+                result[int(entry.name)] = set(text.split(b"\0"))
+    return result
 
 
 @pytest.fixture(scope="module")
-def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the run folder of an unbroken job."""
-    out = tmp_path_factory.mktemp("job") / "whole"
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the run folder of a job that was not interrupted."""
+    out = tmp_path_factory.mktemp("job") / "uninterrupted"
     succeed(command(data, out))
     return out
 
@@ -138,37 +115,46 @@ KINDS = {"card": {b"MS_ROLE=MS_WORKER", b"RANK_ID=1"}, "msrun": {b"nasfpn_runtim
 
 
 @pytest.mark.parametrize(
-    ("kind", "how", "code", "said"),
+    ("kind", "how", "code", "message"),
     [
-        ("card", signal.SIGKILL, 2, "a process of the job ended with code -9"),
-        ("msrun", signal.SIGKILL, 2, "a process of the job ended"),
+        ("card", signal.SIGKILL, 2, "a worker process ended with code -9"),
+        ("msrun", signal.SIGKILL, 2, "a worker process ended"),
         ("launcher", signal.SIGKILL, -signal.SIGKILL, ""),
-        ("launcher", signal.SIGINT, 130, "The same command goes on"),
+        ("launcher", signal.SIGINT, 130, "run the same command"),
     ],
 )
-def test_a_process_that_dies_ends_the_job_which_goes_on_to_the_end_of_an_unbroken_one(
-    data: Path, whole: Path, tmp_path: Path, kind: str, how: signal.Signals, code: int, said: str
+def test_a_process_that_dies_stops_the_job_and_the_resumed_job_ends_as_an_uninterrupted_one(
+    data: Path,
+    uninterrupted: Path,
+    tmp_path: Path,
+    kind: str,
+    how: signal.Signals,
+    code: int,
+    message: str,
 ) -> None:
-    broken = tmp_path / "broken"
-    with subprocess.Popen(command(data, broken), stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: len(lines(broken)) >= 2 or process.poll() is not None)
+    interrupted = tmp_path / "interrupted"
+    with subprocess.Popen(command(data, interrupted), stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: len(metrics(interrupted)) >= 2 or process.poll() is not None)
         if kind == "launcher":
             target = process.pid
         else:
-            target = next(n for n, text in processes(broken).items() if KINDS[kind] <= text)
+            target = next(n for n, text in processes(interrupted).items() if KINDS[kind] <= text)
         os.kill(target, how)
         _, error = process.communicate(timeout=LIMIT)
     assert process.returncode == code
-    assert said in error
+    assert message in error
     assert "Traceback" not in error
-    wait_until(lambda: not processes(broken))
-    assert len(lines(broken)) < EPOCHS
-    shown = succeed(command(data, broken))
-    assert f"curves      {broken / 'figures' / 'curves.svg'}\n" in shown  # the last line
-    ends = [checkpoint.load(out / "checkpoints" / "last.ckpt")[0] for out in (whole, broken)]
+    wait_until(lambda: not processes(interrupted))
+    assert len(metrics(interrupted)) < EPOCHS
+    shown = succeed(command(data, interrupted))
+    assert f"curves      {interrupted / 'figures' / 'curves.svg'}\n" in shown  # the last line
+    ends = [
+        checkpoint.load(out / "checkpoints" / "last.ckpt")[0]
+        for out in (uninterrupted, interrupted)
+    ]
     for name, expected in ends[0].items():
         np.testing.assert_array_equal(ends[1][name], expected, err_msg=name)
-    assert lines(broken) == lines(whole)
+    assert metrics(interrupted) == metrics(uninterrupted)
 
 
 def test_an_interrupt_while_processes_are_started_leaves_none(data: Path, tmp_path: Path) -> None:
@@ -183,51 +169,51 @@ def test_an_interrupt_while_processes_are_started_leaves_none(data: Path, tmp_pa
     wait_until(lambda: not processes(out))
 
 
-def test_one_card_goes_on_from_where_two_were_and_finds_what_they_found(
-    data: Path, whole: Path, tmp_path: Path
+def test_one_card_resumes_a_run_of_two_and_scores_the_same(
+    data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    assert (whole / "logs" / "node0" / "worker_1.log").exists()
+    assert (uninterrupted / "logs" / "node0" / "worker_1.log").exists()
     fewer = tmp_path / "fewer"
-    shutil.copytree(whole, fewer)
+    shutil.copytree(uninterrupted, fewer)
     last = fewer / "checkpoints" / "last.ckpt"
     os.replace(checkpoint.previous(last), last)
-    arguments = command(data, fewer)
-    arguments[arguments.index("--devices") + 1] = "1"
-    succeed(arguments)
-    assert [line["epoch"] for line in lines(fewer)] == list(range(1, EPOCHS + 1))
-    assert lines(fewer)[:-1] == lines(whole)[:-1]
-    # What the two found together is what one finds with the weights they ended with.
-    alone = score_checkpoint(whole / "checkpoints" / "last.ckpt", data, "val", progress=False)
-    together = {name: value for name, value in lines(whole)[-1].items() if name in alone}
+    succeed(command(data, fewer, devices=1))
+    assert [line["epoch"] for line in metrics(fewer)] == list(range(1, EPOCHS + 1))
+    assert metrics(fewer)[:-1] == metrics(uninterrupted)[:-1]
+    # One card scores the final weights as the two did together.
+    alone = score_checkpoint(
+        uninterrupted / "checkpoints" / "last.ckpt", data, "val", progress=False
+    )
+    together = {name: value for name, value in metrics(uninterrupted)[-1].items() if name in alone}
     assert together == pytest.approx(alone, abs=1e-9)
 
 
-def test_a_job_where_another_one_trains_is_refused(data: Path, tmp_path: Path) -> None:
+def test_a_second_job_in_a_run_folder_is_refused(data: Path, tmp_path: Path) -> None:
     with alone_in(tmp_path):
         refused = subprocess.run(
             command(data, tmp_path), capture_output=True, text=True, timeout=LIMIT
         )
     assert refused.returncode == 2
-    assert f"got {tmp_path}, in which another one does" in refused.stderr
+    assert f"cannot train in {tmp_path}: another process" in refused.stderr
     assert not (tmp_path / "logs").exists()
 
 
 class Servers(Cards):
-    """Two cards, the other of which has another run folder, with a run of four epochs."""
+    """Two cards. The other one has another run folder, with a run of four epochs."""
 
     def gather(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.concatenate([rows, np.array([[4]], np.float32)])
 
 
-def test_cards_that_would_go_on_from_different_epochs_are_refused(
+def test_cards_that_would_resume_from_different_epochs_are_refused(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nasfpn_runtime.training.train.join", Servers)
-    with pytest.raises(CheckpointError, match="got epochs 0, 4: is"):
-        train(load_recipe("shapes", TINY), searched_archs.load("fpn"), data, tmp_path)
+    with pytest.raises(CheckpointError, match="got epochs 0, 4"):
+        train(load_recipe("shapes", SETTINGS), searched_archs.load("fpn"), data, tmp_path)
 
 
-def test_an_error_of_the_cards_is_told_once(data: Path, tmp_path: Path) -> None:
+def test_an_error_of_the_cards_is_reported_once(data: Path, tmp_path: Path) -> None:
     failed = subprocess.run(
         command(data / "missing", tmp_path / "out"), capture_output=True, text=True, timeout=LIMIT
     )
@@ -237,37 +223,41 @@ def test_an_error_of_the_cards_is_told_once(data: Path, tmp_path: Path) -> None:
     assert "Traceback" not in failed.stderr
 
 
-@pytest.mark.parametrize("setting", ["training.batch=3", "training.accumulate=4"])
-def test_a_batch_that_is_not_divided_evenly_is_refused(
-    data: Path, tmp_path: Path, setting: str
+@pytest.mark.parametrize(
+    ("setting", "values"),
+    [("training.batch=3", "3 for 2 times 1"), ("training.accumulate=4", "4 for 2 times 4")],
+)
+def test_a_batch_that_cannot_be_divided_evenly_is_refused(
+    data: Path, tmp_path: Path, setting: str, values: str
 ) -> None:
     refused = subprocess.run(
         [*command(data, tmp_path / "out"), "--set", setting], capture_output=True, text=True
     )
     assert refused.returncode == 2
-    assert "a multiple of the cards times training.accumulate" in refused.stderr
+    assert re.search(f"training.batch.*got {values}", refused.stderr)
     assert not (tmp_path / "out" / "logs").exists()
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"devices": 0}, "--devices is 1 or more, got 0"),
-        ({"nnodes": 2, "node_rank": 2, "master": "a"}, "--node-rank is from 0"),
-        ({"nnodes": 2}, "give --master"),
-        ({"nnodes": 2, "master": "a:b"}, "--master is HOST or HOST:PORT, got a:b"),
-        ({"nnodes": 2, "master": ":80"}, "--master is HOST or HOST:PORT, got :80"),
-        ({"devices": 2, "rank_table": Path("missing.json")}, "--rank-table is a file"),
+        ({"devices": 0}, "--devices.* got 0"),
+        ({"nnodes": 2, "node_rank": 2, "master": "a"}, "--node-rank.* got 2"),
+        ({"nnodes": 2, "node_rank": -1, "master": "a"}, "--node-rank.* got -1"),
+        ({"nnodes": 2}, "--nnodes 2 .*--master"),
+        ({"nnodes": 2, "master": "a:b"}, "--master.* got a:b"),
+        ({"nnodes": 2, "master": ":80"}, "--master.* got :80"),
+        ({"devices": 2, "rank_table": Path("missing.json")}, "--rank-table.* missing"),
     ],
 )
-def test_a_job_that_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
+def test_an_impossible_job_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(DeviceError, match=message):
         ClusterJob(**settings)
 
 
-def test_servers_meet_at_the_master() -> None:
+def test_servers_connect_at_the_master() -> None:
     job = ClusterJob(devices=8, nnodes=2, node_rank=1, master="10.0.0.1:9000")
-    found, _ = launch_command(["-m", "tools"], job, Path("logs"))
+    arguments, _ = launch_command(["-m", "tools"], job, Path("logs"))
     expected = {"worker_num": 16, "local_worker_num": 8, "node_rank": 1, "master_port": 9000}
     expected |= {"master_addr": "10.0.0.1"}
-    assert {f"--{name}={value}" for name, value in expected.items()} <= set(found)
+    assert {f"--{name}={value}" for name, value in expected.items()} <= set(arguments)

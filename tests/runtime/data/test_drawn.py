@@ -1,4 +1,4 @@
-"""The drawn data set: same seed same bytes, tight boxes, nothing half written."""
+"""The drawn data set: the same seed gives the same bytes, boxes are tight, writing is atomic."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nasfpn_runtime.data import drawn as shapes
+from nasfpn_runtime.data import drawn
 from nasfpn_runtime.data.dataset import load_split
-from nasfpn_runtime.data.drawn import CATEGORIES, draw_picture, write_shapes
+from nasfpn_runtime.data.drawn import (
+    CATEGORIES,
+    bounds,
+    coverage,
+    draw_picture,
+    place_shape,
+    write_shapes,
+)
 from nasfpn_runtime.errors import DataError
-from nasfpn_runtime.pictures.image import read_image
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -40,49 +46,49 @@ def test_a_picture_does_not_depend_on_how_many_there_are(tmp_path: Path) -> None
     assert len(set(pictures)) == len(pictures)
 
 
-def test_it_is_a_data_set_without_faults(tmp_path: Path) -> None:
+def test_the_data_set_has_no_faults(tmp_path: Path) -> None:
     write_shapes(tmp_path / "data", train=12, val=2, test=2, size=64)
     for split, count in (("train", 12), ("val", 2), ("test", 2)):
-        found = load_split(tmp_path / "data", split)
-        assert (len(found.samples), found.faults) == (count, ())
-        assert found.categories == CATEGORIES
-        assert all(read_image(s.path).shape == (64, 64, 3) for s in found.samples)
+        loaded = load_split(tmp_path / "data", split)
+        assert (len(loaded.samples), loaded.faults) == (count, ())
+        assert loaded.categories == CATEGORIES
+        assert all(sample.read().shape == (64, 64, 3) for sample in loaded.samples)
 
 
 def test_shapes_lie_in_their_boxes_and_reach_their_sides() -> None:
     for label in range(3):
         for seed in range(20):
             rng = np.random.default_rng(seed)
-            outline = shapes._place(label, 128, [], rng)
+            outline = place_shape(label, 128, [], rng)
             assert outline is not None
-            cover = shapes._cover(outline, 128)[:, :, 0]
+            cover = coverage(outline, 128)[:, :, 0]
             rows, columns = np.nonzero(cover > 0)
             seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-            # Drawing rounds to quarter pixels, the extent to whole ones.
-            np.testing.assert_allclose(shapes._box(outline), seen, atol=1.25)
-            # Shoelace formula against the pixels covered; the outline is drawn on quarter
-            # pixels, so that up to a quarter pixel is gained along the edge.
+            # Drawing rounds to quarter pixels, the extent to whole pixels.
+            np.testing.assert_allclose(bounds(outline), seen, atol=1.25)
+            # Shoelace formula against the covered pixels. The outline is drawn on quarter
+            # pixels, so up to a quarter pixel is added along the edge.
             x, y = outline.T
             area = abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
             edge = np.hypot(*(outline - np.roll(outline, 1, axis=0)).T).sum()
             assert abs(cover.sum() - area) <= edge / 4 + 1
 
 
-def test_boxes_are_inside_apart_and_of_all_sizes() -> None:
+def test_boxes_are_inside_and_apart_and_have_all_sizes() -> None:
     sides = []
     for seed in range(60):
-        picture, found = draw_picture(64, np.random.default_rng(seed))
+        picture, shapes = draw_picture(64, np.random.default_rng(seed))
         assert (picture.shape, picture.dtype) == ((64, 64, 3), np.dtype(np.uint8))
-        for place, (label, box) in enumerate(found):
+        for index, (label, box) in enumerate(shapes):
             assert 0 <= label < len(CATEGORIES)
             assert 0 <= box[0] < box[2] <= 64
             assert 0 <= box[1] < box[3] <= 64
             sides.append(max(box[2] - box[0], box[3] - box[1]))
-            for _, other in found[:place]:
+            for _, other in shapes[:index]:
                 gap = np.maximum(box[:2] - other[2:], other[:2] - box[2:])
                 assert gap.max() > 0
-    # Log-uniform from 1/12 to 6/12 of the picture: all of 100 draws miss a given quarter
-    # with a probability of 0.75 ** 100 = 3e-13.
+    # Log-uniform from 1/12 to 6/12 of the image: the probability that all of 100 draws miss a
+    # given quarter of the range is 0.75 ** 100 = 3e-13.
     assert len(sides) > 100
     assert min(sides) >= 64 / 12 - 1e-9
     assert max(sides) <= 64 * 6 / 12 + 1e-9
@@ -90,19 +96,19 @@ def test_boxes_are_inside_apart_and_of_all_sizes() -> None:
     assert max(sides) > 64 / 12 * 6**0.75
 
 
-def test_a_stopped_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "data"
-    draw = shapes.draw_picture
+    draw = drawn.draw_picture
     calls = []
 
     def stop_late(size: int, rng: np.random.Generator) -> object:
-        assert not target.exists()  # a kill that nothing can catch would leave none either
+        assert not target.exists()  # so a kill would leave no folder either
         calls.append(size)
         if len(calls) == 4:
             raise KeyboardInterrupt
         return draw(size, rng)
 
-    monkeypatch.setattr(shapes, "draw_picture", stop_late)
+    monkeypatch.setattr(drawn, "draw_picture", stop_late)
     with pytest.raises(KeyboardInterrupt):
         write_shapes(target, train=2, val=2, test=2, size=32)
     assert list(tmp_path.iterdir()) == []
@@ -110,6 +116,6 @@ def test_a_stopped_run_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_an_existing_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "note").write_text("mine")
-    with pytest.raises(DataError, match=r"goes to a new folder, got .* which exists"):
+    with pytest.raises(DataError, match=r"new, got .* which exists"):
         write_shapes(tmp_path, train=1, val=1, test=1, size=32)
     assert [path.name for path in tmp_path.iterdir()] == ["note"]

@@ -1,4 +1,4 @@
-"""``Detector``: any kind of picture, the frame a viewer shows, whatever the engine."""
+"""``Detector``: kinds of images, the frame of the boxes, batches, engines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 from nasfpn_runtime.bench.parity import pictures, write_random
 from nasfpn_runtime.errors import DataError, EngineError
 from nasfpn_runtime.export.compare import same
-from nasfpn_runtime.export.exporter import Request, export
+from nasfpn_runtime.export.exporter import ExportRequest, export
 from nasfpn_runtime.inference.description import Description, describe
 from nasfpn_runtime.inference.detector import Detector
 from nasfpn_runtime.inference.engines.base import BATCH
@@ -33,23 +33,24 @@ SETTINGS = ["model.backbone=resnet10", "model.width=4", "model.channels=8", "mod
 
 
 def about(**data: Any) -> Description:
-    found = describe(load_recipe("tf-r50-7x256-640"), GENOME, NAMES, (64, 96))
-    return replace(found, data=Data(image=(64, 96), **data))
+    description = describe(load_recipe("tf-r50-7x256-640"), GENOME, NAMES, (64, 96))
+    return replace(description, data=Data(image=(64, 96), **data))
 
 
 class Finder:
-    """An engine that finds the one red spot of each picture, in pixels of the input.
+    """An engine that detects the only red spot of each image as a dog.
 
-    It is the dog. Where the description says ``suppressed`` it answers as such files do.
+    Boxes are in pixels of the input. With ``suppressed`` the outputs are those of a file that
+    suppresses.
     """
 
     def __init__(self, suppressed: bool = False) -> None:
         self.suppressed = suppressed
-        self.asked: list[tuple[int, ...]] = []
+        self.shapes: list[tuple[int, ...]] = []
 
     def run(self, *inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         images = inputs[0]
-        self.asked.append(images.shape)
+        self.shapes.append(images.shape)
         spots = np.array([self._spot(image) for image in images], np.float32)
         if self.suppressed:
             scale = inputs[1][:, [0, 1, 0, 1]]
@@ -78,7 +79,7 @@ def spotted(height: int = 64, width: int = 96, box: Sequence[int] = SPOT) -> Pix
     return picture
 
 
-def test_paths_images_and_arrays_are_the_same_picture(tmp_path: Path) -> None:
+def test_paths_pil_images_and_arrays_give_the_same_detections(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(spotted()).save(path)
     detector = Detector(Finder(), about())
@@ -91,8 +92,8 @@ def test_paths_images_and_arrays_are_the_same_picture(tmp_path: Path) -> None:
     assert detector.names == NAMES
 
 
-# How to show a picture that is stored as `as_stored` shows, for each EXIF orientation.
-TURNED = {
+# EXIF orientation -> how a viewer transforms the stored image.
+UPRIGHT = {
     1: lambda p: p,
     2: lambda p: p[:, ::-1],
     3: lambda p: p[::-1, ::-1],
@@ -104,24 +105,26 @@ TURNED = {
 }
 
 
-@pytest.mark.parametrize("orientation", TURNED)
-def test_boxes_are_in_the_picture_that_a_viewer_shows(tmp_path: Path, orientation: int) -> None:
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_boxes_are_in_pixels_of_the_image_that_a_viewer_shows(
+    tmp_path: Path, orientation: int
+) -> None:
     path = tmp_path / "a.jpg"
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     Image.fromarray(spotted()).save(path, exif=exif, quality=100, subsampling=0)
-    shown = TURNED[orientation](spotted())
+    shown = UPRIGHT[orientation](spotted())
     y, x = np.nonzero(shown[:, :, 1] < 128)
     expected = [x.min(), y.min(), x.max() + 1, y.max() + 1]
     detector = Detector(Finder(), about(interpolation="bilinear"))
     for picture in (path, Image.open(path)):
         np.testing.assert_allclose(detector(picture).boxes, [expected], atol=1.6)
-    whole = Detector(Finder(), replace(about(), size=(96, 96)))  # nothing is scaled
-    np.testing.assert_allclose(whole(path).boxes, [expected], atol=1e-4)
+    unscaled = Detector(Finder(), replace(about(), size=(96, 96)))  # the input is large enough
+    np.testing.assert_allclose(unscaled(path).boxes, [expected], atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_a_broken_orientation_is_ignored_as_viewers_do(tmp_path: Path) -> None:
+def test_a_broken_orientation_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(spotted()).save(path, exif=b"Exif\0\0MM\0\x2a\xff\xff\xff\xff", quality=100)
     np.testing.assert_allclose(Detector(Finder(), about())(path).boxes, [SPOT], atol=1)
@@ -130,51 +133,51 @@ def test_a_broken_orientation_is_ignored_as_viewers_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suppressed", [False, True])
 @pytest.mark.parametrize("fit", ["letterbox", "squash"])
 @pytest.mark.parametrize("shape", [(32, 48), (200, 100), (64, 640)])
-def test_boxes_come_back_in_pixels_of_the_picture(
+def test_boxes_are_in_pixels_of_the_stored_image(
     fit: str, shape: tuple[int, int], suppressed: bool
 ) -> None:
     height, width = shape
     box = (width // 4, height // 4, width // 2, height * 3 // 4)
     detector = Detector(Finder(suppressed), replace(about(fit=fit), suppressed=suppressed))
-    pixel = max(width / 96, height / 64) * 1.01  # an input pixel, in stored ones
+    pixel = max(width / 96, height / 64) * 1.01  # size of an input pixel in stored pixels
     np.testing.assert_allclose(detector(spotted(*shape, box)).boxes, [box], atol=pixel)
 
 
-def test_answers_are_in_the_order_of_the_pictures() -> None:
+def test_detections_are_in_the_order_of_the_images() -> None:
     shapes = [(64, 96 - 2 * i) if i % 3 else (96, 64 + i) for i in range(2 * BATCH + 3)]
     boxes = [(i, 5, i + 10, 25) for i in range(len(shapes))]
     engine = Finder()
     detector = Detector(engine, about(pad="picture"))
-    found = detector.detect(spotted(*s, b) for s, b in zip(shapes, boxes, strict=True))
-    for box, answer in zip(boxes, found, strict=True):
-        np.testing.assert_allclose(answer.boxes, [box], atol=1.6)
-    assert {shape[2:] for shape in engine.asked} == {(64, 64), (64, 96)}  # each its own padding
-    assert max(shape[0] for shape in engine.asked) <= BATCH
+    detections = detector.detect(spotted(*s, b) for s, b in zip(shapes, boxes, strict=True))
+    for box, detected in zip(boxes, detections, strict=True):
+        np.testing.assert_allclose(detected.boxes, [box], atol=1.6)
+    assert {shape[2:] for shape in engine.shapes} == {(64, 64), (64, 96)}  # padded separately
+    assert max(shape[0] for shape in engine.shapes) <= BATCH
     assert detector.detect([]) == []
 
 
 @pytest.mark.parametrize("suppressed", [False, True])
-def test_a_file_of_fixed_size_and_batch_gets_nothing_else(suppressed: bool) -> None:
+def test_a_file_of_fixed_size_and_batch_always_gets_that_shape(suppressed: bool) -> None:
     engine = Finder(suppressed)
     fixed = replace(about(pad="picture"), fixed=True, batch=3, suppressed=suppressed)
     boxes = [(i, 5, i + 10, 25) for i in range(7)]
     found = Detector(engine, fixed).detect(spotted(64, 64, box) for box in boxes)
-    assert engine.asked == [(3, 3, 64, 96)] * 3
+    assert engine.shapes == [(3, 3, 64, 96)] * 3
     np.testing.assert_allclose([f.boxes[0] for f in found], boxes)
 
 
 @pytest.mark.parametrize("suppressed", [False, True])
-def test_columns_choose_and_number_the_classes(suppressed: bool) -> None:
+def test_classes_are_selected_and_numbered_in_the_given_order(suppressed: bool) -> None:
     detector = Detector(Finder(suppressed), replace(about(), suppressed=suppressed))
     fitted = [detector.fit(spotted())]
-    (found,) = detector.find(fitted, columns=[2, 1])
+    (found,) = detector.find(fitted, classes=[2, 1])
     assert found.labels.tolist() == [1]
     assert found.names == ("dog",)
-    (found,) = detector.find(fitted, columns=[2, 0])
+    (found,) = detector.find(fitted, classes=[2, 0])
     assert len(found) == 0
 
 
-def test_another_rule_can_be_given() -> None:
+def test_a_rule_replaces_the_descriptions() -> None:
     detector = Detector(Finder(), about())
     (found,) = detector.find([detector.fit(spotted())], rule=DetectionRule(score=0.95))
     assert len(found) == 0
@@ -189,39 +192,39 @@ def test_another_rule_can_be_given() -> None:
         np.zeros((0, 4, 3), np.uint8),
     ],
 )
-def test_what_is_no_picture_is_said(picture: Any) -> None:
-    with pytest.raises(DataError, match=r"\(height, width, 3\) uint8, got"):
+def test_a_value_that_is_not_an_image_is_refused(picture: Any) -> None:
+    with pytest.raises(DataError, match=r"\(height, width, 3\) uint8, got \("):
         Detector(Finder(), about())(picture)
 
 
-def test_a_broken_picture_is_said(tmp_path: Path) -> None:
+def test_a_broken_image_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(spotted()).save(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-40])  # in the pixels, after the headers
+    complete = path.read_bytes()
+    path.write_bytes(complete[:-40])  # cut in the pixels, after the headers
     for picture in (path, Image.open(path)):
-        with pytest.raises(DataError, match="a picture can be read, got"):
+        with pytest.raises(DataError, match=r"truncated .*a\.jpg|cannot read image"):
             Detector(Finder(), about())(picture)
 
 
 @pytest.mark.usefixtures("pynative")
-def test_every_file_finds_what_the_checkpoint_finds(tmp_path: Path) -> None:
+def test_every_exported_file_detects_what_the_checkpoint_detects(tmp_path: Path) -> None:
     source = tmp_path / "a.ckpt"
     recipe = load_recipe("bccd-128", [*SETTINGS, "detection.score=0.6", "data.fit=letterbox"])
     write_random(source, recipe, GENOME)
     expected = Detector.load(source).detect(pictures())
     assert min(map(len, expected)) > 10
     for request in (
-        Request("onnx"),
-        Request("onnx", suppressed=True, dynamic=True),
-        Request("mindir"),
+        ExportRequest("onnx"),
+        ExportRequest("onnx", suppressed=True, dynamic=True),
+        ExportRequest("mindir"),
     ):
-        path = source.with_suffix(f".{request.form}")
+        path = source.with_suffix(f".{request.format}")
         export(source, path, request, pictures()[:1])
         found = Detector.load(path).detect(pictures())
         assert all(same(a, b) for a, b in zip(expected, found, strict=True)), request
         assert found[0].categories == expected[0].categories == ("class0", "class1", "class2")
-    with pytest.raises(EngineError, match="stacks are cut when a file is exported"):
+    with pytest.raises(EngineError, match=r"stacks .*got 1 .*a\.mindir"):
         Detector.load(path, stacks=1)
     onnx = str(source.with_suffix(".onnx"))
     code = (

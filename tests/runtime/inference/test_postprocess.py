@@ -1,4 +1,4 @@
-"""Suppression against quadratic loops in exact fractions, ties and twins included."""
+"""Suppression compared with loops in exact fractions, including ties and duplicates."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from nasfpn_runtime.pictures.image import Placement
 from nasfpn_runtime.recipe.settings import DetectionRule
 
 Box = tuple[int, int, int, int]
-Found = tuple[Box, float, int]
+Detection = tuple[Box, float, int]
 
 IMAGE = (12, 16)
 RULE = DetectionRule()
 side = st.integers(-4, 16)
-# Whole pixels, so that both sides find the same fraction on either side of a threshold.
+# Integers, so that float32 and exact fractions agree on which side of a threshold an IoU is.
 box_strategy = st.tuples(side, side, st.integers(1, 12), st.integers(1, 12)).map(
     lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3])
 )
@@ -39,14 +39,14 @@ def overlap(a: Box, b: Box, pixel: int) -> Fraction:
 
 
 def clipped(box: Box) -> Box:
-    x1, y1, x2, y2 = (min(max(value, 0), IMAGE[1 - place % 2]) for place, value in enumerate(box))
+    x1, y1, x2, y2 = (min(max(value, 0), IMAGE[1 - i % 2]) for i, value in enumerate(box))
     return x1, y1, x2, y2
 
 
 def candidates(
     scores: NDArray[np.float32], levels: list[int], rule: DetectionRule
 ) -> list[tuple[float, int, int]]:
-    """Return (-score, class, anchor) of what suppression sees, best first."""
+    """Return (-score, class, anchor) of the candidates for suppression, highest score first."""
     anchors, classes = scores.shape
     table = sorted(
         (-float(scores[a, k]), k, a)
@@ -63,10 +63,10 @@ def candidates(
     return sorted(entry for group in groups.values() for entry in group[: rule.pre_nms])
 
 
-def slowly(
+def reference_detections(
     anchors: list[Box], levels: list[int], scores: NDArray[np.float32], rule: DetectionRule
-) -> list[Found]:
-    """Suppress class by class, then rank all: the order that the fast way avoids."""
+) -> list[Detection]:
+    """Suppress class by class, then rank the kept boxes of all classes together."""
     iou, pixel = Fraction(round(rule.iou * 10), 10), int(rule.inclusive)
     table = candidates(scores, levels, rule)
     result: list[tuple[float, int, int, Box]] = []
@@ -93,9 +93,9 @@ def find(
     image: tuple[int, int] = IMAGE,
     levels: list[int] | None = None,
 ) -> Detections:
-    """Detect in a picture that was not scaled."""
-    of = np.array(levels or [3] * len(anchors), dtype=np.intp)
-    return choose(scores, decode(deltas, anchors), of, Placement(1, 1, *image), rule)
+    """Return the detections in an image that was not scaled."""
+    of_anchors = np.array(levels or [3] * len(anchors), dtype=np.intp)
+    return choose(scores, decode(deltas, anchors), of_anchors, Placement(1, 1, *image), rule)
 
 
 @st.composite
@@ -104,7 +104,7 @@ def cases(draw: st.DrawFn) -> tuple[list[Box], list[int], NDArray[np.float32]]:
     count = len(anchors)
     levels = sorted(draw(st.lists(st.integers(3, 5), min_size=count, max_size=count)))
     classes = draw(st.integers(1, 3))
-    # Few values: many ties, and some below the threshold.
+    # Few values, so that there are many ties, and some below the threshold.
     values = st.sampled_from([0.01, 0.05, 0.25, 0.5, 0.75])
     row = st.lists(values, min_size=classes, max_size=classes)
     scores = draw(st.lists(row, min_size=count, max_size=count))
@@ -123,13 +123,13 @@ rules = st.builds(
 
 
 @given(cases(), rules, st.sampled_from([1, 3, 512]))
-def test_detections_are_those_of_loops(
+def test_detections_equal_those_of_the_reference(
     case: tuple[list[Box], list[int], NDArray[np.float32]], rule: DetectionRule, block: int
 ) -> None:
     anchors, levels, scores = case
-    expected = slowly(anchors, levels, scores, rule)
-    zeros = np.zeros((len(anchors), 4), dtype=np.float32)  # a box is its anchor
-    with mock.patch.object(postprocess, "_BLOCK", block):
+    expected = reference_detections(anchors, levels, scores, rule)
+    zeros = np.zeros((len(anchors), 4), dtype=np.float32)  # so that a box is its anchor
+    with mock.patch.object(postprocess, "BLOCK", block):
         found = find(scores, zeros, np.array(anchors, dtype=np.float32), rule, levels=levels)
     dtypes = [values.dtype for values in (found.boxes, found.scores, found.labels)]
     assert dtypes == [np.dtype(np.float32), np.dtype(np.float32), np.dtype(np.int32)]
@@ -137,8 +137,8 @@ def test_detections_are_those_of_loops(
     assert list(zip(boxes, found.scores.tolist(), found.labels.tolist(), strict=True)) == expected
 
 
-def test_the_best_of_a_level_or_of_a_class_are_looked_at() -> None:
-    # Two anchors apart on each of two levels, all found as both classes.
+def test_only_the_best_of_each_level_or_class_are_candidates() -> None:
+    # Two separate anchors on each of two levels; both classes have scores at each.
     anchors = np.array([[0, 0, 2, 2], [3, 0, 5, 2], [6, 0, 8, 2], [9, 0, 11, 2]], np.float32)
     scores = np.array([[0.9, 0.8], [0.7, 0.6], [0.5, 0.4], [0.3, 0.2]], np.float32)
     for per_level, expected in ((True, [0.9, 0.8, 0.5, 0.4]), (False, [0.9, 0.8, 0.7, 0.6])):
@@ -148,8 +148,8 @@ def test_the_best_of_a_level_or_of_a_class_are_looked_at() -> None:
 
 
 def test_suppression_is_in_stored_pixels() -> None:
-    # Shrunk to a tenth: 10 x 10 px and 15 x 10 px in the picture. With their last pixels they
-    # share 11 * 11 of 16 * 11, without 10 * 10 of 15 * 10: 0.69 and 0.67.
+    # The image is scaled to a tenth; its boxes have 10 x 10 px and 15 x 10 px. Including their
+    # last pixels the IoU is 11 * 11 / (16 * 11) = 0.69, else 10 * 10 / (15 * 10) = 0.67.
     anchors = np.array([[0, 0, 1, 1], [0, 0, 1.5, 1]], np.float32)
     scores = np.array([[0.9], [0.8]], np.float32)
     for inclusive, count in ((True, 1), (False, 2)):
@@ -160,13 +160,13 @@ def test_suppression_is_in_stored_pixels() -> None:
 
 
 @pytest.mark.parametrize(("iou", "count"), [(0.5, 2), (0.49, 1)])
-def test_an_overlap_at_the_threshold_is_allowed(iou: float, count: int) -> None:
+def test_an_iou_equal_to_the_threshold_does_not_suppress(iou: float, count: int) -> None:
     twins = np.array([[0, 0, 10, 10], [0, 0, 5, 10]], dtype=np.float32)  # IoU 50 / 100
     scores = np.full((2, 1), 0.9, dtype=np.float32)
     assert len(find(scores, np.zeros_like(twins), twins, DetectionRule(iou=iou))) == count
 
 
-def test_boxes_are_decoded_and_cut() -> None:
+def test_boxes_are_decoded_and_clipped() -> None:
     anchors = anchor_grid([3, 4], (32, 48))
     target = np.tile(np.array([[20, 10, 60, 30]], dtype=np.float32), (len(anchors), 1))
     scores = np.zeros((len(anchors), 2), dtype=np.float32)
@@ -176,14 +176,14 @@ def test_boxes_are_decoded_and_cut() -> None:
     assert (len(found), found.labels.tolist()) == (1, [1])
 
 
-def test_nothing_found_keeps_the_shapes() -> None:
+def test_no_detections_have_arrays_of_the_right_shapes() -> None:
     anchors = anchor_grid([3], (16, 16))
     nothing = np.zeros((len(anchors), 3), dtype=np.float32)
     found = find(nothing, np.zeros_like(anchors), anchors)
     assert (len(found), found.boxes.shape, found.labels.shape) == (0, (0, 4), (0,))
 
 
-def test_an_exploded_network_finds_nothing() -> None:
+def test_nan_gives_no_detections() -> None:
     anchors = anchor_grid([3], (16, 16))
     nan = np.full((len(anchors), 3), np.nan, dtype=np.float32)
     sure = np.ones_like(nan)

@@ -1,4 +1,4 @@
-"""Every module against numpy: resampling, merging, whole pyramids, ResNets and heads."""
+"""Every module against numpy: resampling, merging, complete pyramids, ResNets and heads."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import reference
 import searched_archs
 from nasfpn_runtime.network.head import RetinaHead
 from nasfpn_runtime.network.layers import norm
-from nasfpn_runtime.network.merge import Attention, MergingCell, Sum, Weighted
+from nasfpn_runtime.network.merge import Attention, MergingCell, Sum, WeightedSum
 from nasfpn_runtime.network.network import Network
 from nasfpn_runtime.network.pyramid import Pyramid
 from nasfpn_runtime.network.resample import resample
@@ -30,7 +30,7 @@ Fill = Callable[[nn.Cell], None]
 RandomGenome = Callable[[np.random.Generator], Genome]
 Array = NDArray[np.float64]
 
-CLOSE = 1e-4  # of the spread: float32 against float64 over a few dozen layers
+CLOSE = 1e-4  # times the spread: float32 against float64 over a few dozen layers
 
 
 def tensor(values: Any) -> Tensor:
@@ -43,7 +43,7 @@ def arrays(net: nn.Cell) -> dict[str, Array]:
 
 def assert_close(ours: Tensor, expected: Array) -> None:
     assert ours.shape == expected.shape
-    # The spread of a map of one pixel says nothing, so that zero counts as one of it.
+    # A map of one pixel has no standard deviation; its mean absolute value serves as spread.
     spread = max(float(expected.std()), float(np.abs(expected).mean()))
     assert np.abs(ours.asnumpy() - expected).max() / spread < CLOSE
 
@@ -51,18 +51,18 @@ def assert_close(ours: Tensor, expected: Array) -> None:
 @pytest.mark.usefixtures("pynative")
 @pytest.mark.parametrize("levels", [(3, 4), (3, 5), (2, 5), (4, 3), (6, 3), (5, 5)])
 @pytest.mark.parametrize("size", [(8, 16), (5, 7), (1, 2), (9, 3)])
-def test_resampling(levels: tuple[int, int], size: tuple[int, int]) -> None:
-    # All below zero: a window padded with zeros would show them.
+def test_resampling_is_the_references(levels: tuple[int, int], size: tuple[int, int]) -> None:
+    # All values are negative, so that zero padding of a window would show.
     x = -1 - np.random.default_rng(0).random((2, 3, *size))
     ours = resample(*levels)(tensor(x)).asnumpy()
     np.testing.assert_array_equal(ours, reference.resample(x, *levels).astype(np.float32))
 
 
-def test_the_reference_resamples_as_one_does_by_hand() -> None:
+def test_the_reference_resamples_as_by_hand() -> None:
     row = np.array([[[[1.0, 3.0, 2.0, 7.0, -5.0]]]])
     assert reference.resample(row, 4, 3)[0, 0, 1].tolist() == [1, 1, 3, 3, 2, 2, 7, 7, -5, -5]
     assert reference.resample(row, 3, 4)[0, 0, 0].tolist() == [3, 7, -5]
-    # By 4 three are lacking: one on the left, two on the right.
+    # For a window of 4 three are missing: one on the left, two on the right.
     assert reference.resample(row, 3, 5)[0, 0, 0].tolist() == [3, 7]
 
 
@@ -70,7 +70,7 @@ def test_the_reference_resamples_as_one_does_by_hand() -> None:
 def test_ops_by_hand() -> None:
     a, b = tensor([[[[0.0, np.log(3.0)]]]]), tensor([[[[4.0, 8.0]]]])
     np.testing.assert_allclose(Sum()((a, b)).asnumpy()[0, 0, 0], [4, 8 + np.log(3)], rtol=1e-6)
-    # sigmoid(max(0, ln 3)) = 3/4; the other way round sigmoid(8).
+    # sigmoid(max(0, ln 3)) = 3/4; with the other gate, sigmoid(8).
     gated = Attention(0, "max")((a, b)).asnumpy()[0, 0, 0]
     np.testing.assert_allclose(gated, [3, 6 + np.log(3)], rtol=1e-5)
     other = Attention(1, "max")((a, b)).asnumpy()[0, 0, 0]
@@ -81,10 +81,10 @@ def test_ops_by_hand() -> None:
 
 
 @pytest.mark.usefixtures("pynative")
-def test_weights_are_made_positive_and_shares() -> None:
-    cell = Weighted(3)
+def test_a_weighted_sum_clips_and_normalises_its_weights() -> None:
+    cell = WeightedSum(3)
     maps = tuple(tensor(np.full((1, 1, 2, 2), value)) for value in (1.0, 10.0, 100.0))
-    # New weights are equal: 111 / 3, but for 1e-4 in the denominator.
+    # Initial weights are equal: 111 / 3, apart from 1e-4 in the denominator.
     np.testing.assert_allclose(cell(maps).asnumpy(), 111 / 3.0001, rtol=1e-6)
     cell.weights.set_data(tensor([2.0, -5.0, 6.0]))
     np.testing.assert_allclose(cell(maps).asnumpy(), 602 / 8.0001, rtol=1e-6)
@@ -104,7 +104,7 @@ def test_the_coarser_input_is_the_gate_and_the_first_of_equals(
 
 @pytest.mark.usefixtures("pynative")
 def test_leftovers_are_added_before_the_relu(fill: Fill) -> None:
-    # The op gives -1, the leftover 3: relu of the sum is 2; after the relu it would be 3.
+    # The op gives -1 and the leftover is 3: relu(-1 + 3) = 2, but relu(-1) + 3 = 3.
     four = Level(4)
     sources = (WiredInput(0, four, "term"), WiredInput(1, four, "term"))
     cell = MergingCell(WiredCell(3, four, "sum", sources, leftovers=(2,), output=True), 1, TF)
@@ -127,9 +127,9 @@ def test_an_identity_is_its_input_with_leftovers_and_nothing_else() -> None:
 
 
 def check_pyramid(genome: Genome, fill: Fill, seed: int) -> None:
-    """Compare two stacks of 4 channels on a picture of 128 x 256 with the reference."""
+    """Compare two stacks of 4 channels, for an image of 128 x 256, with the reference."""
     rng = np.random.default_rng(seed)
-    # Level 4 has the pyramid's channels already, so that it has no lateral.
+    # Level 4 has the pyramid's channels already, so it has no lateral.
     in_channels = {level: 4 if level == 4 else 6 for level in genome.levels if level <= 5}
     net = Pyramid(genome, in_channels, 4, 2, TF)
     fill(net)
@@ -145,7 +145,7 @@ def check_pyramid(genome: Genome, fill: Fill, seed: int) -> None:
 
 
 @pytest.mark.usefixtures("pynative")
-def test_random_pyramids_are_what_their_genomes_say(
+def test_random_pyramids_compute_what_their_genomes_say(
     random_genome: RandomGenome, fill: Fill
 ) -> None:
     rng = np.random.default_rng(0)
@@ -155,14 +155,14 @@ def test_random_pyramids_are_what_their_genomes_say(
 
 @pytest.mark.usefixtures("pynative")
 @pytest.mark.parametrize("name", searched_archs.names())
-def test_shipped_pyramids_are_what_their_genomes_say(name: str, fill: Fill) -> None:
+def test_shipped_pyramids_compute_what_their_genomes_say(name: str, fill: Fill) -> None:
     check_pyramid(searched_archs.load(name), fill, 0)
 
 
 @pytest.mark.parametrize("supplied", [(4, 5), (2,), ()])
-def test_the_backbone_supplies_the_finest_levels(supplied: tuple[int, ...]) -> None:
+def test_a_backbone_without_the_finest_levels_is_refused(supplied: tuple[int, ...]) -> None:
     genome = searched_archs.load("nasfpn")
-    with pytest.raises(ValueError, match=r"finest levels of the genome \(3, 4, 5, 6, 7\)"):
+    with pytest.raises(ValueError, match=r"backbone.*\(3, 4, 5, 6, 7\), got "):
         Pyramid(genome, dict.fromkeys(supplied, 8), 4, 1, TF)
 
 
@@ -170,7 +170,7 @@ def test_the_backbone_supplies_the_finest_levels(supplied: tuple[int, ...]) -> N
     ("name", "dialect"),
     [("nasfpn", "tf"), ("bifpn", "tf"), ("nasfpn", "mmdet"), ("nasfpn", "modelzoo")],
 )
-def test_a_compiled_detector_is_the_one_that_runs_op_by_op(
+def test_a_compiled_detector_gives_the_same_as_op_by_op(
     name: str, dialect: str, fill: Fill, request: pytest.FixtureRequest
 ) -> None:
     shape = DetectorShape("resnet10", 4, 4, 1, 1, None, 3, 2, (128, 128))
@@ -188,7 +188,7 @@ def test_a_compiled_detector_is_the_one_that_runs_op_by_op(
 
 @pytest.mark.usefixtures("pynative")
 @pytest.mark.parametrize("name", ["resnet10", "resnet18", "resnet50"])
-def test_resnets_are_what_the_paper_says(name: str, fill: Fill) -> None:
+def test_resnets_compute_what_the_paper_says(name: str, fill: Fill) -> None:
     net = ResNet(name, 4, (2, 3, 4, 5), TF)
     fill(net)
     net.set_train(False)
@@ -215,8 +215,8 @@ def test_maps_and_channels_by_level(name: str, levels: tuple[int, ...]) -> None:
 
 @pytest.mark.usefixtures("pynative")
 def test_outputs_are_in_the_order_of_the_anchors() -> None:
-    # Maps hold the centre of every place and its stride; the prediction copies them, and
-    # its bias is the number of the anchor.
+    # The maps hold the centre and stride of every pixel. The prediction copies them, and its
+    # bias is the index of the anchor.
     levels, image, ratios = (3, 5), (64, 96), (1.0, 4.0)
     shape = DetectorShape("resnet10", 1, 3, 1, 0, None, 2, len(ratios), image)
     head = RetinaHead(len(levels), shape, TF)
@@ -239,13 +239,13 @@ def test_outputs_are_in_the_order_of_the_anchors() -> None:
     np.testing.assert_allclose(deltas[:, 2] * 2, np.sqrt(sides.prod(axis=1)), rtol=1e-6)
     ratio = np.array(ratios)[deltas[:, 3].astype(int)]
     np.testing.assert_allclose(ratio, sides[:, 0] / sides[:, 1], rtol=1e-6)
-    # Two logits: the centre's x, and its y plus the anchor's number.
+    # Two logits: the centre's x, and its y plus the anchor's index.
     np.testing.assert_array_equal(logits[:, 0], deltas[:, 0])
     np.testing.assert_array_equal(logits[:, 1], deltas[:, 1] + deltas[:, 3])
 
 
 @pytest.mark.usefixtures("pynative")
-def test_momentum_is_the_share_of_old_statistics() -> None:
+def test_momentum_is_the_fraction_of_old_statistics() -> None:
     bn = norm(1, epsilon=1e-4, momentum=0.997)
     bn.set_train(True)
     bn(tensor([[[[1.0, 3.0]]]]))

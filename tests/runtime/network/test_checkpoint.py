@@ -1,4 +1,4 @@
-"""Checkpoints: old versions stay readable, one of two is whole whatever happens."""
+"""Checkpoints: old versions stay readable, and a kill always leaves a complete one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ import mindspore
 import numpy as np
 import pytest
 
+import searched_archs
 from locations import ASSETS
 from nasfpn_runtime.errors import CheckpointError
 from nasfpn_runtime.network import checkpoint
+from nasfpn_runtime.recipe.recipe import load_recipe
 
-# The text entry of a checkpoint that version 0.1 wrote before there were dialects.
+# Text entry of a checkpoint that version 0.1 wrote, before there were dialects.
 V1 = (ASSETS / "checkpoint_v1.json").read_text()
+# Text entry of version 2 from when the setting model.dialect was named model.semantics.
+V2 = (ASSETS / "checkpoint_v2.json").read_text()
 
 
 def write(path: Path, entry: str) -> Path:
@@ -29,21 +33,31 @@ def write(path: Path, entry: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("said", "meant"), [(0.9, 0.9), (None, 0.997)])
-def test_version_1_keeps_its_constants_of_batch_norm(
-    said: float | None, meant: float, tmp_path: Path
+@pytest.mark.parametrize(("written", "expected"), [(0.9, 0.9), (None, 0.997)])
+def test_version_1_keeps_its_batch_norm_constants(
+    written: float | None, expected: float, tmp_path: Path
 ) -> None:
     content = json.loads(V1)
-    content["recipe"]["model"]["norm_momentum"] = said
+    content["recipe"]["model"]["norm_momentum"] = written
     arrays, origin = checkpoint.load(write(tmp_path / "v1.ckpt", json.dumps(content)))
     np.testing.assert_array_equal(arrays["weight"], [0, 1, 2])
     assert (origin.epoch, origin.seed) == (50, 1)
     dialect = origin.recipe.model.resolved_dialect()
     assert dialect.norm_epsilon == dialect.backbone_epsilon == 1e-4
-    assert dialect.norm_momentum == meant
+    assert dialect.norm_momentum == expected
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_version_2_is_read_with_the_old_name_of_the_dialect(tmp_path: Path) -> None:
+    assert json.loads(V2)["recipe"]["model"]["semantics"] == "mmdet"
+    _, origin = checkpoint.load(write(tmp_path / "v2.ckpt", V2))
+    overrides = ["model.dialect=mmdet", "model.norm_momentum=0.9"]
+    assert origin.recipe.model == load_recipe("bccd-128", overrides).model
+    assert origin.genome == searched_archs.load("fpn")
+    assert origin.categories == ("RBC", "WBC", "Platelets")
+    assert (origin.seed, origin.epoch, origin.best_ap) == (7, 12, 0.25)
+
+
+def test_an_origin_survives_a_round_trip(tmp_path: Path) -> None:
     _, origin = checkpoint.load(write(tmp_path / "v1.ckpt", V1))
     _, again = checkpoint.load(write(tmp_path / "now.ckpt", origin.to_json()))
     assert again == origin
@@ -51,11 +65,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 def test_a_later_version_is_refused(tmp_path: Path) -> None:
     content = json.loads(V1) | {"version": checkpoint.VERSION + 1}
-    with pytest.raises(CheckpointError, match=f"version {checkpoint.VERSION + 1}"):
+    with pytest.raises(
+        CheckpointError, match=rf"version.* got {checkpoint.VERSION + 1} .*later\.ckpt"
+    ):
         checkpoint.load(write(tmp_path / "later.ckpt", json.dumps(content)))
 
 
-# Saves an epoch; killed when the file of the third argument has been replaced.
+# Saves an epoch. Killed as soon as the file named by the third argument has been replaced.
 SAVE = """
 import os, signal, sys
 from dataclasses import replace
@@ -64,7 +80,7 @@ from mindspore import nn
 from nasfpn_runtime.network import checkpoint
 
 path, epoch, deadly = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-origin = checkpoint._origin(sys.stdin.read(), path)
+origin = checkpoint.Origin.from_json(sys.stdin.read(), path)
 real = os.replace
 
 def replace_and_die(source, target):
@@ -83,45 +99,45 @@ def save(path: Path, epoch: int, deadly: str = "") -> int:
     return subprocess.run(command, input=V1, text=True, env=environ).returncode
 
 
-def epoch_to_go_on_from(path: Path) -> int:
-    found = checkpoint.load_newest(path)
-    assert found is not None
-    return found[1].epoch
+def epoch_to_resume_from(path: Path) -> int:
+    newest = checkpoint.load_newest(path)
+    assert newest is not None
+    return newest[1].epoch
 
 
 def test_a_kill_while_the_file_after_a_broken_one_is_saved_costs_no_run(tmp_path: Path) -> None:
-    """Breaks if the broken file takes the place of the one before, which is whole."""
+    """Fails if the broken file replaces the previous one, which is intact."""
     path = tmp_path / "last.ckpt"
     assert [save(path, epoch) for epoch in (1, 2)] == [0, 0]
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.chmod(0o600)  # MindSpore leaves it without permission to write
+    path.chmod(0o600)  # MindSpore writes files without write permission
     path.write_bytes(content)
-    with pytest.warns(RuntimeWarning, match="going on from the one before"):
-        assert epoch_to_go_on_from(path) == 1
+    with pytest.warns(RuntimeWarning, match=r"last\.ckpt.*previous checkpoint"):
+        assert epoch_to_resume_from(path) == 1
     checkpoint.drop_broken(path)
-    assert epoch_to_go_on_from(path) == 1
+    assert epoch_to_resume_from(path) == 1
     assert save(path, 2, deadly=checkpoint.previous(path).name) == -signal.SIGKILL
-    assert epoch_to_go_on_from(path) == 1
+    assert epoch_to_resume_from(path) == 1
     assert save(path, 2) == 0
-    assert epoch_to_go_on_from(path) == 2
+    assert epoch_to_resume_from(path) == 2
 
 
-@pytest.mark.parametrize("last", [None, "whole", "broken"])
-@pytest.mark.parametrize("previous", [None, "whole"])
-def test_nothing_but_a_broken_file_with_a_whole_one_before_it_is_dropped(
+@pytest.mark.parametrize("last", [None, "intact", "broken"])
+@pytest.mark.parametrize("previous", [None, "intact"])
+def test_only_a_broken_file_with_an_intact_previous_one_is_dropped(
     last: str | None, previous: str | None, tmp_path: Path
 ) -> None:
     path = tmp_path / "last.ckpt"
-    for place, state in ((path, last), (checkpoint.previous(path), previous)):
-        if state == "whole":
-            write(place, json.dumps(json.loads(V1) | {"epoch": 2 if place == path else 1}))
+    for file, state in ((path, last), (checkpoint.previous(path), previous)):
+        if state == "intact":
+            write(file, json.dumps(json.loads(V1) | {"epoch": 2 if file == path else 1}))
         elif state == "broken":
-            place.write_text("broken")
-    before = {place.name: place.read_bytes() for place in tmp_path.iterdir()}
+            file.write_text("broken")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     checkpoint.drop_broken(path)
-    after = {place.name: place.read_bytes() for place in tmp_path.iterdir()}
-    if (last, previous) == ("broken", "whole"):
+    after = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    if (last, previous) == ("broken", "intact"):
         assert after == {"last.ckpt": before["last.previous.ckpt"]}
     else:
         assert after == before

@@ -1,4 +1,4 @@
-"""The gradients of a convolution that spares memory are MindSpore's own."""
+"""Low-memory gradients of convolutions equal MindSpore's own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
-from nasfpn_runtime.network.convolution import LARGE, Convolve, spare_memory
+from nasfpn_runtime.network.convolution import LARGE, LowMemoryConv2D, use_low_memory_gradients
 
 
 def conv(kernel: int = 3, channels: int = 5, **options: object) -> nn.Conv2d:
@@ -34,20 +34,20 @@ def test_gradients_are_those_of_mindspore(
     request.getfixturevalue(mode)
     rng = np.random.default_rng(1)
     x = Tensor(rng.normal(size=(2, 4, 6, 7)).astype(np.float32))
-    up = Tensor(rng.normal(size=(2, 5, 6, 7)).astype(np.float32))
-    found = []
-    for spare in (False, True):
+    upstream = Tensor(rng.normal(size=(2, 5, 6, 7)).astype(np.float32))
+    results = []
+    for replaced in (False, True):
         net = cell()  # type: ignore[operator]
-        if spare:
-            spare_memory(net, (64, LARGE))
-            assert isinstance(net.conv2d, Convolve)
+        if replaced:
+            use_low_memory_gradients(net, (64, LARGE))
+            assert isinstance(net.conv2d, LowMemoryConv2D)
         gradient = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)
         weights = mindspore.ParameterTuple(net.trainable_params())
-        (by_input,), by_weights = gradient(net, weights)(x, up)
+        (by_input,), by_weights = gradient(net, weights)(x, upstream)
         names = [parameter.name for parameter in weights]
-        found.append((names, [g.asnumpy() for g in (net(x), by_input, *by_weights)]))
-    (names, expected), (spared_names, ours) = found
-    assert spared_names == names  # of checkpoints
+        results.append((names, [g.asnumpy() for g in (net(x), by_input, *by_weights)]))
+    (names, expected), (new_names, ours) = results
+    assert new_names == names  # checkpoints depend on them
     for a, b in zip(ours, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
@@ -58,11 +58,11 @@ def test_gradients_are_those_of_mindspore(
 )
 def test_other_convolutions_are_left_alone(options: dict[str, int]) -> None:
     net = conv(**options)  # type: ignore[arg-type]
-    spare_memory(net, (LARGE, LARGE))
-    assert not isinstance(net.conv2d, Convolve)
+    use_low_memory_gradients(net, (LARGE, LARGE))
+    assert not isinstance(net.conv2d, LowMemoryConv2D)
 
 
-def test_small_pictures_have_little_to_spare() -> None:
+def test_networks_for_small_images_are_left_alone() -> None:
     net = conv()
-    spare_memory(net, (LARGE - 1, LARGE - 1))
-    assert not isinstance(net.conv2d, Convolve)
+    use_low_memory_gradients(net, (LARGE - 1, LARGE - 1))
+    assert not isinstance(net.conv2d, LowMemoryConv2D)

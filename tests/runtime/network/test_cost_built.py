@@ -1,4 +1,4 @@
-"""``search_space.cost.cost`` against counts over the detector as it is built and run."""
+"""``search_space.cost.cost`` against counts on the detector while it is built and run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from mindspore import Tensor, nn
 
 import searched_archs
-from nasfpn_runtime.network.merge import Attention, MergingCell, Sum, Weighted
+from nasfpn_runtime.network.merge import Attention, MergingCell, Sum, WeightedSum
 from nasfpn_runtime.network.mobilenet import InvertedResidual
 from nasfpn_runtime.network.network import Network
 from nasfpn_runtime.network.resample import Upsample
-from nasfpn_runtime.network.resnet import Block
+from nasfpn_runtime.network.resnet import ResidualBlock
 from nasfpn_runtime.recipe.dialects import TF
 from search_space import DetectorShape, Genome
 from search_space.cost.cost import Cost, detector_cost
@@ -31,14 +31,15 @@ pytestmark = pytest.mark.usefixtures("pynative")
 
 
 class Trace:
-    """What a forward pass does: the maps it makes in order, what each reads, and MACs.
+    """A record of a forward pass: the maps in the order they are made, what each reads, and MACs.
 
-    Convolutions, pools and upsamplings make a map. Everything else is elementwise: its
-    result stands for the maps it came from, and becomes a map of its own once it stands
-    for several, or for a merge of one with itself, and is read or leaves its block.
+    Convolutions, pools and upsamplings make a map. Everything else is elementwise. The result of
+    an elementwise operation stands for the maps that it was computed from. If it stands for
+    several maps, or for the merge of a map with itself, it becomes a map of its own as soon as it
+    is read or leaves its block.
     """
 
-    MERGE = -1  # among the maps that a tensor stands for: it is none of them
+    MERGE = -1  # marks a tensor that is a merge, so that it is not identical to one of its maps
 
     def __init__(self, net: Network) -> None:
         head = net.head
@@ -49,7 +50,7 @@ class Trace:
         self.kept: set[int] = set()
         self.macs = 0
         self._stands_for: dict[int, frozenset[int]] = {}
-        self._tensors: list[Tensor] = []  # keeps ids from being used again
+        self._tensors: list[Tensor] = []  # keeps ids from being reused
 
     def add(self, tensor: Tensor, reads: set[int]) -> int:
         """Record a new map of the shape of ``tensor``."""
@@ -59,7 +60,7 @@ class Trace:
         return len(self.sizes) - 1
 
     def read(self, tensor: Tensor) -> int:
-        """Return the map that a tensor is, made now if it is a sum not recorded yet."""
+        """Return the map of a tensor; a sum that has none yet gets one."""
         sources = self.sources(tensor)
         if len(sources) == 1:
             return next(iter(sources))
@@ -86,7 +87,7 @@ class Trace:
         self._stands_for[id(tensor)] = sources
 
     def peak(self) -> int:
-        """Return the largest sum of sizes over the times at which a map is made."""
+        """Return the largest total size of the live maps at any time a map is made."""
         end = len(self.sizes)
         last = [end if number in self.kept else number for number in range(end)]
         for reader, numbers in enumerate(self.reads):
@@ -100,7 +101,7 @@ class Trace:
 
 @contextmanager
 def tracing(net: Network) -> Iterator[Trace]:
-    """Record a forward pass of the detector in the block."""
+    """Record the forward pass of the detector that runs in the block."""
     trace = Trace(net)
 
     def make(original: Any) -> Any:
@@ -128,13 +129,13 @@ def tracing(net: Network) -> Iterator[Trace]:
 
         return construct
 
-    places: dict[Any, tuple[Any, ...]] = {
+    wrappers: dict[Any, tuple[Any, ...]] = {
         make: (nn.Conv2d, nn.MaxPool2d, Upsample),
-        elementwise: (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Identity, Sum, Attention, Weighted),
-        block: (Block, InvertedResidual, MergingCell),
+        elementwise: (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Identity, Sum, Attention, WeightedSum),
+        block: (ResidualBlock, InvertedResidual, MergingCell),
     }
     with ExitStack() as stack:
-        for wrap, classes in places.items():
+        for wrap, classes in wrappers.items():
             for cls in classes:
                 stack.enter_context(patch.object(cls, "construct", wrap(cls.construct)))
         stack.enter_context(patch.object(Tensor, "__add__", elementwise(Tensor.__add__)))
@@ -142,7 +143,7 @@ def tracing(net: Network) -> Iterator[Trace]:
 
 
 def check(genome: Genome, shape: DetectorShape) -> None:
-    """Build and run a detector; compare its costs, and every map with the predicted one."""
+    """Build and run a detector; compare its cost and each of its maps with the predictions."""
     net = Network(genome, shape, replace(TF, layers=shape.layers))
     net.set_train(False)
     picture = Tensor(np.zeros((1, 3, *shape.image), np.float32))
@@ -159,7 +160,7 @@ def check(genome: Genome, shape: DetectorShape) -> None:
 
 
 def random_shape(rng: np.random.Generator, genome: Genome) -> DetectorShape:
-    """Return small sizes; channels sometimes agree with the backbone's, sides differ."""
+    """Return small sizes; channels sometimes equal the backbone's, and the sides differ."""
     stride = genome.levels[-1].stride
     least = -(-32 // stride)
     return DetectorShape(

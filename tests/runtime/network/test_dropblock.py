@@ -1,4 +1,4 @@
-"""DropBlock: its random numbers, its blocks, how much is kept, and when it is off."""
+"""DropBlock: its random numbers, its blocks, the fraction it keeps, and when it is off."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from search_space import DetectorShape, Genome, MergingCell
 
 Shape = tuple[int, int, int, int]
 
-RARE = 1e-9  # how often a statistical test fails by chance
-SIGMAS = 6.2  # what a normal variable is beyond with that probability
+RARE = 1e-9  # probability that a statistical test fails by chance
+SIGMAS = 6.2  # a normal variable exceeds this many sigmas with that probability
 SHAPES: list[Shape] = [(2, 8, 33, 20), (8, 64, 4, 4), (1, 3, 90, 100), (4, 256, 1, 1)]
 
 
 class Drop(nn.Cell):
-    """A DropBlock with its key mixed, as the pyramid does."""
+    """A DropBlock that hashes its key, as the pyramid does."""
 
     def __init__(self, side: int = 3, number: int = 0) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ def scalars(keep: float, key: int) -> tuple[Tensor, Tensor]:
 
 
 def kept(shape: Shape, keep: float, key: int, side: int = 3, number: int = 0) -> NDArray[np.bool_]:
-    """Return which places of a map a training DropBlock keeps."""
+    """Return which pixels of a map a training DropBlock keeps."""
     drop = Drop(side, number)
     drop.set_train()
     y = drop(Tensor(np.ones(shape, np.float32)), *scalars(keep, key)).asnumpy()
     mask: NDArray[np.bool_] = y != 0
-    np.testing.assert_allclose(y * mask.mean(), mask, rtol=1e-5)  # the mean stays
+    np.testing.assert_allclose(y * mask.mean(), mask, rtol=1e-5)  # the mean is preserved
     return mask
 
 
@@ -67,13 +67,15 @@ def lowbias32(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
 @pytest.mark.parametrize("key", [0, 1, -1, 2**31 - 1, -(2**31)])
-def test_noise_is_the_same_everywhere(mode: str, key: int, request: pytest.FixtureRequest) -> None:
-    # Written with numpy's unsigned numbers, whose products and shifts are defined.
+def test_noise_is_that_of_unsigned_arithmetic(
+    mode: str, key: int, request: pytest.FixtureRequest
+) -> None:
+    # The products and shifts of numpy's unsigned numbers are well defined.
     request.getfixturevalue(mode)
     n, c, h, w = shape = (2, 3, 4, 5)
     words = lowbias32(np.arange(h * w + 2 * n * c, dtype=np.uint32) + np.uint32(key % 2**32))
-    place, scale, shift = np.split(words, [h * w, h * w + n * c])
-    expected = scale[:, None] * place + shift[:, None]
+    pixel, scale, shift = np.split(words, [h * w, h * w + n * c])
+    expected = scale[:, None] * pixel + shift[:, None]
     ours = noise(shape, Tensor(key, mindspore.int32)).asnumpy()
     np.testing.assert_array_equal(ours.reshape(n * c, h * w), expected.view(np.int32))
 
@@ -88,7 +90,7 @@ def test_noise_is_uniform(shape: Shape, key: int) -> None:
 
 
 def assert_independent(u: NDArray[np.float64], v: NDArray[np.float64]) -> None:
-    """Compare values, and how often both are rare, with what independence gives."""
+    """Compare the correlation, and how often both values are small, with independence."""
     u, v = u.ravel(), v.ravel()
     assert abs(((u - 0.5) * (v - 0.5)).mean() * 12) < SIGMAS / np.sqrt(len(u))
     for rare in (0.02, 0.3):
@@ -101,7 +103,7 @@ def assert_independent(u: NDArray[np.float64], v: NDArray[np.float64]) -> None:
 def test_noise_is_independent(shape: Shape) -> None:
     for key in range(3):
         u = uniform(shape, key)
-        for axis in range(4):  # of the next picture, channel, row and column
+        for axis in range(4):  # the neighbour in image, channel, row and column
             n = u.shape[axis]
             assert_independent(u.take(range(n - 1), axis), u.take(range(1, n), axis))
         assert_independent(u[..., :-1, :-1], u[..., 1:, 1:])
@@ -111,7 +113,7 @@ def test_noise_is_independent(shape: Shape) -> None:
 
 
 def covers(h: int, w: int, side: int) -> NDArray[np.int64]:
-    """Return (places, blocks): whether a block within the map covers a place."""
+    """Return (pixels, blocks): 1 where a block within the map covers a pixel."""
     blocks = []
     for y in range(h - side + 1):
         for x in range(w - side + 1):
@@ -124,9 +126,9 @@ def covers(h: int, w: int, side: int) -> NDArray[np.int64]:
 @pytest.mark.usefixtures("pynative")
 @pytest.mark.parametrize("keep", [0.95, 0.9, 0.7])
 @pytest.mark.parametrize("size", [(14, 14), (5, 5), (3, 3), (4, 9), (2, 2), (2, 7), (1, 1)])
-def test_as_much_is_kept_as_asked_for(size: tuple[int, int], keep: float) -> None:
-    # With one block a place in expectation gamma is (1 - keep) over the blocks that cover
-    # a place on average; places covered by k blocks stay with (1 - gamma)^k.
+def test_the_expected_fraction_is_kept(size: tuple[int, int], keep: float) -> None:
+    # gamma is (1 - keep) divided by the mean number of blocks that cover a pixel. A pixel that
+    # is covered by k blocks is kept with probability (1 - gamma)^k.
     (h, w), planes = size, 8 * 128
     cover = covers(h, w, min(3, h, w))
     gamma = (1 - keep) / cover.sum(1).mean()
@@ -134,9 +136,9 @@ def test_as_much_is_kept_as_asked_for(size: tuple[int, int], keep: float) -> Non
     either = each[:, None] + each[None] - cover @ cover.T
     expected = ((1 - gamma) ** each).mean()
     deviation = np.sqrt((((1 - gamma) ** either).mean() - expected**2) / planes)
-    share = np.mean([kept((8, 128, h, w), keep, key).mean() for key in range(3)])
-    assert abs(share - expected) < SIGMAS * deviation / np.sqrt(3)
-    # Overlaps: none lets more go than asked for, and pairs bound how much less.
+    fraction = np.mean([kept((8, 128, h, w), keep, key).mean() for key in range(3)])
+    assert abs(fraction - expected) < SIGMAS * deviation / np.sqrt(3)
+    # Overlapping blocks only increase what is kept, by no more than the overlapping pairs.
     pairs = np.mean([comb(k, 2) for k in each]) * gamma**2
     assert keep - 1e-9 <= expected <= keep + pairs + 1e-9
 
@@ -146,20 +148,20 @@ def test_as_much_is_kept_as_asked_for(size: tuple[int, int], keep: float) -> Non
     ("size", "side"),
     [((14, 14), 3), ((5, 8), 3), ((3, 3), 3), ((9, 9), 4), ((2, 7), 3), ((1, 5), 3), ((9, 9), 1)],
 )
-def test_what_is_dropped_comes_in_blocks(size: tuple[int, int], side: int) -> None:
+def test_dropped_pixels_form_blocks(size: tuple[int, int], side: int) -> None:
     mask = kept((2, 64, *size), 0.8, 1, side)
     assert mask.any()
     assert not mask.all()
     least = min(side, *size)
     for plane in mask.reshape(-1, *size):
-        whole = np.zeros_like(plane)  # what the dropped squares within the map cover
+        squares = np.zeros_like(plane)  # pixels covered by completely dropped squares
         for y in range(size[0] - least + 1):
             for x in range(size[1] - least + 1):
                 square = (slice(y, y + least), slice(x, x + least))
                 if not plane[square].any():
-                    whole[square] = True
-        np.testing.assert_array_equal(~plane, whole)
-    for axis in range(2):  # each picture and channel has a mask of its own
+                    squares[square] = True
+        np.testing.assert_array_equal(~plane, squares)
+    for axis in range(2):  # each image and channel has its own mask
         assert (mask != mask.take([0], axis)).any()
 
 
@@ -167,16 +169,14 @@ def test_what_is_dropped_comes_in_blocks(size: tuple[int, int], side: int) -> No
 def test_blocks_reach_every_corner() -> None:
     mask = kept((8, 256, 6, 7), 0.8, 0)
     for y, x in ((0, 0), (0, 6), (5, 0), (5, 6)):
-        # Covered by the one block in the corner, with probability gamma.
+        # Only the block in the corner covers it, with probability gamma.
         gamma = 0.2 * 42 / 9 / (4 * 5)
         dropped = int((~mask[..., y, x]).sum())
         assert stats.binomtest(dropped, 8 * 256, gamma).pvalue > RARE
 
 
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
-def test_no_gradient_goes_through_what_is_dropped(
-    mode: str, request: pytest.FixtureRequest
-) -> None:
+def test_dropped_pixels_have_no_gradient(mode: str, request: pytest.FixtureRequest) -> None:
     request.getfixturevalue(mode)
     shape = (2, 4, 9, 9)
     rng = np.random.default_rng(0)
@@ -193,7 +193,7 @@ def test_no_gradient_goes_through_what_is_dropped(
 
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
 @pytest.mark.parametrize("size", [(9, 9), (2, 2), (1, 1)])
-def test_off_at_inference_and_where_all_is_kept(
+def test_it_is_off_at_inference_and_with_keep_1(
     mode: str, size: tuple[int, int], request: pytest.FixtureRequest
 ) -> None:
     request.getfixturevalue(mode)
@@ -207,8 +207,8 @@ def test_off_at_inference_and_where_all_is_kept(
 
 
 @pytest.mark.usefixtures("pynative")
-def test_half_precision_stays_with_the_same_mask() -> None:
-    shape = (2, 40, 40, 40)  # more places than float16 can count
+def test_half_precision_keeps_its_dtype_and_has_the_same_mask() -> None:
+    shape = (2, 40, 40, 40)  # more pixels than float16 can count
     drop = Drop()
     drop.set_train()
     y = drop(Tensor(np.ones(shape, np.float16)), *scalars(0.9, 2)).asnumpy()
@@ -218,13 +218,13 @@ def test_half_precision_stays_with_the_same_mask() -> None:
 
 
 @pytest.mark.usefixtures("pynative")
-def test_a_map_that_is_dropped_whole_is_zero() -> None:
+def test_a_map_that_is_dropped_completely_is_zero() -> None:
     keys = [key for key in range(30) if not kept((1, 1, 1, 1), 0.5, key).any()]
-    assert 1 <= len(keys) <= 29  # fails by chance with 2 * 2^-30
+    assert 1 <= len(keys) <= 29  # fails by chance with probability 2 * 2^-30
 
 
 @pytest.mark.usefixtures("pynative")
-def test_a_mask_is_of_its_key_and_layer() -> None:
+def test_a_mask_depends_on_key_and_layer() -> None:
     shape = (2, 8, 12, 12)
     first = kept(shape, 0.8, 3, number=5)
     np.testing.assert_array_equal(first, kept(shape, 0.8, 3, number=5))
@@ -233,7 +233,7 @@ def test_a_mask_is_of_its_key_and_layer() -> None:
 
 
 @pytest.mark.usefixtures("pynative")
-def test_every_cell_of_a_detector_has_numbers_of_its_own() -> None:
+def test_every_cell_of_a_detector_has_its_own_random_numbers() -> None:
     shape = DetectorShape("resnet10", 1, 4, 7, 0, None, 1, 1, (128, 128))
     net = Network(searched_archs.load("nasfpn"), shape, TF, drop_block=3)
     plain = Network(searched_archs.load("nasfpn"), shape, TF)
@@ -242,13 +242,13 @@ def test_every_cell_of_a_detector_has_numbers_of_its_own() -> None:
         cell.offset for _, cell in net.cells_and_names() if isinstance(cell, DropBlock)
     )
     assert len(offsets) == 7 * 7
-    # Hashes of a map of 256 channels of 80 x 80 for 8 pictures: no two cells share one.
+    # Maps of 8 images with 256 channels of 80 x 80: no two cells share a hash.
     assert min(np.diff([*offsets, offsets[0] + 2**32])) > 2 * 8 * 256 + 80 * 80
 
 
 @pytest.mark.usefixtures("pynative")
 def test_masks_of_a_pyramid_differ_by_step_and_stack(fill: Callable[[nn.Cell], None]) -> None:
-    # What is dropped is 0 after batch norm, and nothing else is.
+    # Dropped values are 0 after batch norm, and only those are.
     genome = Genome((MergingCell(4, "sum", (0, 1)), MergingCell(3, "sum", (0, 2))), (3, 4))
     net = Pyramid(genome, {3: 16, 4: 16}, 16, 2, TF, drop_block=3)
     fill(net)
@@ -265,10 +265,10 @@ def test_masks_of_a_pyramid_differ_by_step_and_stack(fill: Callable[[nn.Cell], N
     for a in range(4):
         assert 0.6 < masks[a].mean() < 0.8
         for b in range(a):
-            # Steps in turn must not see one mask moved by a place or a channel either.
+            # Nor may the masks of successive steps be equal up to a shift by a pixel or channel.
             for first, second in (
                 (masks[a], masks[b]),
                 (masks[a][:-1, :-1], masks[b][1:, 1:]),
                 (masks[a][1:, 1:], masks[b][:-1, :-1]),
             ):
-                assert 0.3 < (first != second).mean() < 0.5  # 2 * 0.7 * 0.3 and a bit less
+                assert 0.3 < (first != second).mean() < 0.5  # 2 * 0.7 * 0.3, or a little less

@@ -1,4 +1,4 @@
-"""Whole detectors against outputs of the public implementations' own code.
+"""Complete detectors against outputs of the public implementations' own code.
 
 ``assets/{modelzoo,mmdet,tf_tpu}.npz`` were made by MindSpore models research/cv/nas-fpn at
 eab643f, mmdetection 3.3.0's neck on torchvision's ResNet-50, and tensorflow/tpu
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("pynative")
 
 
 def shapes(file: str) -> dict[str, tuple[int, ...]]:
-    """Return parameter shapes by the source's name."""
+    """Return the shapes of parameters by their names in the source."""
     with (ASSETS / file).open() as lines:
         rows = csv.reader(lines, delimiter="\t")
         return {row[0]: tuple(int(n) for n in row[1].strip("()").split(",") if n) for row in rows}
@@ -42,7 +42,7 @@ def picture(height: int, width: int) -> Tensor:
 
 
 def close(ours: NDArray[np.float32], expected: NDArray[np.float32]) -> bool:
-    """Return whether both are the same float32 arithmetic, perhaps in another order."""
+    """Return whether two results agree up to the order of float32 operations."""
     return bool(np.abs(ours - expected).max() / expected.std() < 1e-4)
 
 
@@ -77,7 +77,7 @@ def test_the_model_zoo_s_detector(weight: Weight) -> None:
 
 
 def mmdet_weight(name: str, shape: tuple[int, ...], weight: Weight) -> NDArray[np.float32]:
-    """Return a weight; the heads' convolutions of all levels are that of the first."""
+    """Return a weight; the heads' convolutions of all levels equal those of the first."""
     parts = name.split(".")
     if parts[0] == "bbox_head" and parts[-2] == "conv":
         parts[2] = "0"
@@ -112,7 +112,7 @@ def test_tensorflow_s_detector(weight: Weight) -> None:
     size = int(golden["height"]), int(golden["width"])
     arrays = {}
     for name, shape in shapes("tf_variable_names.tsv").items():
-        if len(shape) == 4:  # made in the order out, in, height, width
+        if len(shape) == 4:  # drawn in the order out, in, height, width
             arrays[name] = weight(name, (*shape[:1:-1], *shape[:2])).transpose(2, 3, 1, 0)
         else:
             arrays[name] = weight(name, shape)
@@ -126,7 +126,7 @@ def test_tensorflow_s_detector(weight: Weight) -> None:
 
 
 def check_heads(values: NDArray[np.float32], golden: Any, key: str, size: tuple[int, int]) -> None:
-    """Compare an output (1, A, k), level by level, with the convolutions' maps."""
+    """Compare an output (1, A, k), level by level, with the maps of the convolutions."""
     start = 0
     for level in LEVELS:
         rows, columns = size[0] >> level, size[1] >> level

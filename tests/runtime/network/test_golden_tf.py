@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("pynative")
 
 
 def golden_arrays(weight: Weight) -> dict[str, NDArray[np.float32]]:
-    """Return the golden's weights by its names, of shapes that the published sizes imply."""
+    """Return the golden's weights by its names, with the shapes of the published sizes."""
     channels = int(GOLDEN["num_filters"])
     kernels = {f"neck.lateral.{level}": (channels, n, 1, 1) for level, n in IN_CHANNELS.items()}
     for repeat in range(int(GOLDEN["repeats"])):
@@ -73,5 +73,5 @@ def test_a_genome_gives_what_tensorflow_gives(number: int, weight: Weight) -> No
         assert output.shape == tuple(GOLDEN[f"{key}_shape"])
         expected = GOLDEN[key]
         ours = output.asnumpy().ravel()[GOLDEN[f"{key}_pos"]]
-        # The same float32 arithmetic in another order.
+        # The same float32 operations in another order.
         assert np.abs(ours - expected).max() / expected.std() < 1e-4

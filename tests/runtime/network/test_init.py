@@ -1,4 +1,4 @@
-"""Initial weights: a function of seed, name and shape, with the distributions named."""
+"""Initial weights: a function of seed, name and shape, with the documented distributions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mindspore import Tensor
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -18,7 +19,7 @@ from nasfpn_runtime.recipe.dialects import DIALECTS, TF, Dialect
 from search_space import DetectorShape, Genome, MergingCell
 
 SHAPE = DetectorShape("resnet10", 16, 16, 2, 1, None, 3, 9, (128, 128))
-# A Kolmogorov-Smirnov test that the right distribution fails for one seed in a billion.
+# The right distribution fails a Kolmogorov-Smirnov test for one seed in a billion.
 RARE = 1e-9
 
 pytestmark = pytest.mark.usefixtures("pynative")
@@ -32,9 +33,9 @@ def weights(
     return {p.name: p.asnumpy() for p in net.get_parameters()}
 
 
-def test_a_weight_depends_on_seed_name_and_shape_alone() -> None:
-    # Another pyramid with another number of stacks is built, numbered and drawn in
-    # another order; what has the same name and shape is the same.
+def test_a_weight_depends_on_seed_name_and_shape_only() -> None:
+    # Another pyramid, with another number of stacks, is built and initialised in another order.
+    # Parameters with the same name and shape are still equal.
     a = weights("nasfpn", SHAPE, seed=3)
     b = weights("bifpn", replace(SHAPE, stacks=1), seed=3)
     shared = [name for name in a if name in b and a[name].shape == b[name].shape]
@@ -42,7 +43,7 @@ def test_a_weight_depends_on_seed_name_and_shape_alone() -> None:
     assert "pyramid.stacks.0.cells_.6.out.conv.weight" in shared
     for name in shared:
         np.testing.assert_array_equal(a[name], b[name])
-    # Kernels of one shape differ by name.
+    # Kernels of the same shape differ if their names do.
     first, second = (a[f"pyramid.stacks.0.cells_.{i}.out.conv.weight"] for i in (0, 1))
     assert not np.isclose(first, second).all()
 
@@ -50,14 +51,14 @@ def test_a_weight_depends_on_seed_name_and_shape_alone() -> None:
 def test_another_seed_gives_other_kernels() -> None:
     a, b = weights("nasfpn", SHAPE, seed=0), weights("nasfpn", SHAPE, seed=1)
     kernels = [name for name in a if a[name].ndim == 4]
-    # Blocks, shortcuts, stem, laterals, cells, and a convolution and a prediction a head.
+    # Blocks, shortcuts, stem, laterals, cells; a convolution and a prediction for each head.
     assert len(kernels) == 8 + 4 + 1 + 3 + 2 * 7 + 2 * 2
     for name in kernels:
         assert (a[name] != b[name]).mean() > 0.99
 
 
 def scale_and_unit(dialect: str, part: str, fan_in: int, fan_out: int) -> tuple[float, Any]:
-    """Return the distribution of a convolution as a factor of one of unit size."""
+    """Return the distribution of a convolution as a scale and a unit distribution."""
     cut, uniform, normal = stats.truncnorm(-2, 2), stats.uniform(-1, 2), stats.norm
     of_unit_variance = stats.truncnorm(-2, 2, scale=1 / cut.std())
     table = {
@@ -104,14 +105,12 @@ def test_biases_and_norms(dialect: str, backbone: str) -> None:
             np.testing.assert_allclose(1 / (1 + np.exp(-value)), 0.01, rtol=1e-5)
         elif value.ndim == 1:
             one = re.search(r"(gamma|moving_variance|merge\.weights)$", name)
-            if dialect != "tf" and re.search(last, name):  # residual branches start as nothing
+            if dialect != "tf" and re.search(last, name):  # residual branches start at zero
                 one = None
             np.testing.assert_array_equal(value, 1.0 if one else 0.0)
 
 
-def test_a_net_starts_out_sure_of_background() -> None:
-    from mindspore import Tensor
-
+def test_an_initial_network_predicts_background() -> None:
     genome = Genome((MergingCell(3, "sum", (0, 1)), MergingCell(4, "sum", (0, 1))), (3, 4))
     net = Network(genome, replace(SHAPE, image=(64, 64)), TF)
     initialise(net, 0)

@@ -1,4 +1,4 @@
-"""NAS-FPN Lite: separable convolutions, and pyramids of the levels 3 to 6."""
+"""NAS-FPN Lite: separable convolutions, and pyramids of levels 3 to 6."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from scipy import stats
 
 from nasfpn_runtime import build_network
 from nasfpn_runtime.network.init import initialise
-from nasfpn_runtime.network.layers import Separable, conv
+from nasfpn_runtime.network.layers import SeparableConv, conv
 from nasfpn_runtime.recipe.recipe import load_recipe
 from search_space import Genome, NASFPNSpace, detector_cost, draw_genome
 
 Fill = Callable[[nn.Cell], None]
 
-RARE = 1e-9  # how often the statistical test fails by chance
+RARE = 1e-9  # probability that the statistical test fails by chance
 SETTINGS = ["model.width=4", "model.channels=8", "model.stacks=2", "model.head_convs=1"]
 
 
@@ -36,7 +36,7 @@ def numbers(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
 
 
 def with_gradients(net: nn.Cell, x: Tensor, upstream: Tensor) -> tuple[Any, Any, dict[str, Any]]:
-    """Return output, gradient by the input and gradients by name."""
+    """Return the output, the gradient by the input, and the gradients of parameters by name."""
     weights = ParameterTuple(net.trainable_params())
     gradient = ops.GradOperation(get_all=True, get_by_list=True, sens_param=True)
     (by_x,), by_weight = gradient(net, weights)(x, upstream)
@@ -48,14 +48,14 @@ def with_gradients(net: nn.Cell, x: Tensor, upstream: Tensor) -> tuple[Any, Any,
 @pytest.mark.parametrize(
     ("inner", "outer", "size"), [(5, 7, (6, 9)), (8, 3, (1, 1)), (1, 4, (2, 3))]
 )
-def test_a_separable_convolution_is_one_with_a_kernel_of_products(
+def test_a_separable_convolution_equals_one_with_a_product_kernel(
     inner: int, outer: int, size: tuple[int, int]
 ) -> None:
     # K[o, i] = P[o, i] D[i], so that dP[o, i] = <dK[o, i], D[i]>, dD[i] = sum_o P[o, i] dK[o, i].
     rng = np.random.default_rng(inner)
     depthwise, pointwise = numbers(rng, inner, 1, 3, 3), numbers(rng, outer, inner, 1, 1)
     bias = numbers(rng, outer)
-    two, one = Separable(inner, outer, bias=True), conv(inner, outer, 3, bias=True)
+    two, one = SeparableConv(inner, outer, bias=True), conv(inner, outer, 3, bias=True)
     two.depthwise.weight.set_data(Tensor(depthwise))
     two.pointwise.weight.set_data(Tensor(pointwise))
     one.weight.set_data(Tensor(pointwise * depthwise[:, 0]))
@@ -83,7 +83,7 @@ def test_a_separable_convolution_is_one_with_a_kernel_of_products(
 
 @pytest.mark.usefixtures("pynative")
 @pytest.mark.parametrize("dialect", ["tf", "mmdet", "modelzoo"])
-def test_which_convolutions_a_recipe_makes_separable(dialect: str) -> None:
+def test_only_convolutions_of_cells_and_heads_become_separable(dialect: str) -> None:
     settings = [*SETTINGS, f"model.dialect={dialect}"]
     genome = random_lite(0)
     plain, lite = (
@@ -106,8 +106,8 @@ def test_which_convolutions_a_recipe_makes_separable(dialect: str) -> None:
 
 
 @pytest.mark.usefixtures("pynative")
-def test_first_weights_are_those_of_tf_layers() -> None:
-    # Glorot's fans as TensorFlow counts them for a depthwise kernel (3, 3, C, 1): 9 C, 9.
+def test_initial_weights_are_those_of_tf_layers() -> None:
+    # TensorFlow counts Glorot's fans of a depthwise kernel (3, 3, C, 1) as 9 C and 9.
     recipe = load_recipe("shapes-proxy", [*SETTINGS, "model.channels=32", "model.separable=true"])
     net = build_network(recipe, random_lite(0), 30)
     initialise(net, 0)
@@ -160,8 +160,8 @@ def test_a_pyramid_of_levels_3_to_6_is_costed_drawn_and_learns(
     assert all(g.asnumpy().any() for w, g in zip(weights, gradients, strict=True) if w.ndim == 4)
 
 
-def test_what_separable_saves() -> None:
-    # A cell of C channels: 9 C^2 + C weights become 9 C + C^2 + C; the two norms stay.
+def test_separable_convolutions_save_the_expected_parameters() -> None:
+    # In a cell of C channels, 9 C^2 + C weights become 9 C + C^2 + C. Batch norms do not change.
     genome, channels = random_lite(0), 48
     shape = load_recipe("shapes-proxy").shape(2, genome.levels)
     shape = replace(shape, channels=channels, head_channels=channels, head_convs=0, stacks=3)

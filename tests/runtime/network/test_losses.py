@@ -1,4 +1,4 @@
-"""Focal and Huber loss against the formulas in float64, and a whole loss by hand."""
+"""Focal and Huber loss against the formulas in float64, and a complete loss by hand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from nasfpn_runtime.recipe.settings import Loss
 Array = NDArray[np.float64]
 
 EPS = float(np.finfo(np.float32).eps)
-SUBNORMAL = 2 * float(np.finfo(np.float32).tiny)  # below it terms may be taken for zero
+SUBNORMAL = 2 * float(np.finfo(np.float32).tiny)  # smaller terms may be flushed to zero
 WIDE = np.concatenate([np.linspace(-60, 60, 481), [-1e-3, 1e-3, -1e-30, 1e-30]])
 
 
@@ -37,7 +37,7 @@ def tensor(values: object) -> Tensor:
 def textbook(x: Array, target: int, alpha: float, gamma: float) -> tuple[Array, Array, Array]:
     """Return -a_t (1 - p_t)^gamma log p_t, its derivative in x, and a_t (1 - p_t)^gamma.
 
-    log p_t and log(1 - p_t) by logaddexp: float64 rounds sigmoid(60) to 1.
+    log p_t and log(1 - p_t) use logaddexp, because float64 rounds sigmoid(60) to 1.
     """
     sign = 2 * target - 1
     log_p, log_q = -np.logaddexp(0, -sign * x), -np.logaddexp(0, sign * x)
@@ -55,27 +55,29 @@ def test_focal_loss_is_the_textbook_formula(target: int, alpha: float, gamma: fl
     goal = tensor(np.full_like(x, target))
     value, slope, factor = textbook(x.astype(np.float64), target, alpha, gamma)
     ours = focal_loss(tensor(x), goal, alpha, gamma).asnumpy()
-    found = focal_slope(tensor(x), goal, alpha, gamma).asnumpy()
-    # MindSpore's exp on CPU is good to 31 EPS, and softplus(x) to EPS * |x| before it is
-    # subtracted or exponentiated.
+    our_slope = focal_slope(tensor(x), goal, alpha, gamma).asnumpy()
+    # MindSpore's exp on CPU is accurate to 31 EPS; softplus(x) is accurate to EPS * |x| before it
+    # is subtracted or exponentiated.
     rounding = 32 * EPS * (1 + np.abs(x))
     bound = rounding * (factor + (1 + gamma) * value) + SUBNORMAL
     assert np.all(np.abs(ours - value) <= bound)
     bound = rounding * (1 + gamma) * (factor + (1 + gamma) * value + np.abs(slope))
-    assert np.all(np.abs(found - slope) <= bound + SUBNORMAL)
+    assert np.all(np.abs(our_slope - slope) <= bound + SUBNORMAL)
 
 
 @pytest.mark.usefixtures("pynative")
 @pytest.mark.parametrize("target", [0, 1])
-def test_a_logit_of_exactly_zero_learns(target: int) -> None:
-    # gamma 0, alpha 1/2: half of p - target, with p = 1/2.
+def test_a_logit_of_exactly_zero_has_a_gradient(target: int) -> None:
+    # For gamma 0 and alpha 1/2 it is half of p - target, with p = 1/2.
     goal = tensor([target])
     slope = focal_slope(tensor([0.0]), goal, 0.5, 0.0)
     assert slope.asnumpy()[0] == (0.5 - target) / 2
 
 
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
-def test_the_written_gradient_is_the_derived_one(mode: str, request: pytest.FixtureRequest) -> None:
+def test_the_explicit_gradient_is_that_of_automatic_differentiation(
+    mode: str, request: pytest.FixtureRequest
+) -> None:
     request.getfixturevalue(mode)
     rng = np.random.default_rng(0)
     logits = tensor(rng.normal(0, 3, (2, 30, 4)))
@@ -87,16 +89,16 @@ def test_the_written_gradient_is_the_derived_one(mode: str, request: pytest.Fixt
     def formula(x: Tensor) -> Tensor:
         return (focal_loss(x, one_hot, 0.75, 1.5) * counted.expand_dims(2)).sum() * 7.0
 
-    def written(x: Tensor) -> Tensor:
+    def explicit(x: Tensor) -> Tensor:
         return cell(x, labels) * 7.0
 
-    found = mindspore.grad(written)(logits).asnumpy()
-    np.testing.assert_allclose(found, mindspore.grad(formula)(logits).asnumpy(), atol=1e-5)
-    assert (np.abs(found).max(axis=2) > 0).tolist() == (classes > -2).tolist()
+    gradient = mindspore.grad(explicit)(logits).asnumpy()
+    np.testing.assert_allclose(gradient, mindspore.grad(formula)(logits).asnumpy(), atol=1e-5)
+    assert (np.abs(gradient).max(axis=2) > 0).tolist() == (classes > -2).tolist()
 
 
 @pytest.mark.usefixtures("pynative")
-def test_without_focus_it_is_half_the_cross_entropy() -> None:
+def test_with_gamma_zero_it_is_half_the_cross_entropy() -> None:
     target = np.arange(len(WIDE)) % 2
     cross_entropy = np.logaddexp(0, WIDE) - target * WIDE
     ours = focal_loss(tensor(WIDE), tensor(target), 0.5, 0.0).asnumpy()
@@ -105,7 +107,7 @@ def test_without_focus_it_is_half_the_cross_entropy() -> None:
 
 @pytest.mark.usefixtures("pynative")
 def test_huber_loss_by_hand() -> None:
-    # 0.5 * 0.05^2; at the joint 0.5 * 0.1^2; beyond it 0.1 * (0.3 - 0.05), 0.1 * (2 - 0.05).
+    # 0.5 * 0.05^2; at the joint 0.5 * 0.1^2; beyond it 0.1 * (0.3 - 0.05) and 0.1 * (2 - 0.05).
     error = tensor([0.0, 0.05, -0.1, -0.3, 2.0])
     ours = huber_loss(error, 0.1).asnumpy()
     np.testing.assert_allclose(ours, [0, 0.00125, 0.005, 0.025, 0.195], rtol=1e-6)
@@ -113,28 +115,29 @@ def test_huber_loss_by_hand() -> None:
     np.testing.assert_allclose(slope, [0, 0.05, -0.1, -0.1, 0.1], rtol=1e-6)
 
 
-# Three anchors, two classes. The first finds class 1, the second nothing, the third is
-# ignored. The first's second target is exactly zero, so that its delta does not count.
+# Three anchors, two classes. The first anchor has class 1, the second is background, the third is
+# ignored. The second target of the first anchor is exactly zero, so its delta does not count.
 SETTINGS = Loss(alpha=0.25, gamma=1.0, huber_delta=0.1, box_weight=50.0)
 LOGITS = [[0.0, 0.0], [0.0, 0.0], [30.0, -30.0]]
 DELTAS = [[0.55, 9.0, 0.1, 0.1], [7.0] * 4, [7.0] * 4]
 LABELS = [1, -1, -2]
 TARGETS = [[0.5, 0.0, -0.2, 0.1], [0.0] * 4, [0.0] * 4]
-# With p = 1/2, alpha = 1/4 and gamma = 1 a target costs 1/4 * 1/2 * ln 2 and anything else
-# 3/4 * 1/2 * ln 2: (3 + 1) / 8 * ln 2 for the first anchor, (3 + 3) / 8 * ln 2 for the second.
+# With p = 1/2, alpha = 1/4 and gamma = 1, a target costs 1/4 * 1/2 * ln 2 and any other class
+# 3/4 * 1/2 * ln 2. That is (3 + 1) / 8 * ln 2 for the first anchor and (3 + 3) / 8 * ln 2 for the
+# second.
 CLASS_SUM = 10 / 8 * math.log(2)
-# Errors 0.05, 0.3 and 0: 0.00125 + 0.025.
+# The errors are 0.05, 0.3 and 0: 0.00125 + 0.025.
 BOX_SUM = 0.02625
 
 
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
 @pytest.mark.parametrize("pictures", [1, 2])
-def test_a_whole_loss_by_hand(mode: str, pictures: int, request: pytest.FixtureRequest) -> None:
+def test_a_complete_loss_by_hand(mode: str, pictures: int, request: pytest.FixtureRequest) -> None:
     request.getfixturevalue(mode)
     loss = DetectionLoss(2, SETTINGS)
     labels = Tensor(np.array([LABELS] * pictures, np.int32))
     batch = (tensor([LOGITS] * pictures), tensor([DELTAS] * pictures), labels)
-    # One positive a picture, over the batch, and one more.
+    # One positive per image, plus one.
     divisor = pictures + 1
     ours = loss(*batch, tensor([TARGETS] * pictures), tensor(divisor)).asnumpy()
     expected = pictures * (CLASS_SUM / divisor + 50 * BOX_SUM / (4 * divisor))
@@ -142,24 +145,24 @@ def test_a_whole_loss_by_hand(mode: str, pictures: int, request: pytest.FixtureR
 
 
 @pytest.mark.usefixtures("pynative")
-def test_nothing_is_learnt_from_ignored_anchors_and_absent_coordinates() -> None:
+def test_ignored_anchors_and_absent_coordinates_have_no_gradient() -> None:
     loss = DetectionLoss(2, SETTINGS)
     labels, targets = Tensor(np.array([LABELS], np.int32)), tensor([TARGETS])
     logits, deltas = mindspore.grad(lambda x, d: loss(x, d, labels, targets, tensor(2)), (0, 1))(
         tensor([LOGITS]), tensor([DELTAS])
     )
     assert (logits.asnumpy()[0] != 0).tolist() == [[True, True], [True, True], [False, False]]
-    # The last coordinate of the first anchor is exact already, but for rounding.
+    # The last coordinate of the first anchor is correct already, apart from rounding.
     assert (deltas.asnumpy()[0, :, :3] != 0).tolist() == [[True, False, True], *[[False] * 3] * 2]
     assert np.abs(deltas.asnumpy()[0, 1:]).max() == 0
 
 
 @pytest.mark.usefixtures("pynative")
-def test_a_picture_without_objects_has_a_finite_loss() -> None:
+def test_an_image_without_objects_has_a_finite_loss() -> None:
     loss = DetectionLoss(1, SETTINGS)
     background = Tensor(np.full((1, 2), -1, np.int32))
     zeros = tensor(np.zeros((1, 2, 4)))
-    # Two logits of 3/4 * 1/2 * ln 2 over (0 + 1).
+    # Two logits of 3/4 * 1/2 * ln 2, divided by (0 + 1).
     ours = loss(tensor(np.zeros((1, 2, 1))), zeros + 3.0, background, zeros, tensor(1)).asnumpy()
     assert ours == pytest.approx(0.75 * math.log(2), rel=1e-6)
 
@@ -193,7 +196,7 @@ def zoo_loss(logits: Array, deltas: Array, labels: Array, targets: Array) -> flo
 
 
 def focal_table(logits: Array, one_hot: NDArray[np.bool_], alpha: float, gamma: float) -> Array:
-    """Return the focal loss of every logit, by the probabilities themselves."""
+    """Return the focal loss of every logit, computed from the probabilities."""
     p = 1 / (1 + np.exp(-logits))
     p_t, a_t = np.where(one_hot, p, 1 - p), np.where(one_hot, alpha, 1 - alpha)
     return np.asarray(-a_t * (1 - p_t) ** gamma * np.log(p_t))
@@ -204,21 +207,21 @@ def focal_table(logits: Array, one_hot: NDArray[np.bool_], alpha: float, gamma: 
 @pytest.mark.parametrize(
     ("name", "reference"), [("tf", tf_loss), ("mmdet", mmdet_loss), ("modelzoo", zoo_loss)]
 )
-def test_a_dialects_loss_is_that_of_its_source(
+def test_the_loss_of_a_dialect_is_that_of_its_source(
     name: str, reference: Callable[[Array, Array, Array, Array], float], seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     classes, first = 4, 0 if name == "mmdet" else 1
     logits, deltas = rng.normal(0, 3, (3, 20, classes)), rng.normal(0, 2, (3, 20, 4))
     labels = rng.choice([-2, -1, *range(first, classes)], (3, 20))
-    labels[0] = -1  # a picture without objects, which mmdetection counts as one
+    labels[0] = -1  # an image without objects, which mmdetection counts as one positive
     targets = np.where((labels >= 0)[..., None], rng.normal(size=(3, 20, 4)), 0)
-    targets[1, :, 2] = 0  # coordinates that are exact already
+    targets[1, :, 2] = 0  # coordinates that are correct already
     settings = load_recipe(f"{name}-r50-7x256-640").loss
     loss = DetectionLoss(classes, settings)
     labels = labels.astype(np.int32)
     kind = settings.normaliser
-    # The batch in two parts, whose losses add up.
+    # The losses of the two parts of the batch add up.
     divisor = normaliser(positives(labels[:1], kind) + positives(labels[1:], kind), kind)
     arrays = (tensor(logits), tensor(deltas), Tensor(labels), tensor(targets))
     ours = sum(
@@ -231,7 +234,7 @@ def test_a_dialects_loss_is_that_of_its_source(
 @pytest.mark.usefixtures("pynative")
 @pytest.mark.parametrize("name", ["tf", "mmdet", "modelzoo"])
 def test_a_batch_without_objects_has_a_finite_loss(name: str) -> None:
-    # The model zoo divides by 0 there; here, as in the others, by 1.
+    # The model zoo would divide by 0; here the divisor is 1, as in the others.
     settings = load_recipe(f"{name}-r50-7x256-640").loss
     loss = DetectionLoss(2, settings)
     background, zeros = np.full((1, 2), -1, np.int32), tensor(np.zeros((1, 2, 4)))
@@ -239,7 +242,7 @@ def test_a_batch_without_objects_has_a_finite_loss(name: str) -> None:
     ours = loss(
         tensor(np.zeros((1, 2, 2))), zeros + 3.0, Tensor(background), zeros, tensor(divisor)
     ).asnumpy()
-    # Each of 4 logits costs (1 - alpha) / 2^gamma * ln 2; the zoo's background, which is two of
-    # them, alpha / 2^gamma * ln 2.
+    # Each of 4 logits costs (1 - alpha) / 2^gamma * ln 2. Two of the zoo's are the background,
+    # which is a target, and cost alpha / 2^gamma * ln 2 each.
     expected = {"tf": 4 * 0.75 / 2**1.5, "mmdet": 4 * 0.75 / 4, "modelzoo": 4 * 0.5 / 4}
     assert ours == pytest.approx(expected[name] * math.log(2), rel=1e-5)

@@ -16,7 +16,7 @@ from nasfpn_runtime.recipe.dialects import MODELZOO, TF
 Array = NDArray[np.float64]
 Fill = Callable[[nn.Cell], None]
 
-# Sandler et al. 2018, table 2: expansion, channels, repeats, stride of the first.
+# Sandler et al. 2018, table 2: expansion, channels, repeats, stride of the first repeat.
 TABLE = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("pynative")
 
 
 def dense_weights(net: nn.Cell) -> dict[str, Array]:
-    """Return the weights by name, depthwise kernels as dense ones with zeros between channels."""
+    """Return the weights by name; depthwise kernels become dense, with zeros across channels."""
     weights = {p.name: p.asnumpy().astype(np.float64) for p in net.get_parameters()}
     for name, value in weights.items():
         if value.shape[1:] == (1, 3, 3):
@@ -40,7 +40,7 @@ def dense_weights(net: nn.Cell) -> dict[str, Array]:
 
 
 def by_the_table(image: Array, weights: dict[str, Array]) -> list[Array]:
-    """Return the map after each level from 1, of a network with the published channels."""
+    """Return the map of each level from 1 on, for the published channels."""
 
     def conv(name: str, x: Array, stride: int = 1) -> Array:
         result: Array = reference.conv_norm(weights, name, x, TF.norm_epsilon, stride)
@@ -64,7 +64,7 @@ def by_the_table(image: Array, weights: dict[str, Array]) -> list[Array]:
     return [*maps, conv(f"groups.{group}.{block}", x).clip(0, 6)]
 
 
-def test_the_network_is_the_papers(fill: Fill) -> None:
+def test_the_network_is_that_of_the_paper(fill: Fill) -> None:
     net = MobileNetV2(32, (2, 3, 4, 5), TF)
     fill(net)
     net.set_train(False)
@@ -84,7 +84,7 @@ def test_the_network_is_the_papers(fill: Fill) -> None:
 @pytest.mark.parametrize("levels", [(2, 3, 4, 5), (3, 4), (2,)])
 @pytest.mark.parametrize("dialect", [TF, MODELZOO])
 def test_maps_and_channels_by_level(levels: tuple[int, ...], dialect: object) -> None:
-    net = MobileNetV2(16, levels, dialect)  # half of the published width
+    net = MobileNetV2(16, levels, dialect)  # half the published width
     net.set_train(False)
     maps = net(Tensor(np.zeros((1, 3, 64, 32), np.float32)))
     # Multiples of 8, see test_cost.py.

@@ -1,4 +1,4 @@
-"""Crops of stored pictures: the model zoo's loop, and the two ways of scaling by chance."""
+"""Crops of stored images: the model zoo's loop, and the two rules of random scaling."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ Image = NDArray[np.uint8]
 
 
 def coordinates(height: int, width: int) -> Image:
-    """Return a picture whose pixels say where they are: (column, row, 0)."""
+    """Return an image whose pixels contain their coordinates: (column, row, 0)."""
     rows, columns = np.indices((height, width), dtype=np.uint8)
     return np.stack([columns, rows, np.zeros_like(rows)], axis=-1)
 
 
 def scene(rng: np.random.Generator) -> tuple[Image, Boxes, Labels]:
+    """Return an image of :func:`coordinates` with one to six random boxes."""
     height, width = rng.integers(20, 200, 2)
     count = rng.integers(1, 7)
     corner = rng.uniform(0, 0.8, (count, 2))
@@ -38,7 +39,7 @@ def scene(rng: np.random.Generator) -> tuple[Image, Boxes, Labels]:
 
 
 def one_by_one(height: int, width: int, boxes: Boxes, rng: np.random.Generator) -> Iterator[float]:
-    """Yield the corners of the crop, try after try as in the source; nothing: the whole."""
+    """Yield the four corners of the crop, by a loop as in the source; nothing for no crop."""
     least = MIN_IOUS[rng.integers(6)]
     draws = rng.random((50, 4))
     for w, h, left, top in draws if least is not None else ():
@@ -60,7 +61,7 @@ def one_by_one(height: int, width: int, boxes: Boxes, rng: np.random.Generator) 
             return
 
 
-def test_the_crop_is_that_of_the_loop() -> None:
+def test_the_crop_is_the_same_as_by_the_loop() -> None:
     cropped = dropped = 0
     for seed in range(300):
         image, boxes, labels = scene(np.random.default_rng((seed, 0)))
@@ -76,22 +77,23 @@ def test_the_crop_is_that_of_the_loop() -> None:
         assert len(kept)  # a crop never loses all boxes
         cropped += bool(expected)
         dropped += len(labels) - len(kept)
-    # Five of six pictures are cropped where a crop is found: 250 of 300, 4 deviations are 26.
+    # Five of six images are cropped if a crop is found: 250 of 300. Four standard deviations are
+    # 26.
     assert 150 < cropped < 276
     assert dropped > 50
 
 
-def test_a_sixth_of_the_pictures_stays_whole() -> None:
+def test_a_sixth_of_the_images_is_not_cropped() -> None:
     image = coordinates(40, 40)
     box, label = np.array([[10, 10, 30, 30]], np.float32), np.zeros(1, np.int32)
     rng = np.random.default_rng(0)
     whole = sum(iou_crop(image, box, label, rng)[0].shape == image.shape for _ in range(1200))
-    # 200 are expected, a deviation is 12.9: outside of 5 of them for one seed in 2 million.
+    # 200 are expected, with a standard deviation of 12.9: one seed in 2 million is 5 of them off.
     assert abs(whole - 200) < 65
 
 
 @pytest.mark.parametrize("crowd", [[0, 0, 30, 60], [56, 0, 80, 60]])
-def test_crowds_move_along_and_decide_nothing(crowd: list[float]) -> None:
+def test_crowd_regions_move_along_but_do_not_influence_the_crop(crowd: list[float]) -> None:
     image, boxes = coordinates(60, 80), np.array([[10, 20, 50, 40]], np.float32)
     both, labels = np.concatenate([boxes, [crowd]]).astype(np.float32), np.array([3, -1], np.int32)
     seen = 0
@@ -143,18 +145,18 @@ def jitter(
 
 
 def test_sizes_by_hand() -> None:
-    # TF: round(1.01 * 64 = 64.64) = 65, so 41 x 65 of 41 x 65, cut to 41 x 64. mmdetection:
-    # int(64.64) = 64; 41 * 64 / 65 = 40.37 gives 40.
+    # TF: round(1.01 * 64 = 64.64) = 65, so 41 x 65 stays 41 x 65 and is cropped to 41 x 64.
+    # mmdetection: int(64.64) = 64; 41 * 64 / 65 = 40.37 gives 40.
     assert jitter("tf", (41, 65), 1.01, (0, 0), False)[0].shape == (41, 64, 3)
     assert jitter("mmdet", (41, 65), 1.01, (0, 0), True)[0].shape == (40, 64, 3)
-    # 0.5 * 64 = 32: 45 * 32 / 64 = 22.5, to the even side or up.
+    # 0.5 * 64 = 32, and 45 * 32 / 64 = 22.5 is rounded to the even side or up.
     assert jitter("tf", (45, 64), 0.5, (0, 0), False)[0].shape == (22, 32, 3)
     assert jitter("mmdet", (45, 64), 0.5, (0, 0), True)[0].shape == (23, 32, 3)
 
 
-def test_a_stored_picture_is_scaled_once() -> None:
+def test_a_stored_image_is_scaled_once() -> None:
     crop, _, _ = jitter("tf", (48, 64), 1.5, (0.5, 0.5), False)
-    # 72 x 96; 8 and 32 px do not fit, half of which is above and left.
+    # 72 x 96, of which 8 and 32 px do not fit: half of them are above and to the left.
     whole = resize(coordinates(48, 64), (72, 96), "bilinear")
     np.testing.assert_array_equal(crop, whole[4:68, 16:80])
 
@@ -168,9 +170,9 @@ def test_the_crop_reaches_the_far_end_in_mmdetection_only() -> None:
 
 
 def test_boxes_without_area_are_dropped_and_slivers_kept() -> None:
-    # By 1.5 the first box ends at 15: cut off at 15 it has no area, at 14 one pixel.
-    for share, names in ((15.5 / 32, [1]), (14.5 / 32, [0, 1])):
-        _, boxes, labels = jitter("tf", (64, 64), 1.5, (0.0, share), False)
+    # Scaled by 1.5 the first box ends at 15: a crop from 15 leaves no area, from 14 one pixel.
+    for fraction, names in ((15.5 / 32, [1]), (14.5 / 32, [0, 1])):
+        _, boxes, labels = jitter("tf", (64, 64), 1.5, (0.0, fraction), False)
         assert labels.tolist() == names
     np.testing.assert_allclose(boxes[0], [0, 0, 1, 15], atol=1e-5)
 
@@ -180,16 +182,16 @@ def test_draws_do_not_depend_on_the_settings(jitter: str) -> None:
     box, label = np.array([[10, 10, 30, 30]], np.float32), np.zeros(1, np.int32)
     image, plain = coordinates(40, 60), Augment(scale=(0.5, 2.0), jitter=jitter)
     cropped = Augment(scale=(0.5, 2.0), jitter=jitter, colour=0.5, iou_crop=True)
-    for seed in range(12):  # those whose crop is the whole picture
+    for seed in range(12):  # seeds without a crop only
         rng = np.random.default_rng(seed)
         rng.random(3), rng.uniform(-1, 1, 3)
         if MIN_IOUS[rng.integers(len(MIN_IOUS))] is not None:
             continue
-        found = []
+        outcomes = []
         for augment in (plain, cropped):
             stored, fitted = np.random.default_rng(seed), np.random.default_rng((seed, 1))
             part = image, box, label
             if augment.on_stored:
                 part = augment.arrange(*part, stored, (40, 60))
-            found.append(augment.apply(*part, fitted, (40, 60))[1].tolist())
-        assert found[0] == found[1]
+            outcomes.append(augment.apply(*part, fitted, (40, 60))[1].tolist())
+        assert outcomes[0] == outcomes[1]

@@ -1,4 +1,4 @@
-"""Pictures: what is read from which file, where fitting puts it, what normalising makes of it."""
+"""Images: reading of all kinds of files, fitting, scaling and normalising."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from PIL import Image
 
 from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.pictures.image import (
+    decode_image,
     fit,
     fit_size,
     normalise,
@@ -24,15 +25,16 @@ from nasfpn_runtime.pictures.image import (
 
 
 def ramp(height: int, width: int) -> NDArray[np.uint8]:
-    """Return a picture in which every pixel and channel differs from its neighbours."""
+    """Return an image in which every pixel and channel differs from its neighbours."""
     return (np.arange(height * width * 3) * 37 % 256).astype(np.uint8).reshape(height, width, 3)
 
 
 def test_rgb_is_read_as_stored(tmp_path: Path) -> None:
     Image.fromarray(ramp(5, 7)).save(tmp_path / "a.png")
-    found = read_image(tmp_path / "a.png")
-    np.testing.assert_array_equal(found, ramp(5, 7))
-    assert found.dtype == np.uint8
+    path = tmp_path / "a.png"
+    for pixels in (read_image(path), decode_image(path.read_bytes(), "a.png")):
+        np.testing.assert_array_equal(pixels, ramp(5, 7))
+        assert pixels.dtype == np.uint8
     assert stored_size(tmp_path / "a.png") == (5, 7)
 
 
@@ -44,9 +46,9 @@ def test_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     else:
         picture = Image.new("RGB", (6, 4), "white").convert(mode)
     picture.save(path)
-    found = read_image(path)
-    assert (found.shape, found.dtype) == ((4, 6, 3), np.dtype(np.uint8))
-    assert (found >= 254).all()
+    pixels = read_image(path)
+    assert (pixels.shape, pixels.dtype) == ((4, 6, 3), np.dtype(np.uint8))
+    assert (pixels >= 254).all()
 
 
 def test_sixteen_bits_keep_the_high_byte(tmp_path: Path) -> None:
@@ -65,30 +67,32 @@ def test_palette_with_transparency(tmp_path: Path) -> None:
 def test_orientation_is_not_applied(tmp_path: Path) -> None:
     picture = Image.fromarray(ramp(8, 16))
     exif = picture.getexif()
-    exif[0x0112] = 6  # orientation: shown turned by a quarter
+    exif[0x0112] = 6  # the orientation: to be shown turned by 90 degrees
     picture.save(tmp_path / "a.jpg", exif=exif)
     assert read_image(tmp_path / "a.jpg").shape == (8, 16, 3)
     assert stored_size(tmp_path / "a.jpg") == (8, 16)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", None])
-def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize("content", [b"", b"no image", None])
+def test_what_is_no_image_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "a.png"
     if content is not None:
         path.write_bytes(content)
     for read in (read_image, stored_size):
-        with pytest.raises(DataError, match=r"a picture can be read, got .*a\.png"):
+        with pytest.raises(DataError, match=r"image: .* \(at .*a\.png\)$"):
             read(path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp"])
-def test_a_cut_file_is_named(tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_file_is_named(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(ramp(64, 64)).save(path)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    with pytest.raises(DataError, match="a picture can be read"):
+    with pytest.raises(DataError, match=rf"image: .* \(at .*a\.{suffix}\)$"):
         read_image(path)
+    with pytest.raises(DataError, match=r"image: .* \(at row 3\)$"):
+        decode_image(path.read_bytes(), "row 3")
 
 
 def test_letterbox_by_hand() -> None:
@@ -106,7 +110,7 @@ def test_squash_by_hand() -> None:
 
 
 def test_an_unknown_mode_is_named() -> None:
-    with pytest.raises(ValueError, match="one of letterbox, squash, got 'crop'"):
+    with pytest.raises(ValueError, match=r"letterbox, squash, got 'crop'"):
         fit(ramp(4, 4), (8, 8), "crop")
 
 
@@ -129,8 +133,8 @@ def test_a_placement_takes_corners_to_corners_and_back(
     assert placed.dtype == np.float32
 
 
-def test_a_half_pixel_rounds_up_where_the_recipe_says_so() -> None:
-    # 45 * 32 / 64 = 22.5 and 47 * 32 / 64 = 23.5; a quarter more or less decides.
+def test_half_a_pixel_rounds_up_on_request() -> None:
+    # 45 * 32 / 64 = 22.5 and 47 * 32 / 64 = 23.5 depend on it; 46 * 32 / 64 = 23 does not.
     for side, even, up in ((45, 22, 23), (47, 24, 24), (46, 23, 23), (1, 1, 1)):
         for expected, round_up in ((even, False), (up, True)):
             placement = place((side, 64), (32, 32), round_up=round_up)
@@ -148,14 +152,14 @@ def test_normalising_fills_a_given_array() -> None:
     assert not out[:, :, 7:].any()
 
 
-def test_a_half_pixel_rounds_to_the_even_one() -> None:
-    # 740 x 1024 to 640: the factor is 0.625; 740 * 0.625 = 462.5. And 748 * 0.625 = 467.5.
+def test_half_a_pixel_rounds_to_the_even_side_by_default() -> None:
+    # From 1024 to 640 the factor is 0.625: 740 * 0.625 = 462.5 and 748 * 0.625 = 467.5.
     assert place((1024, 740), (640, 640)).width == 462
     assert place((748, 1024), (640, 640)).height == 468
 
 
 def mixed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Return the picture scaled pixel by pixel: four neighbours, centres at halves."""
+    """Return the image scaled pixel by pixel from four neighbours, with centres at halves."""
     result = np.empty((*size, 3))
     limits = [side - 1 for side in image.shape[:2]]
     for row, column in np.ndindex(size):
@@ -171,16 +175,16 @@ def mixed(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float64
 
 
 @pytest.mark.parametrize("size", [(40, 40), (9, 31), (23, 5), (3, 4), (11, 17)])
-def test_bilinear_is_that_of_loops(size: tuple[int, int]) -> None:
-    found = resize(ramp(22, 17), size, "bilinear")
-    assert (found.shape, found.dtype) == ((*size, 3), np.dtype(np.uint8))
-    # OpenCV counts in integers and rounds down twice, to within a grey level.
-    assert np.abs(found - mixed(ramp(22, 17), size)).max() < 1
+def test_bilinear_is_the_same_as_by_loops(size: tuple[int, int]) -> None:
+    scaled = resize(ramp(22, 17), size, "bilinear")
+    assert (scaled.shape, scaled.dtype) == ((*size, 3), np.dtype(np.uint8))
+    # OpenCV computes in integers and rounds down twice: less than a grey level off.
+    assert np.abs(scaled - mixed(ramp(22, 17), size)).max() < 1
 
 
 def test_antialiasing_sees_every_pixel() -> None:
-    # One white column of eight in a picture shrunk to an eighth: a bilinear pixel mixes
-    # columns 3 and 4 of each eight and misses it.
+    # One of eight columns is white, and the image shrinks to an eighth: a bilinear pixel mixes
+    # columns 3 and 4 of each eight and misses the white one.
     image = np.zeros((16, 64, 3), dtype=np.uint8)
     image[:, ::8] = 255
     assert resize(image, (2, 8), "bilinear").max() == 0
@@ -210,17 +214,17 @@ def test_a_box_stays_on_what_it_marks(shape: tuple[int, int], mode: str) -> None
 def test_normalise_by_hand() -> None:
     image = np.zeros((1, 2, 3), dtype=np.uint8)
     image[0, 1] = (255, 0, 51)
-    found = normalise(image, (2, 3))
-    assert (found.shape, found.dtype) == ((3, 2, 3), np.dtype(np.float32))
+    normalised = normalise(image, (2, 3))
+    assert (normalised.shape, normalised.dtype) == ((3, 2, 3), np.dtype(np.float32))
     # (value / 255 - mean) / std of the ImageNet channels.
     pixel = [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0.2 - 0.406) / 0.225]
-    np.testing.assert_allclose(found[:, 0, 1], pixel, rtol=1e-5)
-    assert not found[:, 1, :].any()
-    assert not found[:, :, 2].any()
+    np.testing.assert_allclose(normalised[:, 0, 1], pixel, rtol=1e-5)
+    assert not normalised[:, 1, :].any()
+    assert not normalised[:, :, 2].any()
 
 
-def test_normalise_does_not_cut() -> None:
-    with pytest.raises(ValueError, match=r"fits in \(4, 4\), got \(5, 4\)"):
+def test_normalise_does_not_crop() -> None:
+    with pytest.raises(ValueError, match=r"\(4, 4\), got \(5, 4\)"):
         normalise(ramp(5, 4), (4, 4))
 
 

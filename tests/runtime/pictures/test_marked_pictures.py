@@ -1,4 +1,4 @@
-"""Pictures that are marked where a box is: after every change the mark is where the box says."""
+"""Images with a mark in each box: after all random changes, the boxes are still on the marks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nasfpn_runtime.pictures.image import FIT_MODES, INTERPOLATIONS, fit
 Image = NDArray[np.uint8]
 Boxes = NDArray[np.float32]
 
-ROUNDING = 1e-4  # px, of float32 about 100
+ROUNDING = 1e-4  # px, of float32 values around 100
 SIDES = st.integers(24, 90)
 FRAMES = st.tuples(st.sampled_from([32, 64, 96]), st.sampled_from([32, 64, 96]))
 FACTORS = st.tuples(st.floats(0.5, 1.0), st.floats(1.0, 2.0))
@@ -34,13 +34,13 @@ SETTINGS = st.builds(
 
 @pytest.fixture(autouse=True, scope="module")
 def loaded() -> None:
-    """MindSpore raises the recursion limit when it is imported, which Hypothesis warns of."""
+    """Import MindSpore first: it raises the recursion limit, which makes Hypothesis warn."""
     importlib.import_module("mindspore.dataset.vision")
 
 
 @st.composite
 def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], Boxes]:
-    """Return the (height, width) of a picture and whole boxes inside it, overlapping or not."""
+    """Return the (height, width) of an image and boxes of whole px inside it."""
     height, width = draw(SIDES), draw(SIDES)
     boxes = []
     for _ in range(draw(st.integers(1, 4))):
@@ -51,6 +51,7 @@ def scenes(draw: st.DrawFn) -> tuple[tuple[int, int], Boxes]:
 
 
 def marked(shape: tuple[int, int], box: Boxes) -> Image:
+    """Return a black image with a white box."""
     image = np.zeros((*shape, 3), dtype=np.uint8)
     x1, y1, x2, y2 = box.astype(int)
     image[y1:y2, x1:x2] = 255
@@ -58,7 +59,7 @@ def marked(shape: tuple[int, int], box: Boxes) -> Image:
 
 
 def extent(image: Image) -> list[int] | None:
-    """Return the rectangle, xyxy px, around what is lit by half or more."""
+    """Return the rectangle, xyxy px, around all pixels of at least half brightness."""
     rows, columns = np.nonzero(image[:, :, 0] > 127)
     if not len(rows):
         return None
@@ -68,7 +69,7 @@ def extent(image: Image) -> list[int] | None:
 def change(
     augment: Augment, image: Image, boxes: Boxes, seed: int, frame: tuple[int, int], how: Any
 ) -> Part:
-    """Do to a stored picture what the loader does."""
+    """Change a stored image as ``Preparer`` does."""
     labels = np.arange(len(boxes), dtype=np.int32)
     if augment.on_stored:
         rng = np.random.default_rng((seed, 1))
@@ -98,8 +99,7 @@ def test_marks_and_boxes_stay_together(
 ) -> None:
     shape, boxes = scene
     how = {"fit": mode, "interpolation": interpolation}
-    # A picture for each box, since boxes may cover each other; what is drawn there is all that
-    # differs between the calls.
+    # Boxes may cover each other, so each is marked in an image of its own.
     for number, drawn in enumerate(boxes):
         image, moved, labels = change(augment, marked(shape, drawn), boxes, seed, frame, how)
         assert image.dtype == np.uint8
@@ -112,15 +112,15 @@ def test_marks_and_boxes_stay_together(
         seen = extent(image)
         if number in labels:
             box = moved[labels.tolist().index(number)]
-            if (box[2:] - box[:2]).min() > 2:  # a thinner one may have faded
+            if (box[2:] - box[:2]).min() > 2:  # the mark of a thinner one may have faded
                 np.testing.assert_allclose(box, seen, atol=1.001)
-        elif not augment.iou_crop:  # which drops boxes of which a part is seen: see test_crops
+        elif not augment.iou_crop:  # it also drops boxes that are partly inside, see test_crops
             assert seen is None or min(seen[2] - seen[0], seen[3] - seen[1]) <= 2
 
 
 @given(scenes(), SETTINGS, st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
-def test_the_same_draws_give_the_same_picture_and_write_to_nothing(
+def test_the_same_draws_give_the_same_image_and_arguments_are_not_written_to(
     scene: tuple[tuple[int, int], Boxes], augment: Augment, seed: int
 ) -> None:
     shape, boxes = scene

@@ -1,4 +1,4 @@
-"""Boxes and names on pictures: where they are, and that they can be read."""
+"""Boxes and names on images: where they are drawn, and that they are readable."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from nasfpn_runtime.predict.draw import (
     DARK,
     PALETTE,
     Colour,
-    _covered,
-    _free_place,
-    _readable,
+    covered_pixels,
     draw,
+    place_label,
+    text_colour,
 )
 
 NAMES = ("cat", "Katze", "κάτα")
 
 
-def found(boxes: list[list[float]], labels: list[int] | None = None) -> Detections:
-    """Return detections of falling scores."""
+def detections(boxes: list[list[float]], labels: list[int] | None = None) -> Detections:
+    """Return detections with falling scores."""
     count = len(boxes)
     return Detections(
         np.reshape(boxes, (count, 4)).astype(np.float32),
@@ -46,13 +46,13 @@ def luminance(colour: Colour) -> float:
     return float(linear(colour) @ (0.2126, 0.7152, 0.0722))
 
 
-def test_names_have_the_contrast_that_text_needs() -> None:
+def test_names_have_enough_contrast_for_text() -> None:
     for colour in PALETTE:
-        dark, light = sorted((luminance(colour), luminance(_readable(colour))))
+        dark, light = sorted((luminance(colour), luminance(text_colour(colour))))
         assert (light + 0.05) / (dark + 0.05) >= 4.5, colour  # WCAG 2.1, 1.4.3
 
 
-def test_colours_differ_without_red_or_green_cones() -> None:
+def test_colours_differ_for_colour_blind_people() -> None:
     # Machado, Oliveira and Fernandes (2009), severity 1: protanopia and deuteranopia.
     protan = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216]]
     protan += [[-0.003882, -0.048116, 1.051998]]
@@ -62,16 +62,16 @@ def test_colours_differ_without_red_or_green_cones() -> None:
         seen = [kind @ linear(colour) for colour in PALETTE]
         for first, second in itertools.combinations(range(len(PALETTE)), 2):
             distance = np.abs(seen[first] - seen[second]).max()
-            assert distance > 0.09, (first, second)  # of 1; two greys of 128 and 150 differ so
+            assert distance > 0.09, (first, second)  # from 0 to 1; greys 128 and 150 differ by 0.09
             assert distance > 0.6 or second >= 3, (first, second)
 
 
 @pytest.mark.parametrize("ground", [0, 128, 255])
-def test_lines_are_around_the_object_and_show_on_any_ground(ground: int) -> None:
+def test_lines_enclose_the_object_and_are_visible_on_any_ground(ground: int) -> None:
     pixels = np.full((480, 640, 3), ground, np.uint8)
-    drawn = np.asarray(draw(pixels, found([[100, 200, 300, 400]], [1])))
+    drawn = np.asarray(draw(pixels, detections([[100, 200, 300, 400]], [1])))
     coloured = (drawn == PALETTE[1]).all(axis=2)
-    # sqrt(640 * 480) / 280 = 2 px, after 1 px of edge: columns 101, 102 and 297, 298.
+    # sqrt(640 * 480) / 280 = 2 px, inside an edge of 1 px: columns 101, 102 and 297, 298.
     middle = np.flatnonzero(coloured[300])
     assert middle.tolist() == [101, 102, 297, 298]
     assert np.flatnonzero(coloured[210:, 200]).tolist() == [187, 188]  # rows 397, 398
@@ -84,65 +84,66 @@ def test_lines_are_around_the_object_and_show_on_any_ground(ground: int) -> None
         assert columns.max() < 200
 
 
-def test_the_best_is_on_top() -> None:
+def test_the_highest_score_is_on_top() -> None:
     pixels = np.zeros((300, 300, 3), np.uint8)
     boxes = [[50, 150, 250, 250], [50, 150, 250, 250]]
-    drawn = np.asarray(draw(pixels, found(boxes, [0, 1])))
+    drawn = np.asarray(draw(pixels, detections(boxes, [0, 1])))
     assert (drawn[240, 50:60] == PALETTE[0]).all(axis=1).any()
     assert not (drawn[240, 50:60] == PALETTE[1]).all(axis=1).any()
 
 
-def test_names_do_not_cover_names_where_there_is_room() -> None:
+def test_names_do_not_cover_names_if_there_is_room() -> None:
     taken = np.zeros((0, 4))
     for _ in range(8):  # four heights, left and right
-        place = _free_place((100, 100, 299, 199), (80, 20), (400, 300), taken)
-        assert _covered(place, taken) == 0
-        taken = np.vstack([taken, place])
-    assert _covered(_free_place((100, 100, 299, 199), (80, 20), (400, 300), taken), taken) == 1600
+        label = place_label((100, 100, 299, 199), (80, 20), (400, 300), taken)
+        assert covered_pixels(label, taken) == 0
+        taken = np.vstack([taken, label])
+    label = place_label((100, 100, 299, 199), (80, 20), (400, 300), taken)
+    assert covered_pixels(label, taken) == 80 * 20
 
 
 @given(st.data())
-def test_covered_is_what_counting_pixels_gives(data: st.DataObject) -> None:
+def test_covered_pixels_are_those_that_counting_gives(data: st.DataObject) -> None:
     side = st.integers(0, 12)
     rectangles = data.draw(st.lists(st.tuples(side, side, side, side), min_size=1, max_size=5))
     ordered = [(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in rectangles]
-    place, *taken = ordered
+    rectangle, *taken = ordered
     counted = 0
     for x1, y1, x2, y2 in taken:
         mask = np.zeros((13, 13), int)
         mask[y1 : y2 + 1, x1 : x2 + 1] += 1
-        counted += mask[place[1] : place[3] + 1, place[0] : place[2] + 1].sum()
-    assert _covered(place, np.reshape(taken, (-1, 4)).astype(float)) == counted
+        counted += mask[rectangle[1] : rectangle[3] + 1, rectangle[0] : rectangle[2] + 1].sum()
+    assert covered_pixels(rectangle, np.reshape(taken, (-1, 4)).astype(float)) == counted
 
 
 @given(st.data())
-def test_any_box_is_drawn_on_any_picture(data: st.DataObject) -> None:
+def test_any_box_is_drawn_on_any_image(data: st.DataObject) -> None:
     width, height = data.draw(st.tuples(st.integers(1, 90), st.integers(1, 90)))
     x, y = st.floats(0, width, width=32), st.floats(0, height, width=32)
     corners = data.draw(st.lists(st.tuples(x, y, x, y), max_size=4))
     boxes = [[min(a, c), min(b, d), max(a, c), max(b, d)] for a, b, c, d in corners]
     pixels = np.full((height, width, 3), 77, np.uint8)
     pixels.setflags(write=False)
-    drawn = draw(pixels, found(boxes))
+    drawn = draw(pixels, detections(boxes))
     assert (drawn.width, drawn.height) == (width, height)
     assert (np.asarray(drawn) != 77).any() == bool(boxes)
-    for a, b, c, d in boxes:  # every box has changed what it touches
+    for a, b, c, d in boxes:  # every box has changed the pixels that it touches
         inside = np.asarray(drawn)[
             int(min(b, height - 1)) : int(np.ceil(d)), int(min(a, width - 1)) : int(np.ceil(c))
         ]
         assert not inside.size or (inside != 77).any()
 
 
-def test_letters_beyond_latin_are_drawn() -> None:
+def test_letters_other_than_latin_are_drawn() -> None:
     pixels = np.zeros((200, 300, 3), np.uint8)
     greek, empty = (
-        np.asarray(draw(pixels, Detections(*_one(), categories=(name,))))
+        np.asarray(draw(pixels, Detections(*one_box(), categories=(name,))))
         for name in ("κάτα", "\uf123")
     )
     assert not np.array_equal(greek, empty)
-    assert isinstance(draw(pixels, found([])), Image.Image)
+    assert isinstance(draw(pixels, detections([])), Image.Image)
 
 
-def _one() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
+def one_box() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
     box = np.array([[50, 100, 200, 180]], np.float32)
     return box, np.ones(1, np.float32), np.zeros(1, np.int32)

@@ -1,4 +1,4 @@
-"""Evaluation: figures by hand, and equal to plain pycocotools on a file without faults."""
+"""COCO's metrics: computed by hand, and equal to plain pycocotools for a file without faults."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write(folder: Path, pictures: int, annotations: list[dict[str, Any]]) -> Split:
-    """Write a file without "info" and "licenses"; picture ids are 10, 11, ..."""
+    """Write a file without "info" and "licenses"; image ids are 10, 11, ..."""
     images = [
         {"id": 10 + n, "file_name": "a.png", "width": SIDE, "height": SIDE} for n in range(pictures)
     ]
@@ -51,7 +51,7 @@ def truth(bbox: list[float], image: int = 10, category: int = 2, **more: int) ->
     return {"image_id": image, "category_id": category, "bbox": bbox, **more}
 
 
-def found(boxes: Boxes, scores: list[float], labels: list[int]) -> Detections:
+def detections(boxes: Boxes, scores: list[float], labels: list[int]) -> Detections:
     return Detections(
         np.array(boxes, dtype=np.float32).reshape(-1, 4),
         np.array(scores, dtype=np.float32),
@@ -61,45 +61,47 @@ def found(boxes: Boxes, scores: list[float], labels: list[int]) -> Detections:
 
 def test_precision_by_hand(folder: Path) -> None:
     split = write(folder, 1, [truth([0, 0, 20, 20]), truth([50, 50, 20, 20])])
-    # By score: a hit, a miss, a hit. Precision is 1 up to recall 0.5 and 2/3 up to 1. Of
-    # the 101 recalls 0, 0.01 .. 1 the first 51 are at most 0.5: (51 + 50 * 2/3) / 101.
+    # In order of score: correct, wrong, correct. Precision is 1 up to recall 0.5 and 2/3 up to 1.
+    # Of the 101 recalls 0, 0.01 .. 1 the first 51 are at most 0.5: (51 + 50 * 2/3) / 101.
     boxes: Boxes = [(0, 0, 20, 20), (100, 100, 120, 120), (50, 50, 70, 70)]
-    metrics = evaluate(split, [(10, found(boxes, [0.9, 0.8, 0.7], [0, 0, 0]))])
+    metrics = evaluate(split, [(10, detections(boxes, [0.9, 0.8, 0.7], [0, 0, 0]))])
     expected = (51 + 50 * 2 / 3) / 101
     for name in ("AP", "AP50", "AP75", "APs", "AP/dog"):
         assert metrics[name] == pytest.approx(expected)
     assert (metrics["AR1"], metrics["AR10"], metrics["AR100"]) == (0.5, 1.0, 1.0)
-    # Nothing is medium or large (20 x 20 < 32 x 32), and there is no cat.
+    # No object is medium or large (20 x 20 < 32 x 32), and there is no cat.
     assert {metrics[name] for name in ("APm", "APl", "ARm", "ARl", "AP/cat")} == {-1.0}
 
 
 def test_a_loose_box_counts_at_low_thresholds(folder: Path) -> None:
     split = write(folder, 1, [truth([0, 0, 20, 10])])
-    # IoU 140 / 200 = 0.7: a hit at 0.5, 0.55, 0.6, 0.65 and 0.7 of ten thresholds.
-    metrics = evaluate(split, [(10, found([(0, 0, 14, 10)], [0.9], [0]))])
+    # IoU 140 / 200 = 0.7: correct at 0.5, 0.55, 0.6, 0.65 and 0.7, five of ten thresholds.
+    metrics = evaluate(split, [(10, detections([(0, 0, 14, 10)], [0.9], [0]))])
     assert metrics["AP50"] == pytest.approx(1)
     assert metrics["AP75"] == 0
     assert metrics["AP"] == pytest.approx(0.5)
 
 
-def test_nothing_found_is_zero(folder: Path) -> None:
+def test_no_detections_score_zero(folder: Path) -> None:
     split = write(folder, 2, [truth([0, 0, 20, 20]), truth([0, 0, 50, 50], 11, 4)])
-    for results in ([], [(10, found([], [], []))]):
+    for results in ([], [(10, detections([], [], []))]):
         metrics = evaluate(split, results)
         assert {metrics[name] for name in ("AP", "AP50", "AR100", "AP/cat", "AP/dog")} == {0.0}
 
 
-def test_a_dropped_box_is_no_miss(folder: Path) -> None:
+def test_a_dropped_box_does_not_count_as_missed(folder: Path) -> None:
     split = write(folder, 1, [truth([0, 0, 20, 20]), truth([50, 50, 0, 20])])
     assert len(split.faults) == 1
-    assert evaluate(split, [(10, found([(0, 0, 20, 20)], [0.9], [0]))])["AP"] == pytest.approx(1)
+    assert evaluate(split, [(10, detections([(0, 0, 20, 20)], [0.9], [0]))])["AP"] == pytest.approx(
+        1
+    )
 
 
-def test_a_crowd_is_neither_hit_nor_miss(folder: Path) -> None:
+def test_detections_in_a_crowd_region_are_neither_correct_nor_wrong(folder: Path) -> None:
     crowd = truth([50, 50, 100, 100], iscrowd=1)
     split = write(folder, 1, [truth([0, 0, 20, 20]), crowd])
     boxes: Boxes = [(60, 60, 80, 80), (0, 0, 20, 20)]
-    assert evaluate(split, [(10, found(boxes, [0.9, 0.8], [0, 0]))])["AP"] == pytest.approx(1)
+    assert evaluate(split, [(10, detections(boxes, [0.9, 0.8], [0, 0]))])["AP"] == pytest.approx(1)
 
 
 def random_boxes(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -110,7 +112,7 @@ def random_boxes(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_plain_coco_on_a_sound_file(
+def test_metrics_equal_pycocotools_for_a_file_without_faults(
     folder: Path, capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -121,14 +123,14 @@ def test_plain_coco_on_a_sound_file(
     split = write(folder, 3, annotations)
     results, lines = [], []
     for image in (10, 11, 12):
-        # Some are true boxes a little off, so that there are hits.
+        # Some boxes are shifted true boxes, so that some detections are correct.
         near = [a["bbox"] for a in annotations if a["image_id"] == image]
         boxes = np.array(near, dtype=np.int64).reshape(-1, 4)
         boxes = np.concatenate([boxes + rng.integers(0, 4, boxes.shape), random_boxes(3, rng)])
         labels = rng.integers(0, 2, len(boxes))
         scores = (rng.integers(1, 64, len(boxes)) / 64).tolist()
         corners = [(x, y, x + w, y + h) for x, y, w, h in boxes.tolist()]
-        results.append((image, found(corners, scores, labels.tolist())))
+        results.append((image, detections(corners, scores, labels.tolist())))
         lines += [
             {"image_id": image, "category_id": (2, 4)[label], "bbox": box, "score": score}
             for box, score, label in zip(boxes.tolist(), scores, labels, strict=True)
@@ -154,16 +156,18 @@ def test_plain_coco_on_a_sound_file(
 @pytest.mark.parametrize(
     ("results", "message"),
     [
-        ([(9, [0])], r"a picture of the split, once, got image id 9 \(at .*val2017.json\)"),
-        ([(10, [0]), (10, [0])], "a picture of the split, once, got image id 10"),
+        ([(9, [0])], r"got image id 9 \(at .*val2017.json\)"),
+        ([(10, [0]), (10, [0])], r"got image id 10 \(at .*val2017.json\)"),
         ([(10, [2])], r"from 0 to 1, got \[2\] \(at image id 10\)"),
         ([(10, [-1])], r"from 0 to 1, got \[-1\] \(at image id 10\)"),
     ],
 )
-def test_results_are_of_the_split(
+def test_results_must_be_for_images_and_classes_of_the_split(
     folder: Path, results: list[tuple[int, list[int]]], message: str
 ) -> None:
     split = write(folder, 1, [truth([0, 0, 20, 20])])
-    given_results = [(image, found([(0, 0, 9, 9)], [0.5], labels)) for image, labels in results]
+    given_results = [
+        (image, detections([(0, 0, 9, 9)], [0.5], labels)) for image, labels in results
+    ]
     with pytest.raises(DataError, match=message):
         evaluate(split, given_results)

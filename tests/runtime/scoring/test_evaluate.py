@@ -1,4 +1,4 @@
-"""From a network's outputs to figures, with a network that knows the answers."""
+"""Scoring from a network's outputs to metrics, with a network that knows the ground truth."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nasfpn_runtime.inference.description import describe
 from nasfpn_runtime.inference.detector import Detector
 from nasfpn_runtime.inference.engines import mindspore
 from nasfpn_runtime.inference.engines.base import BATCH
-from nasfpn_runtime.inference.engines.mindspore import Trained
+from nasfpn_runtime.inference.engines.mindspore import NetworkEngine
 from nasfpn_runtime.inference.postprocess import sigmoid
 from nasfpn_runtime.network import checkpoint
 from nasfpn_runtime.network.checkpoint import Origin
@@ -29,12 +29,12 @@ from nasfpn_runtime.pictures.image import normalise
 from nasfpn_runtime.recipe.recipe import Recipe, from_dict
 from nasfpn_runtime.recipe.settings import DetectionRule
 from nasfpn_runtime.scoring import evaluate
-from nasfpn_runtime.scoring.evaluate import _batches, detect, score
+from nasfpn_runtime.scoring.evaluate import batches_by_frame, detect, score
 from search_space import Genome, MergingCell
 
 GENOME = Genome(tuple(MergingCell(level, "sum", (0, 1, 2)) for level in (3, 4, 5)), (3, 4, 5))
 LEVELS = (3, 4, 5)
-SIZE = (64, 128)  # what 50 x 100 is rounded up to, in multiples of 32
+SIZE = (64, 128)  # 50 x 100 rounded up to multiples of 32
 SURE = 20.0
 
 
@@ -48,9 +48,10 @@ def recipe(fit: str, pad: str = "image", **box_code: Any) -> Recipe:
 
 
 class Oracle:
-    """A network that gives the truth of a split, picture by picture as it is asked.
+    """A network that returns the ground truth of a split, image by image in their order.
 
-    The background's logit, and everything in slots without a picture, says "an object".
+    The logits of the background class, and all logits of empty images that fill up a batch, are
+    high: they must not be used.
     """
 
     def __init__(
@@ -63,9 +64,9 @@ class Oracle:
         self.pictures = Pictures(split, SIZE, recipe.data)
         self.frame, self.categories, self.code = frame, categories, recipe.box_code
         self.anchors = anchor_grid(LEVELS, frame)
-        self.wrong = 0  # added to every class
+        self.shift = 0  # added to every class index, to make it wrong
         self.training = True
-        self.asked = 0
+        self.seen = 0
 
     def set_train(self, mode: bool) -> None:
         self.training = mode
@@ -76,14 +77,14 @@ class Oracle:
         deltas = np.zeros((BATCH, len(self.anchors), 4), np.float32)
         for slot in range(BATCH):
             if not images[slot].asnumpy().any():
-                continue  # nothing but padding
-            picture, _ = self.pictures[self.asked]
+                continue  # an empty image that fills up the batch
+            picture, _ = self.pictures[self.seen]
             np.testing.assert_array_equal(images[slot].asnumpy(), normalise(picture, self.frame))
-            self._answer(self.asked, logits[slot], deltas[slot])
-            self.asked += 1
+            self._fill(self.seen, logits[slot], deltas[slot])
+            self.seen += 1
         return Tensor(logits), Tensor(deltas)
 
-    def _answer(self, index: int, logits: Any, deltas: Any) -> None:
+    def _fill(self, index: int, logits: Any, deltas: Any) -> None:
         sample = self.pictures.split.samples[index]
         boxes = self.pictures[index][1].forward(sample.boxes)
         logits[:, 1:] = -SURE
@@ -93,40 +94,44 @@ class Oracle:
             anchor = int(np.where(free, overlap, -1).argmax())
             free[anchor] = False
             name = self.pictures.split.categories[label]
-            place = self.categories.index(name) + self.wrong
-            logits[anchor, 1 + place % len(self.categories)] = SURE
+            column = self.categories.index(name) + self.shift
+            logits[anchor, 1 + column % len(self.categories)] = SURE
             own = slice(anchor, anchor + 1)
             deltas[own] = encode(boxes[number : number + 1], self.anchors[own], self.code)
 
 
 @pytest.fixture(scope="module")
 def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
-    """Eleven pictures: more than a batch, and no multiple of it."""
+    """Return a split of eleven images: more than a batch, and not a multiple of it."""
     folder = tmp_path_factory.mktemp("shapes") / "data"
     write_shapes(folder, train=1, val=BATCH + 3, test=1, size=96)
     return load_split(folder, "val")
 
 
-def figures(oracle: Oracle, recipe: Recipe, columns: list[int] | None = None) -> dict[str, float]:
-    return score(of(oracle, recipe), oracle.pictures, columns=columns, progress=False)
+def metrics_of(
+    oracle: Oracle, recipe: Recipe, classes: list[int] | None = None
+) -> dict[str, float]:
+    return score(detector(oracle, recipe), oracle.pictures, classes=classes, progress=False)
 
 
-def of(oracle: Oracle, recipe: Recipe) -> Detector:
+def detector(oracle: Oracle, recipe: Recipe) -> Detector:
     net: Any = oracle
-    trained = Trained(net, recipe, GENOME)
-    return Detector(trained, describe(recipe, GENOME, oracle.categories))
+    engine = NetworkEngine(net, recipe, GENOME)
+    return Detector(engine, describe(recipe, GENOME, oracle.categories))
 
 
 @pytest.mark.parametrize(
     ("fit", "pad", "frame"),
-    # A square picture letterboxed to 50 x 100, which is 64 x 128, is 64 x 64.
+    # The input is 64 x 128: a square image letterboxed to it has 64 x 64.
     [("letterbox", "image", SIZE), ("squash", "image", SIZE), ("letterbox", "picture", (64, 64))],
 )
-def test_the_truth_scores_one(split: Split, fit: str, pad: str, frame: tuple[int, int]) -> None:
+def test_the_ground_truth_scores_one(
+    split: Split, fit: str, pad: str, frame: tuple[int, int]
+) -> None:
     settings = recipe(fit, pad)
     oracle = Oracle(split, settings, frame)
-    metrics = figures(oracle, settings)
-    assert oracle.asked == len(split.samples)
+    metrics = metrics_of(oracle, settings)
+    assert oracle.seen == len(split.samples)
     assert not oracle.training
     for name in ("AP", "AP50", "AP75", *(f"AP/{category}" for category in CATEGORIES)):
         assert metrics[name] == pytest.approx(1)
@@ -134,44 +139,44 @@ def test_the_truth_scores_one(split: Split, fit: str, pad: str, frame: tuple[int
 
 def test_boxes_are_decoded_by_the_recipes_code(split: Split) -> None:
     settings = recipe("squash", order="xywh", variances=[0.1, 0.2], clip="none")
-    assert figures(Oracle(split, settings), settings)["AP"] == pytest.approx(1)
-    assert figures(Oracle(split, settings), recipe("squash"))["AP"] < 0.1
+    assert metrics_of(Oracle(split, settings), settings)["AP"] == pytest.approx(1)
+    assert metrics_of(Oracle(split, settings), recipe("squash"))["AP"] < 0.1
 
 
 def test_the_wrong_class_scores_nothing(split: Split) -> None:
     oracle = Oracle(split, recipe("squash"))
-    oracle.wrong = 1
-    assert figures(oracle, recipe("squash"))["AP50"] == 0  # shapes do not overlap
+    oracle.shift = 1
+    assert metrics_of(oracle, recipe("squash"))["AP50"] == 0  # the drawn objects do not overlap
 
 
-def test_pictures_padded_to_one_size_go_together(split: Split) -> None:
-    # Every other picture is said to be twice as wide as high: 64 x 128 once letterboxed.
+def test_images_padded_to_the_same_size_share_batches(split: Split) -> None:
+    # Every second image is declared twice as wide as high, which makes it 64 x 128 letterboxed.
     samples = [replace(s, width=s.width * (1 + i % 2)) for i, s in enumerate(split.samples)]
     pictures = Pictures(replace(split, samples=tuple(samples)), SIZE, recipe("letterbox").data)
-    assert list(_batches(pictures, range(11), 32)) == [[*range(6)], [*range(6, 11)]]
-    assert list(_batches(pictures, range(9), 32)) == [[*range(5)], [*range(5, 9)]]
+    assert list(batches_by_frame(pictures, range(11), 32)) == [[*range(6)], [*range(6, 11)]]
+    assert list(batches_by_frame(pictures, range(9), 32)) == [[*range(5)], [*range(5, 9)]]
     pictures = Pictures(pictures.split, SIZE, recipe("letterbox", "picture").data)
     even, odd = list(range(0, 11, 2)), list(range(1, 11, 2))
-    assert list(_batches(pictures, range(11), 32)) == [even, odd]
+    assert list(batches_by_frame(pictures, range(11), 32)) == [even, odd]
 
 
-MORE = ("lamp", *reversed(CATEGORIES), "boat")  # what a detector of more things finds
+MORE = ("lamp", *reversed(CATEGORIES), "boat")  # categories of a detector that knows more
 
 
 def test_a_detector_of_more_categories_is_scored_by_name(split: Split) -> None:
     settings = recipe("squash")
-    columns = [MORE.index(name) for name in CATEGORIES]
-    assert figures(Oracle(split, settings, categories=MORE), settings, columns)["AP"] == (
+    classes = [MORE.index(name) for name in CATEGORIES]
+    assert metrics_of(Oracle(split, settings, categories=MORE), settings, classes)["AP"] == (
         pytest.approx(1)
     )
     oracle = Oracle(split, settings, categories=MORE)
-    oracle.wrong = 1  # the last of the split's categories is taken for a boat: not looked at
-    assert figures(oracle, settings, columns)["AP"] == 0
+    oracle.shift = 1  # the last category becomes "boat", which is not scored
+    assert metrics_of(oracle, settings, classes)["AP"] == 0
 
 
 @pytest.fixture
 def checkpoints(split: Split, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """``score(recipe, categories, protocol)`` of a checkpoint that knows the answers."""
+    """Return ``score(recipe, categories, protocol)``, for a checkpoint that knows the truth."""
 
     def score_one(settings: Recipe, known: tuple[str, ...], protocol: str) -> dict[str, float]:
         origin = Origin(settings, GENOME, known, seed=0, epoch=1)
@@ -201,11 +206,11 @@ def test_a_protocol_replaces_the_thresholds(checkpoints: Callable[..., Any]) -> 
 
 
 @pytest.mark.parametrize("fit", ["letterbox", "squash"])
-def test_detections_are_in_stored_pixels_and_named_by_picture(split: Split, fit: str) -> None:
+def test_detections_are_in_stored_pixels_and_have_their_image_id(split: Split, fit: str) -> None:
     oracle = Oracle(split, recipe(fit))
-    found = list(detect(of(oracle, recipe(fit)), oracle.pictures, progress=False))
-    assert [image_id for image_id, _ in found] == [s.image_id for s in split.samples]
-    for sample, (_, detections) in zip(split.samples, found, strict=True):
+    results = list(detect(detector(oracle, recipe(fit)), oracle.pictures, progress=False))
+    assert [image_id for image_id, _ in results] == [s.image_id for s in split.samples]
+    for sample, (_, detections) in zip(split.samples, results, strict=True):
         assert len(detections) == len(sample.boxes)
         mine = np.lexsort(np.rint(sample.boxes).T)
         theirs = np.lexsort(np.rint(detections.boxes).T)

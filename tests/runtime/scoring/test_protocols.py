@@ -1,4 +1,4 @@
-"""Protocols: the pictures each scores, and figures equal to what its source computes."""
+"""Protocols: the images that each scores, and metrics equal to those of its source."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIDE, PICTURES = 200, 40
 
 
 def write(folder: Path, boxes: list[tuple[int, list[float], int]]) -> Split:
-    """Write pictures 10, 11, ... and annotations (picture, bbox, iscrowd) of two classes."""
+    """Write images 10, 11, ... and annotations (image, bbox, iscrowd) of two classes."""
     (folder / "annotations").mkdir()
     (folder / "val2017").mkdir()
     Image.new("RGB", (SIDE, SIDE)).save(folder / "val2017" / "a.png")
@@ -53,7 +53,7 @@ def write(folder: Path, boxes: list[tuple[int, list[float], int]]) -> Split:
 
 
 def zoo_pictures(file: Path) -> list[int]:
-    """The ids that the model zoo's ``create_coco_label(is_training=False)`` keeps."""
+    """Return the image ids that the model zoo's ``create_coco_label(is_training=False)`` keeps."""
     coco = COCO(str(file))
     kept = []
     for image_id in coco.getImgIds():
@@ -63,8 +63,8 @@ def zoo_pictures(file: Path) -> list[int]:
     return kept
 
 
-def drawn(rng: np.random.Generator) -> list[tuple[int, list[float], int]]:
-    """Three boxes a picture on average, one in ten a crowd, none in one picture of five."""
+def random_annotations(rng: np.random.Generator) -> list[tuple[int, list[float], int]]:
+    """Return random annotations: one in ten a crowd, and every fifth image without any."""
     boxes = []
     for _ in range(3 * PICTURES):
         picture = int(rng.integers(PICTURES))
@@ -75,15 +75,15 @@ def drawn(rng: np.random.Generator) -> list[tuple[int, list[float], int]]:
     return boxes
 
 
-def guesses(split: Split, rng: np.random.Generator) -> list[tuple[int, Detections]]:
-    """Return the truth of every picture, shaken, and as many boxes anywhere."""
+def random_detections(split: Split, rng: np.random.Generator) -> list[tuple[int, Detections]]:
+    """Return detections for every image: its true boxes, shifted, and as many random boxes."""
     results = []
     for sample in split.samples:
         count = len(sample.boxes)
-        shaken = sample.boxes + rng.uniform(-4, 4, (count, 4))
+        shifted = sample.boxes + rng.uniform(-4, 4, (count, 4))
         low = rng.uniform(0, 100, (count, 2))
         anywhere = np.concatenate([low, low + rng.uniform(5, 60, (count, 2))], axis=1)
-        boxes = np.concatenate([shaken, anywhere]).astype(np.float32)
+        boxes = np.concatenate([shifted, anywhere]).astype(np.float32)
         labels = np.concatenate([sample.labels, rng.integers(0, 2, count)]).astype(np.int32)
         scores = rng.uniform(0.1, 1, 2 * count).astype(np.float32)
         results.append((sample.image_id, Detections(boxes, scores, labels)))
@@ -91,7 +91,7 @@ def guesses(split: Split, rng: np.random.Generator) -> list[tuple[int, Detection
 
 
 def reference(file: Path, results: list[tuple[int, Detections]]) -> list[float]:
-    """COCOeval as the model zoo's ``eval.py`` calls it."""
+    """Return the metrics of COCOeval called as in the model zoo's ``eval.py``."""
     truth, kept = COCO(str(file)), zoo_pictures(file)
     rows: list[dict[str, Any]] = [
         {
@@ -100,10 +100,13 @@ def reference(file: Path, results: list[tuple[int, Detections]]) -> list[float]:
             "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
             "score": float(score),
         }
-        for image_id, found in results
+        for image_id, detections in results
         if image_id in kept
         for box, score, label in zip(
-            found.boxes.astype(float).tolist(), found.scores, found.labels, strict=True
+            detections.boxes.astype(float).tolist(),
+            detections.scores,
+            detections.labels,
+            strict=True,
         )
     ]
     scorer = COCOeval(truth, truth.loadRes(rows), "bbox")
@@ -115,31 +118,31 @@ def reference(file: Path, results: list[tuple[int, Detections]]) -> list[float]:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_modelzoo_figures_are_those_of_its_eval(tmp_path: Path, seed: int) -> None:
+def test_modelzoo_metrics_equal_those_of_its_eval(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    split = write(tmp_path, drawn(rng))
+    split = write(tmp_path, random_annotations(rng))
     chosen = select(split, PROTOCOLS["modelzoo"])
     ids = [sample.image_id for sample in chosen.samples]
     assert ids == zoo_pictures(split.annotation_file)
     assert 0 < len(ids) < PICTURES * 4 // 5
-    results = guesses(split, rng)
+    results = random_detections(split, rng)
     metrics = evaluate(chosen, [r for r in results if r[0] in ids])
     expected = reference(split.annotation_file, results)
     np.testing.assert_allclose([metrics[line[0]] for line in METRICS], expected, atol=1e-12)
     assert metrics["AP"] != pytest.approx(evaluate(split, results)["AP"])
 
 
-def test_coco_scores_every_picture(tmp_path: Path) -> None:
+def test_coco_scores_every_image(tmp_path: Path) -> None:
     split = write(tmp_path, [(0, [0, 0, 9, 9], 0), (1, [0, 0, 9, 9], 1)])
     assert select(split, PROTOCOLS["coco"]).samples == split.samples
     assert PROTOCOLS["coco"].detection is None
 
 
-def test_the_thresholds_are_those_of_the_recipe() -> None:
+def test_the_modelzoo_thresholds_are_those_of_its_recipe() -> None:
     assert PROTOCOLS["modelzoo"].detection == load_recipe("modelzoo-r50-7x256-640").detection
 
 
-def test_nothing_left_is_named(tmp_path: Path) -> None:
+def test_a_split_without_images_to_score_is_refused(tmp_path: Path) -> None:
     boxes: list[tuple[int, list[float], int]] = [(0, [0, 0, 9, 9], 0), (0, [0, 0, 9, 9], 1)]
     split = write(tmp_path, boxes)
     with pytest.raises(DataError, match=r"got none of 40 .*instances_val2017\.json"):

@@ -1,4 +1,4 @@
-"""Deep supervision: one head after every stack, and networks cut after some of them."""
+"""Deep supervision: the head after every stack, and networks cut after some of the stacks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RECIPE = load_recipe(
         f"model.stacks={STACKS}",
     ],
 )
-# Two cells, so that little is compiled.
+# Two cells, so that compilation is fast.
 PAIR = Genome((MergingCell(4, "sum", (0, 1)), MergingCell(3, "attention", (0, 2))), (3, 4))
 UNUSED = (Tensor(1.0, mindspore.float32), Tensor(0, mindspore.int32))
 
@@ -47,8 +47,8 @@ def values(net: nn.Cell) -> Arrays:
     return {p.name: p.asnumpy().copy() for p in net.get_parameters()}
 
 
-class Entries(nn.Cell):
-    """The outputs of every stack, as a network that can be compiled."""
+class StackOutputs(nn.Cell):
+    """The outputs of every stack, as a cell that can be compiled."""
 
     def __init__(self, net: Network) -> None:
         super().__init__(auto_prefix=False)
@@ -59,23 +59,23 @@ class Entries(nn.Cell):
 
 
 class Losses(nn.Cell):
-    """The squares of one entry's outputs, or of all."""
+    """The sum of squares of the outputs after some of the stacks."""
 
-    def __init__(self, net: Network, entries: tuple[int, ...]) -> None:
+    def __init__(self, net: Network, stacks: tuple[int, ...]) -> None:
         super().__init__(auto_prefix=False)
-        self.net, self.entries = net, entries
+        self.net, self.stacks = net, stacks
 
     def construct(self, images: Tensor, keep: Tensor, key: Tensor) -> Tensor:
         outputs = self.net.outputs(images, keep, key)
         total = Tensor(0.0, mindspore.float32)
-        for entry in self.entries:
-            logits, deltas = outputs[entry]
+        for stack in self.stacks:
+            logits, deltas = outputs[stack]
             total = total + (logits * logits).sum() + (deltas * deltas).sum()
         return total
 
 
 class Gradients(nn.Cell):
-    """Gradients of :class:`Losses` by all weights."""
+    """The gradients of :class:`Losses` by all weights."""
 
     def __init__(self, losses: Losses) -> None:
         super().__init__(auto_prefix=False)
@@ -92,11 +92,11 @@ class Gradients(nn.Cell):
         return {w.name: g.asnumpy() for w, g in zip(self.weights, gradients, strict=True)}
 
 
-def gradients(entries: tuple[int, ...], fill: Fill) -> Arrays:
+def gradients(stacks: tuple[int, ...], fill: Fill) -> Arrays:
     net = build_network(RECIPE, PAIR, 2, supervised=True)
     fill(net)
     net.set_train()
-    return Gradients(Losses(net, entries)).named()
+    return Gradients(Losses(net, stacks)).named()
 
 
 @pytest.mark.parametrize(
@@ -107,26 +107,26 @@ def gradients(entries: tuple[int, ...], fill: Fill) -> Arrays:
     ],
     ids=["nasfpn", "compiled"],
 )
-def test_a_network_cut_after_a_stack_is_that_entry(
+def test_a_network_cut_after_a_stack_has_the_outputs_of_that_stack(
     genome: Genome, mode: str, fill: Fill, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     request.getfixturevalue(mode)
-    whole = build_network(RECIPE, genome, 2, supervised=True, drop_block=3)
-    fill(whole)
-    whole.set_train(False)
-    entries = Entries(whole)(pictures(), *UNUSED)
-    assert len(entries) == STACKS
-    for stacks, expected in enumerate(entries, 1):
+    complete = build_network(RECIPE, genome, 2, supervised=True, drop_block=3)
+    fill(complete)
+    complete.set_train(False)
+    outputs = StackOutputs(complete)(pictures(), *UNUSED)
+    assert len(outputs) == STACKS
+    for stacks, expected in enumerate(outputs, 1):
         cut = build_network(RECIPE, genome, 2, stacks=stacks)
-        checkpoint.restore(cut, values(whole), tmp_path)
+        checkpoint.restore(cut, values(complete), tmp_path)
         cut.set_train(False)
         for ours, theirs in zip(cut(pictures()), expected, strict=True):
             np.testing.assert_array_equal(ours.asnumpy(), theirs.asnumpy())
-    assert not np.array_equal(entries[0][0].asnumpy(), entries[1][0].asnumpy())
+    assert not np.array_equal(outputs[0][0].asnumpy(), outputs[1][0].asnumpy())
 
 
 @pytest.mark.usefixtures("pynative")
-def test_without_supervision_there_is_the_last_stack_alone(fill: Fill) -> None:
+def test_without_supervision_only_the_last_stack_has_outputs(fill: Fill) -> None:
     net = build_network(RECIPE, categories=2)
     fill(net)
     net.set_train(False)
@@ -136,26 +136,26 @@ def test_without_supervision_there_is_the_last_stack_alone(fill: Fill) -> None:
 
 
 @pytest.mark.parametrize("stacks", [0, STACKS + 1, -1])
-def test_a_network_is_cut_after_a_stack_it_has(stacks: int) -> None:
-    with pytest.raises(RecipeError, match=rf"after 1 to {STACKS} stacks .*shapes.*, got {stacks}$"):
+def test_a_network_can_only_be_cut_after_one_of_its_stacks(stacks: int) -> None:
+    with pytest.raises(RecipeError, match=rf"1 to {STACKS}\b.*shapes.*got {stacks}\b"):
         build_network(RECIPE, categories=2, stacks=stacks)
 
 
 @pytest.mark.usefixtures("pynative")
-def test_gradient_reaches_every_stack_and_the_head_gets_it_from_all(fill: Fill) -> None:
-    alone = [gradients((entry,), fill) for entry in range(STACKS)]
+def test_gradients_reach_every_stack_and_the_head_gets_those_of_all(fill: Fill) -> None:
+    alone = [gradients((stack,), fill) for stack in range(STACKS)]
     together = gradients(tuple(range(STACKS)), fill)
     for name, total in together.items():
         if name.endswith(("conv.bias", "convs.0.bias")):
-            continue  # before batch norm it has no effect
+            continue  # a bias before batch norm has no effect
         parts = [by_name[name] for by_name in alone]
         np.testing.assert_allclose(total, sum(parts), rtol=1e-3, atol=1e-4 * np.abs(total).max())
         first = int(name.split(".")[2]) if name.startswith("pyramid.stacks") else 0
-        for entry, part in enumerate(parts):
-            assert part.any() == (entry >= first), (name, entry)
+        for stack, part in enumerate(parts):
+            assert part.any() == (stack >= first), (name, stack)
 
 
-def test_running_statistics_of_the_head_go_through_the_stacks_in_order(
+def test_running_statistics_of_the_head_are_updated_by_the_stacks_in_order(
     fill: Fill, request: pytest.FixtureRequest
 ) -> None:
     request.getfixturevalue("pynative")
@@ -173,7 +173,7 @@ def test_running_statistics_of_the_head_go_through_the_stacks_in_order(
     np.testing.assert_allclose(norm.moving_mean.asnumpy(), mean, rtol=1e-3, atol=1e-4)
 
 
-def test_a_compiled_training_pass_with_drop_block_is_the_one_op_by_op(
+def test_a_compiled_training_pass_with_drop_block_equals_the_interpreted_one(
     fill: Fill, request: pytest.FixtureRequest
 ) -> None:
     results = []

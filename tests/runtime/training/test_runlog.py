@@ -1,18 +1,19 @@
-"""What a run says of itself."""
+"""The records of a run: log, metrics, curves, TensorBoard, progress."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from nasfpn_runtime.errors import CheckpointError, DeviceError
+from nasfpn_runtime.errors import CheckpointError, MissingPackageError
 from nasfpn_runtime.training.curves import draw_curves
 from nasfpn_runtime.training.runlog import PROGRESS, RunLog, RunOptions
 
@@ -23,7 +24,7 @@ LINE = re.compile(
 
 
 def run(log: RunLog, epochs: range, steps: int = 3) -> None:
-    """Log epochs of 3 steps; the loss of step n is 1/n, the AP of an even epoch its tenth."""
+    """Record epochs; the loss of step n is 1/n, every second epoch has an AP."""
     with log:
         for epoch in epochs:
             for step in range(epoch * steps + 1, (epoch + 1) * steps + 1):
@@ -34,56 +35,56 @@ def run(log: RunLog, epochs: range, steps: int = 3) -> None:
             log.end_epoch(record)
 
 
-def test_lines_come_every_so_many_steps_with_the_loss_of_theirs(tmp_path: Path) -> None:
+def test_every_second_step_gets_a_line_with_its_loss(tmp_path: Path) -> None:
     log = RunLog(tmp_path, 3, 4, QUIET, writes=True)
     log.start()
     run(log, range(4))
-    found = [LINE.fullmatch(line) for line in (tmp_path / "train.log").read_text().splitlines()]
-    steps = [(int(m[1]), int(m[2]), float(m[3])) for m in found if m]
+    matches = [LINE.fullmatch(line) for line in (tmp_path / "train.log").read_text().splitlines()]
+    steps = [(int(m[1]), int(m[2]), float(m[3])) for m in matches if m]
     expected = [((n - 1) // 3 + 1, (n - 1) % 3 + 1, 1 / n) for n in range(2, 13, 2)]
     assert steps == [(e, s, pytest.approx(loss, rel=1e-5)) for e, s, loss in expected]
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2, 3, 4]
 
 
-def test_going_on_drops_what_is_ahead_and_returns_the_figures_of_the_epoch(tmp_path: Path) -> None:
+def test_resuming_drops_later_lines_and_returns_the_metrics_of_the_epoch(tmp_path: Path) -> None:
     log = RunLog(tmp_path, 3, 4, QUIET, writes=True)
     log.start()
     run(log, range(4))
     again = RunLog(tmp_path, 3, 4, QUIET, writes=True)
-    assert again.go_on(2) == {"AP": 0.1, "AP50": 0.2}
+    assert again.resume(2) == {"AP": 0.1, "AP50": 0.2}
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
     run(again, range(2, 4))
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in records] == [1, 2, 3, 4]
 
 
-def test_going_on_leaves_the_lines_to_who_reads_them(tmp_path: Path) -> None:
+def test_resuming_does_not_disturb_another_card_that_reads_the_lines(tmp_path: Path) -> None:
     run(RunLog(tmp_path, 3, 4, QUIET, writes=True), range(4))
     metrics = tmp_path / "metrics.jsonl"
-    whole = metrics.read_text()
-    with metrics.open() as reader:  # another card, which opened the file a moment before
-        RunLog(tmp_path, 3, 4, QUIET, writes=True).go_on(2)
-        assert reader.read() == whole
-    assert metrics.read_text().splitlines() == whole.splitlines()[:2]
+    before = metrics.read_text()
+    with metrics.open() as reader:  # another card, which has just opened the file
+        RunLog(tmp_path, 3, 4, QUIET, writes=True).resume(2)
+        assert reader.read() == before
+    assert metrics.read_text().splitlines() == before.splitlines()[:2]
     assert [path.name for path in tmp_path.glob("*metrics*")] == ["metrics.jsonl"]
 
 
-def test_a_full_disk_costs_no_line_and_no_picture(
+def test_a_full_disk_loses_no_line_and_no_figure(
     tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
 ) -> None:
     log = RunLog(tmp_path, 3, 4, QUIET, writes=True)
     log.start()
     run(log, range(4))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    picture = tmp_path / "figures" / "curves.svg"
+    figure = tmp_path / "figures" / "curves.svg"
     with full_disk():
         with pytest.raises(OSError, match="too large"):
-            RunLog(tmp_path, 3, 4, QUIET, writes=True).go_on(2)
+            RunLog(tmp_path, 3, 4, QUIET, writes=True).resume(2)
         with pytest.raises(OSError, match="too large"):
-            draw_curves(tmp_path / "metrics.jsonl", picture)
+            draw_curves(tmp_path / "metrics.jsonl", figure)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
-    assert picture in before
+    assert figure in before
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def test_a_full_disk_costs_no_line_and_no_picture(
         (lambda text: text.partition("\n")[2], 1),
         (lambda text: text.replace("{", "\xff", 1), 1),
     ],
-    ids=["empty", "one of three", "cut", "no record", "without the first", "no text"],
+    ids=["empty", "one of three", "cut", "not a record", "without the first", "not text"],
 )
 def test_lines_that_are_missing_are_named(
     tmp_path: Path, damage: Callable[[str], str], line: int
@@ -105,23 +106,23 @@ def test_lines_that_are_missing_are_named(
     metrics = tmp_path / "metrics.jsonl"
     metrics.write_bytes(damage(metrics.read_text()).encode("latin-1"))
     again = RunLog(tmp_path, 3, 4, QUIET, writes=True)
-    with pytest.raises(CheckpointError, match=rf"metrics\.jsonl has no line {line} of epoch"):
-        again.go_on(3)
+    with pytest.raises(CheckpointError, match=rf"line {line} of .*metrics\.jsonl"):
+        again.resume(3)
     metrics.unlink()
-    with pytest.raises(CheckpointError, match=r"no line 1 of epoch 1"):
-        again.go_on(3)
+    with pytest.raises(CheckpointError, match=r"line 1 of .*metrics\.jsonl"):
+        again.resume(3)
 
 
-def test_curves_are_drawn_as_the_run_goes(tmp_path: Path) -> None:
+def test_curves_are_updated_during_the_run(tmp_path: Path) -> None:
     log = RunLog(tmp_path, 3, 4, QUIET, writes=True)
     log.start()
     run(log, range(2))
-    picture = tmp_path / "figures" / "curves.svg"
-    first = ElementTree.parse(picture)
+    figure = tmp_path / "figures" / "curves.svg"
+    first = ElementTree.parse(figure)
     assert first.getroot().tag.endswith("svg")
-    before = picture.read_bytes()
+    before = figure.read_bytes()
     run(log, range(2, 4))
-    assert picture.read_bytes() != before
+    assert figure.read_bytes() != before
 
 
 def test_cards_other_than_the_first_write_nothing(tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_cards_other_than_the_first_write_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_events_for_tensorboard_have_the_values(tmp_path: Path) -> None:
+def test_tensorboard_events_have_the_values(tmp_path: Path) -> None:
     log = RunLog(
         tmp_path, 3, 2, RunOptions(progress=False, log_every=1, tensorboard=True), writes=True
     )
@@ -141,10 +142,41 @@ def test_events_for_tensorboard_have_the_values(tmp_path: Path) -> None:
         assert tag in content
 
 
-def test_without_its_package_tensorboard_says_what_to_install(
+def test_without_tensorboardx_the_error_has_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     log = RunLog(tmp_path, 3, 2, RunOptions(progress=False, tensorboard=True), writes=True)
-    with pytest.raises(DeviceError, match=r"pip install 'nasfpn\[tensorboard\]'"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'nasfpn\[tensorboard\]'"):
         log.__enter__()
+
+
+def test_the_caller_gets_each_record_after_it_is_written(tmp_path: Path) -> None:
+    records: list[Mapping[str, Any]] = []
+
+    def on_epoch(record: Mapping[str, Any]) -> None:
+        records.append(record)
+        assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == len(records)
+
+    options = RunOptions(progress=False, on_epoch=on_epoch)
+    run(RunLog(tmp_path, 3, 2, options, writes=True), range(2))
+    assert [record["epoch"] for record in records] == [1, 2]
+    assert ["AP" in record for record in records] == [False, True]
+    run(RunLog(tmp_path, 3, 2, options, writes=False), range(2))
+    assert len(records) == 2  # only the first card calls it
+
+
+def test_progress_shows_scores_and_no_line_of_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = RunLog(tmp_path, 3, 4, RunOptions(log_every=1), writes=True)
+    log.start()
+    run(log, range(4))
+    assert capsys.readouterr().err.splitlines() == [
+        "epoch 2/4: loss 0.500, AP 0.1000, AP50 0.2000",
+        "epoch 4/4: loss 0.500, AP 0.3000, AP50 0.6000",
+        "train: 12/12 steps, epoch 4, loss 0.083",
+    ]
+    assert len((tmp_path / "train.log").read_text().splitlines()) == 14  # 12 steps, 2 scores
+    run(RunLog(tmp_path, 3, 4, QUIET, writes=True), range(4))
+    assert capsys.readouterr() == ("", "")

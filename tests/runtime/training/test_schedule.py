@@ -1,4 +1,4 @@
-"""Learning rates by hand, and bounds that hold for every schedule."""
+"""Learning rates computed by hand, and bounds that hold for every schedule."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_cosine_by_hand() -> None:
 
 
 def test_warm_up_by_hand() -> None:
-    # From 1/12 in 22 steps: each step is 1/24, so that the eleventh is 1/12 + 11/24 = 13/24.
+    # From 1/12 to 1 in 22 steps: each step adds 1/24, so that step 11 has 1/12 + 11/24 = 13/24.
     training = Training(epochs=100, schedule="step", lr=2.4, warmup_epochs=5.5)
     rates = learning_rates(training, 4)
     np.testing.assert_allclose(rates[:3], [0.2, 0.3, 0.4], rtol=1e-6)
@@ -39,20 +39,20 @@ def test_warm_up_by_hand() -> None:
 @pytest.mark.parametrize(
     "name", ["tf-r50-7x256-640", "mmdet-r50-7x256-640", "modelzoo-r50-7x256-640"]
 )
-@pytest.mark.parametrize("share", [1 / 64, 1, 4])
-def test_rates_are_proportional_to_the_batch(name: str, share: float) -> None:
+@pytest.mark.parametrize("factor", [1 / 64, 1, 4])
+def test_rates_are_proportional_to_the_batch(name: str, factor: float) -> None:
     training = load_recipe(name).training
     assert training.batch == training.base_batch
-    scaled = replace(training, batch=int(training.batch * share))
-    expected = learning_rates(training, 10) * np.float32(share)
+    scaled = replace(training, batch=int(training.batch * factor))
+    expected = learning_rates(training, 10) * np.float32(factor)
     np.testing.assert_allclose(learning_rates(scaled, 10), expected, rtol=1e-6)
-    as_it_is = replace(scaled, base_batch=None)
-    np.testing.assert_array_equal(learning_rates(as_it_is, 10), learning_rates(training, 10))
+    unscaled = replace(scaled, base_batch=None)
+    np.testing.assert_array_equal(learning_rates(unscaled, 10), learning_rates(training, 10))
 
 
 def test_ramps_by_hand() -> None:
-    # A ramp of one epoch of 4 steps and of 2 steps more, then cosine over the 4 that are left
-    # of 10, from 2 to a quarter of it: 2 * (1/4 + 3/4 * (1, 0.853553, 1/2, 0.146447)).
+    # A ramp of two epochs (4 steps) and one of 2 steps, then cosine over the remaining 4 of 10
+    # steps, from 2 down to a quarter of it: 2 * (1/4 + 3/4 * (1, 0.853553, 1/2, 0.146447)).
     training = Training(
         epochs=5,
         schedule="cosine",
@@ -83,7 +83,7 @@ def test_tf_rates_are_the_published_ones() -> None:
 
 def test_mmdet_rates_are_the_published_ones() -> None:
     # LinearLR multiplies, step by step (mmengine param_scheduler.py): over 999 steps the rate
-    # grows by a tenth to the whole; MultiStepLR divides by ten after epochs 30 and 40.
+    # rises from a tenth to the full rate; MultiStepLR divides by ten after epochs 30 and 40.
     rates = learning_rates(load_recipe("mmdet-r50-7x256-640").training, 100)
     expected = np.repeat([0.08, 0.008, 0.0008], [3000, 1000, 1000])
     rate = 0.08 * 0.1
@@ -94,16 +94,16 @@ def test_mmdet_rates_are_the_published_ones() -> None:
 
 
 def test_modelzoo_rates_are_the_published_ones() -> None:
-    # lr_schedule.py in its own words: phases of 2, 5, 23, 60 and 160 epochs, each but the first
-    # to ten times its start, then cosine from 0.1 to 5e-4 over the last 50.
+    # lr_schedule.py: phases of 2, 5, 23, 60 and 160 epochs, all but the first up to ten times
+    # their start, then cosine from 0.1 to 5e-4 over the last 50.
     per_epoch = 7
     rates = learning_rates(load_recipe("modelzoo-r50-7x256-640").training, per_epoch)
     ends = np.cumsum([0, 2, 5, 23, 60, 160]) * per_epoch
     targets = [(1e-6, 1e-5 / 3), (1e-5, 1e-4), (1e-4, 1e-3), (1e-3, 1e-2), (1e-2, 0.1)]
     expected = np.empty(300 * per_epoch)
     for (start, stop), low, high in zip(targets, ends[:-1], ends[1:], strict=True):
-        share = (np.arange(low, high) - low) / (high - low)
-        expected[low:high] = start + (stop - start) * share
+        fraction = (np.arange(low, high) - low) / (high - low)
+        expected[low:high] = start + (stop - start) * fraction
     angle = np.pi * np.arange(50 * per_epoch) / (50 * per_epoch)
     expected[ends[-1] :] = 5e-4 + (0.1 - 5e-4) * (1 + np.cos(angle)) / 2
     np.testing.assert_allclose(rates, expected, rtol=1e-7)

@@ -1,4 +1,4 @@
-"""One training step against the update written out by hand."""
+"""The training step compared with updates computed by hand."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GRADIENTS = {"kernel": KERNEL, "bias": BIAS, "gamma": GAMMA}
 
 
 class Linear(nn.Cell):
-    """Loss = <kernel, first input> + ..., so that the gradients are the inputs."""
+    """Loss = <kernel, first input> + ..., so that the inputs are the gradients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,9 +37,9 @@ class Linear(nn.Cell):
         return (self.kernel * kernel).sum() + (self.bias * bias).sum() + (self.gamma * gamma).sum()
 
 
-def part(share: float = 1.0) -> tuple[Tensor, ...]:
-    """Return inputs that give a share of the gradients above."""
-    return tuple(Tensor(np.float32(share) * gradient) for gradient in GRADIENTS.values())
+def part(fraction: float = 1.0) -> tuple[Tensor, ...]:
+    """Return inputs that give a fraction of the gradients above."""
+    return tuple(Tensor(np.float32(fraction) * gradient) for gradient in GRADIENTS.values())
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def _graph_mode() -> None:
     set_device("CPU")
 
 
-@pytest.mark.parametrize("shares", [(1.0,), (0.5, 0.25, 0.25)])
+@pytest.mark.parametrize("fractions", [(1.0,), (0.5, 0.25, 0.25)])
 @pytest.mark.parametrize("clip", [None, 6.5, 100.0])
 @pytest.mark.parametrize(
     ("decayed", "what"),
@@ -58,7 +58,7 @@ def _graph_mode() -> None:
     ],
 )
 def test_two_updates_are_momentum_with_decay_and_a_clipped_norm(
-    decayed: tuple[str, ...], what: str, clip: float | None, shares: tuple[float, ...]
+    decayed: tuple[str, ...], what: str, clip: float | None, fractions: tuple[float, ...]
 ) -> None:
     rates, momentum, decay = [0.1, 0.05], 0.9, 0.01
     net = Linear()
@@ -68,7 +68,7 @@ def test_two_updates_are_momentum_with_decay_and_a_clipped_norm(
     values = {name: np.ones(gradient.shape) for name, gradient in GRADIENTS.items()}
     velocities = {name: np.zeros(gradient.shape) for name, gradient in GRADIENTS.items()}
     for rate in rates:
-        outcome = step(*map(part, shares))
+        outcome = step(*map(part, fractions))
         expected = sum((values[name] * GRADIENTS[name]).sum() for name in GRADIENTS)
         assert outcome.loss == pytest.approx(expected, 1e-5)
         assert outcome.finite
@@ -81,30 +81,30 @@ def test_two_updates_are_momentum_with_decay_and_a_clipped_norm(
             assert parameter.dtype == mindspore.float32
 
 
-@pytest.mark.parametrize("shares", [(1.0,), (0.5, 0.5)])
-def test_averages_follow_the_weights_and_step_in_for_them(shares: tuple[float, ...]) -> None:
+@pytest.mark.parametrize("fractions", [(1.0,), (0.5, 0.5)])
+def test_averages_follow_the_weights_and_can_replace_them(fractions: tuple[float, ...]) -> None:
     net = Linear()
     training = Training(momentum=0.0, weight_decay=0.0, ema=0.3)
     step = TrainStep(net, training, [0.1] * 4)
     weight, average = np.ones(1), np.ones(1)
     for age in range(1, 5):
-        step(*map(part, shares))
+        step(*map(part, fractions))
         weight = weight - 0.1 * GAMMA
-        share = min(0.3, (1 + age) / (10 + age))  # 2/11, 3/12, 4/13, then 0.3
-        average = share * average + (1 - share) * weight
+        kept = min(0.3, (1 + age) / (10 + age))  # 2/11, 3/12, 4/13, then 0.3
+        average = kept * average + (1 - kept) * weight
         with step.averaged():
             np.testing.assert_allclose(net.gamma.asnumpy(), average, rtol=1e-5)
         np.testing.assert_allclose(net.gamma.asnumpy(), weight, rtol=1e-5)
 
 
-def test_gradients_that_overflow_change_nothing_but_halve_the_scale() -> None:
+def test_gradients_that_overflow_halve_the_scale_and_change_nothing_else() -> None:
     net = Linear()
     training = Training(precision="float16", loss_scale=8.0, momentum=0.5, ema=0.5, clip=1e9)
     step = TrainStep(net, training, [0.1] * 4)
     step(part())
     before = {p.name: p.asnumpy().copy() for p in step.state.get_parameters()}
     assert step.scale == 8.0
-    huge = part(3e37)  # of gamma 2.4e38, times a scale of 2 already: beyond float32
+    huge = part(3e37)  # gamma gets 2.4e38, which overflows float32 even with a scale of 2
     for scale in (4.0, 2.0, 1.0):
         assert not step(huge).finite
         assert step.scale == scale
@@ -115,7 +115,7 @@ def test_gradients_that_overflow_change_nothing_but_halve_the_scale() -> None:
     assert (net.gamma.asnumpy() != before["a.gamma"]).all()
 
 
-def test_the_scale_doubles_after_as_many_finite_updates_and_does_not_change_them() -> None:
+def test_the_scale_doubles_after_many_finite_updates_without_changing_them() -> None:
     nets = Linear(), Linear()
     scaled = TrainStep(nets[0], Training(precision="float16", loss_scale=8.0), [0.01] * 3)
     plain = TrainStep(nets[1], Training(), [0.01] * 3)
@@ -148,7 +148,7 @@ def test_float16_follows_float32() -> None:
     loss, changes = small_step("float32")
     half_loss, half_changes = small_step("float16")
     assert half_loss == pytest.approx(loss, rel=1e-2)
-    # Eleven bits of a float16 in each of thirty layers.
+    # float16 has eleven significant bits, and there are thirty layers.
     ours = np.concatenate([change.ravel() for change in half_changes.values()])
     theirs = np.concatenate([change.ravel() for change in changes.values()])
     assert np.dot(ours, theirs) > 0.99 * np.linalg.norm(ours) * np.linalg.norm(theirs)

@@ -1,4 +1,4 @@
-"""Nothing in a picture lies on anything else: checked on points of every curve."""
+"""Layouts: nothing overlaps, checked on points of every curve; positions mean what they should."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import numpy as np
 import pytest
 
 from search_space.drawing.layout import HALF_ROW, SHAPES, Layout, PlacedNode, Shape, arrange
-from search_space.drawing.routing import bernstein, sample
 from search_space.genome import Genome, MergingCell
 from search_space.graph import to_graph
 from search_space.space import NASFPNSpace
 
 RandomGenome = Callable[[np.random.Generator], Genome]
 
-# A line is at most 0.1 units thick (a highlighted gate: 4 points of 72 * 0.62 a unit).
+# Half the width of the thickest line. A highlighted gate has 4 points; a unit has 72 * 0.62.
 MARGIN = 0.05
 
 
 def check(layout: Layout) -> None:
-    """Discs disjoint, curves off the nodes they do not join and inside the grid."""
+    """Check that discs do not overlap, and that curves avoid other nodes and stay in the grid."""
     for a, b in combinations(layout.nodes, 2):
         gap = np.hypot(a.x - b.x, a.y - b.y) - a.outline.radius - b.outline.radius
         assert gap > MARGIN, (a, b)
@@ -42,7 +41,7 @@ def check(layout: Layout) -> None:
 
 
 def check_end(points: np.ndarray, node: PlacedNode) -> None:
-    """The first point is at the node's border, and none is inside it."""
+    """Check that the first point is at the node's border and that no point is inside."""
     x, y = points[:, 0] - node.x, points[:, 1] - node.y
     gaps = np.hypot(x, y) - node.outline.rim(np.arctan2(y, x))
     assert gaps.min() > -1e-3, node
@@ -65,7 +64,7 @@ def test_long_genomes_are_clear(levels: tuple[int, ...]) -> None:
 
 
 def test_twenty_cells_of_five_inputs_are_clear() -> None:
-    # 15 cells that see all inputs, on every level in turn, then outputs that see the last five.
+    # 15 cells that read all input levels, then outputs that read the last five cells.
     inner = [MergingCell(3 + k % 5, "sum", (0, 1, 2, 3, 4)) for k in range(15)]
     outer = [MergingCell(level, "weighted", tuple(range(15, 20))) for level in range(3, 8)]
     check(arrange(Genome((*inner, *outer))))
@@ -84,7 +83,7 @@ def test_the_layout_is_the_graph(random_genome: RandomGenome) -> None:
         ]
 
 
-def test_rows_are_levels_columns_the_order_and_slope_the_resampling(
+def test_rows_are_levels_columns_are_cells_and_slopes_are_resamplings(
     random_genome: RandomGenome,
 ) -> None:
     rng = np.random.default_rng(3)
@@ -106,7 +105,7 @@ def test_the_layout_is_a_function_of_the_genome(random_genome: RandomGenome) -> 
     assert arrange(genome) == arrange(genome)
 
 
-def test_ops_differ_in_shape_and_not_in_colour_alone() -> None:
+def test_ops_differ_in_shape_and_not_only_in_colour() -> None:
     assert len({(shape.sides, shape.radius) for shape in SHAPES.values()}) == len(SHAPES)
 
 
@@ -115,15 +114,5 @@ def test_rim_of_a_square() -> None:
     square = Shape(4, 1.0, np.pi / 4)
     angles = np.radians([45.0, 0.0, -90.0, 135.0])
     np.testing.assert_allclose(square.rim(angles), [1.0, 0.7071, 0.7071, 1.0], atol=1e-4)
-    # Sides 0.1 further out: 0.8071 at 0 degrees.
+    # With the sides 0.1 further out: 0.8071 at 0 degrees.
     np.testing.assert_allclose(square.grown(0.1).rim(angles[1:2]), 0.8071, atol=1e-4)
-
-
-def test_cubics_pass_through_their_ends_and_the_known_middle() -> None:
-    controls = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
-    # At t = 1/2 the weights are 1/8, 3/8, 3/8, 1/8: x = 3/8 + 1/8, y = 3/8 + 3/8.
-    np.testing.assert_allclose(bernstein(np.array([0.5])) @ controls, [[0.5, 0.75]])
-    chain = np.vstack([controls, controls[1:] + np.array([1.0, 0.0])])
-    points = sample(chain, 4)
-    assert points.shape == (9, 2)
-    np.testing.assert_allclose(points[[0, 4, 8]], [[0, 0], [1, 0], [2, 0]])

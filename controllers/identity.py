@@ -1,0 +1,99 @@
+"""What must be the same when a search is resumed, and the check that it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from controllers import candidate
+from controllers.errors import StudyError
+from controllers.registry import controller_settings, names
+from search_space import NASFPNSpace
+
+# Key of the controller's settings. It is missing if none was given, as in studies from before
+# there were any.
+SETTINGS = "controller_settings"
+
+
+def identify(
+    controller: str,
+    settings: Mapping[str, float],
+    space: NASFPNSpace,
+    arguments: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what must be the same when the search is resumed, as JSON data.
+
+    Args:
+        controller: name of the controller.
+        settings: its settings that were given.
+        space: what is searched.
+        arguments: what every candidate gets (see ``candidate.evaluate``).
+
+    Raises:
+        DataError, RecipeError: see ``candidate.dependencies``.
+    """
+    identity = {
+        "controller": controller,
+        **({SETTINGS: dict(settings)} if settings else {}),
+        "seed": arguments["seed"],
+        "space": asdict(space),
+        **candidate.dependencies(arguments),
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(identity))  # levels and tuples become plain
+    return plain
+
+
+def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -> None:
+    """Check that two identities are of the same search.
+
+    The stored one may be of an earlier version, with the names that settings of recipes had
+    then. A setting of the controller that is missing has its default.
+
+    Args:
+        stored: identity of the study in ``out``.
+        given: identity of the search that would resume it.
+        out: run folder, for messages.
+
+    Raises:
+        StudyError: they differ; the message has the first setting that does.
+    """
+    difference = _difference(_comparable(stored, str(out)), _comparable(given, str(out)))
+    if difference:
+        name, before, now = difference
+        raise StudyError(
+            f"{name} must be {before!r} as in the study in {out}, got {now!r}; "
+            "choose another folder for another search"
+        )
+
+
+def write_config(identity: Mapping[str, Any], data: Path, path: Path) -> None:
+    """Write the identity of a search and the folder of its dataset as YAML."""
+    config = {**identity, "data_folder": str(data.resolve())}
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+
+def _comparable(identity: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the identity with present names of settings, and with defaults of the controller."""
+    comparable = dict(identity)
+    if isinstance(recipe := identity.get("recipe"), Mapping):
+        comparable["recipe"] = candidate.with_present_names(recipe, where)
+    controller = identity.get("controller")
+    known = controller_settings(controller) if controller in names() else {}
+    defaults = {key: setting.default for key, setting in known.items()}
+    return {**comparable, SETTINGS: {**defaults, **identity.get(SETTINGS, {})}}
+
+
+def _difference(stored: Any, given: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """Return the dotted name of the first value that differs, with both values."""
+    if isinstance(stored, dict) and isinstance(given, dict):
+        for key in sorted(stored.keys() | given.keys()):
+            inner = f"{name}.{key}".lstrip(".")
+            if difference := _difference(stored.get(key), given.get(key), inner):
+                return difference
+        return None
+    return None if stored == given else (name, stored, given)

@@ -1,0 +1,85 @@
+"""A candidate: what it reports while it trains, and what its score depends on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from controllers import candidate
+from nasfpn_runtime.data.drawn import write_shapes
+from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.training import train as training
+from search_space import Genome, to_json
+from synthetic import SPACE
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shapes") / "data"
+    write_shapes(folder, train=2, val=1, test=1, size=64)
+    return folder
+
+
+def arguments(data: Path, *overrides: str) -> dict[str, Any]:
+    genome = next(iter(SPACE.enumerate()))
+    return {
+        "genome": to_json(genome),
+        "recipe": "shapes-proxy",
+        "overrides": list(overrides),
+        "data": str(data),
+        "out": str(data.parent / "out"),
+        "seed": 3,
+        "device": "CPU",
+    }
+
+
+def test_each_epoch_is_reported(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def train(recipe: Any, genome: Genome, data: Path, out: Path, **options: Any) -> Any:
+        given.update(options, genome=genome, epochs=recipe.training.epochs, out=out)
+        for epoch in (1, 2):
+            record = {"epoch": epoch, "step": 5 * epoch, "loss": 1 / epoch, "lr": 0.1, "AP": 0.2}
+            options["options"].on_epoch(record)
+        return SimpleNamespace(metrics={"AP": 0.25})
+
+    monkeypatch.setattr(training, "train", train)
+    reports: list[Any] = []
+    metrics = candidate.evaluate(arguments(shapes, "training.epochs=2"), reports.append)
+    assert metrics == {"AP": 0.25}
+    assert reports == [
+        {"epoch": 0, "epochs": 2},
+        {"epoch": 1, "epochs": 2, "loss": 1.0},
+        {"epoch": 2, "epochs": 2, "loss": 0.5},
+    ]
+    assert (given["seed"], given["device"], given["epochs"]) == (3, "CPU", 2)
+    assert given["out"] == shapes.parent / "out"
+    assert not given["options"].progress
+    assert candidate.evaluate(arguments(shapes)) == {"AP": 0.25}  # also without a report
+
+
+def test_dependencies_are_the_recipe_and_the_annotations(shapes: Path, tmp_path: Path) -> None:
+    dependencies = candidate.dependencies(arguments(shapes, "training.epochs=2"))
+    assert dependencies.keys() == {"recipe", "annotations"}
+    assert dependencies["recipe"]["training"]["epochs"] == 2
+    assert "description" not in dependencies["recipe"]
+    copy = tmp_path / "copy"
+    shutil.copytree(shapes, copy)
+    assert candidate.dependencies(arguments(copy, "training.epochs=2")) == dependencies
+    annotations = next((copy / "annotations").glob("*.json"))
+    annotations.write_text(annotations.read_text() + "\n")
+    changed = candidate.dependencies(arguments(copy, "training.epochs=2"))
+    assert changed["recipe"] == dependencies["recipe"]
+    assert changed["annotations"] != dependencies["annotations"]
+
+
+def test_data_are_checked(shapes: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(shapes, copy)
+    next((copy / "annotations").glob("*val*.json")).unlink()
+    with pytest.raises(DataError, match="val"):
+        candidate.dependencies(arguments(copy))

@@ -1,0 +1,121 @@
+"""What must be the same when a search is resumed."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from controllers import candidate
+from controllers.errors import StudyError
+from controllers.identity import check_same, identify, write_config
+from locations import ASSETS
+from synthetic import SPACE
+
+OUT = Path("runs/x")
+RECIPE = {"name": "proxy", "model": {"dialect": "tf", "width": 4}}
+
+
+@pytest.fixture
+def identity(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return the identity of a search by evolution with default settings."""
+    monkeypatch.setattr(
+        candidate, "dependencies", lambda _: {"recipe": RECIPE, "annotations": "0f"}
+    )
+    return identify("evolution", {}, SPACE, {"seed": 3})
+
+
+def stored_before() -> dict[str, Any]:
+    """Return the identity in a study of the version before settings of controllers."""
+    lines = (ASSETS / "study_v1.journal").read_text().splitlines()
+    (attributes,) = (
+        a for line in lines if "identity" in (a := json.loads(line).get("user_attr", {}))
+    )
+    stored: dict[str, Any] = attributes["identity"]
+    return stored
+
+
+def test_identity_is_plain_data_with_settings_only_if_given(identity: dict[str, Any]) -> None:
+    assert identity == {
+        "controller": "evolution",
+        "seed": 3,
+        "space": {
+            "levels": [3, 4, 5],
+            "intermediate_cells": 1,
+            "intermediate_levels": [4],
+            "ops": ["sum", "attention"],
+        },
+        "recipe": RECIPE,
+        "annotations": "0f",
+    }
+    assert json.loads(json.dumps(identity)) == identity
+    settings = {"population": 5}
+    with_settings = identify("evolution", settings, SPACE, {"seed": 3})
+    assert with_settings == {**identity, "controller_settings": settings}
+
+
+def test_the_same_search_passes(identity: dict[str, Any]) -> None:
+    check_same(identity, copy.deepcopy(identity), OUT)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("controller",), "ppo", r"^controller .*'evolution' .*runs/x, got 'ppo'"),
+        (("seed",), 4, r"^seed .*3 .*runs/x, got 4"),
+        (("space", "intermediate_cells"), 2, r"^space\.intermediate_cells .*1 .*got 2"),
+        (("recipe", "model", "width"), 8, r"^recipe\.model\.width .*4 .*got 8"),
+        (("recipe", "model", "new"), 8, r"^recipe\.model\.new .*None .*got 8"),
+        (("annotations",), "1f", r"^annotations .*'0f' .*got '1f'"),
+        (
+            ("controller_settings", "population"),
+            5,
+            r"^controller_settings\.population .*20 .*got 5",
+        ),
+    ],
+)
+def test_another_search_is_refused_with_the_setting_that_differs(
+    identity: dict[str, Any], path: tuple[str, ...], value: Any, message: str
+) -> None:
+    given = copy.deepcopy(identity)
+    *sections, key = path
+    inner = given
+    for section in sections:
+        inner = inner.setdefault(section, {})
+    inner[key] = value
+    with pytest.raises(StudyError, match=message):
+        check_same(identity, given, OUT)
+
+
+def test_a_setting_with_its_default_is_the_same_as_none(identity: dict[str, Any]) -> None:
+    explicit = {**identity, "controller_settings": {"population": 20}}
+    check_same(identity, explicit, OUT)
+    check_same(explicit, identity, OUT)
+    other = {**identity, "controller_settings": {"population": 20, "tournament": 2}}
+    with pytest.raises(StudyError, match=r"^controller_settings\.tournament .*5 .*got 2"):
+        check_same(explicit, other, OUT)
+
+
+def test_a_study_from_before_has_old_names_and_no_settings(identity: dict[str, Any]) -> None:
+    stored = stored_before()
+    assert "controller_settings" not in stored
+    assert "dialect" not in stored["recipe"]["model"]
+    given = copy.deepcopy(stored)
+    given["recipe"]["model"]["dialect"] = given["recipe"]["model"].pop("semantics")
+    check_same(stored, given, OUT)
+    given["recipe"]["model"]["dialect"] = "mmdet"
+    with pytest.raises(StudyError, match=r"^recipe\.model\.dialect .*'tf' .*got 'mmdet'"):
+        check_same(stored, given, OUT)
+
+
+def test_config_has_the_identity_and_the_folder_of_the_data(
+    identity: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_config(identity, Path("data"), tmp_path / "config.yaml")
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert config == {**identity, "data_folder": str(tmp_path / "data")}

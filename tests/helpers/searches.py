@@ -1,0 +1,106 @@
+"""Searches with the reward of ``synthetic``: in this process, in another, or without training.
+
+``python -c "import searches; searches.main()" OUT CONTROLLER TRIALS ARGUMENTS`` runs a search;
+ARGUMENTS is JSON. :func:`start` does so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.study import Study, StudyDirection
+from optuna.trial import Trial, TrialState
+
+from controllers import create_sampler, suggest
+from controllers.samplers import REPEATS, SpaceSampler
+from controllers.search import SearchSettings, search
+from controllers.study import DUPLICATE_OF, GENOME_ID, open_study
+from synthetic import SPACE, reward
+
+
+def settings(
+    out: Path, trials: int, evaluate: str = "evaluate", **arguments: Any
+) -> SearchSettings:
+    """Return the settings of a search whose candidates ``synthetic.EVALUATE`` scores."""
+    return SearchSettings(out, trials, arguments, f"synthetic:{evaluate}")
+
+
+def opened(out: Path, controller: str = "random", seed: int = 0, **identity: Any) -> Study:
+    """Open the study of a run folder, with an identity that is made up."""
+    identity = {"controller": controller, "seed": seed, "recipe": {"epochs": 3}, **identity}
+    return open_study(out, identity, create_sampler(controller, SPACE, seed))
+
+
+def run(out: Path, controller: str, trials: int, **arguments: Any) -> Study:
+    """Search in a run folder and return the study; arguments are those of :func:`settings`."""
+    study = opened(out, controller)
+    search(study, SPACE, settings(out, trials, **arguments))
+    return study
+
+
+def start(out: Path, controller: str, trials: int, **arguments: Any) -> subprocess.Popen[bytes]:
+    """Start :func:`run` in another process."""
+    given = (str(out), controller, str(trials), json.dumps(arguments))
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", "import searches; searches.main()", *given],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+
+
+def main() -> None:
+    """Run a search as the command line says."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    out, controller, trials, arguments = sys.argv[1:]
+    run(Path(out), controller, int(trials), **json.loads(arguments))
+
+
+def log(study: Study) -> list[tuple[dict[str, Any], float | None]]:
+    """Return parameters and value of each trial that is not repeated by another."""
+    repeated = {trial.user_attrs.get(REPEATS) for trial in study.trials}
+    return [(t.params, t.value) for t in study.trials if t.number not in repeated]
+
+
+def genomes_of(study: Study) -> list[str]:
+    """Return the genome id of each trial that trained a genome."""
+    return [
+        trial.user_attrs[GENOME_ID]
+        for trial in study.trials
+        if trial.state == TrialState.COMPLETE and DUPLICATE_OF not in trial.user_attrs
+    ]
+
+
+def new_study(sampler: SpaceSampler, direction: str = "maximize") -> Study:
+    """Return a study in memory."""
+    return optuna.create_study(direction=direction, sampler=sampler)
+
+
+def choices(trial: Trial) -> tuple[int, ...]:
+    """Ask a trial for the decisions of ``SPACE`` and return its choices."""
+    return tuple(trial.suggest_categorical(d.name, range(d.size)) for d in SPACE.decisions())
+
+
+def ask_and_tell(study: Study, trials: int) -> list[tuple[int, ...]]:
+    """Ask and tell in turn and return the choices.
+
+    Each fifth trial fails, each seventh is pruned.
+    """
+    sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
+    asked = []
+    for _ in range(trials):
+        trial = study.ask()
+        asked.append(choices(trial))
+        value = sign * reward(suggest(trial, SPACE))
+        if trial.number % 5 == 4:
+            study.tell(trial, state=TrialState.FAIL)
+        elif trial.number % 7 == 6:
+            trial.report(value / 2, step=1)
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, value)
+    return asked

@@ -1,0 +1,102 @@
+"""Options that several commands share: one name, one meaning, one check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nasfpn_runtime.cluster.device import set_device
+from nasfpn_runtime.inference.engines.registry import ENGINES
+from tools import options
+from tools.cli import main, make_parser
+from tools.errors import UsageError
+from tools.options import check_least
+
+# Commands that write, with what they need besides -o.
+WRITING = [
+    "draw fpn",
+    "train --arch fpn --data d",
+    "search --data d --recipe shapes",
+    "compare --data d",
+    "quickstart",
+    "import a.pth --source mmdet",
+    "import-config a.yaml",
+    "export a.ckpt --format onnx",
+    "predict a.ckpt a.png",
+    "data show d",
+    "data create d",
+]
+
+
+@pytest.mark.parametrize("command", WRITING)
+@pytest.mark.parametrize("option", ["-o", "--out"])
+def test_every_command_that_writes_has_the_option_out(command: str, option: str) -> None:
+    args = make_parser().parse_args([*command.split(), option, "there"])
+    assert Path(args.out) == Path("there")
+
+
+def test_the_old_name_of_the_output_of_draw_works_and_warns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "fpn.svg"
+    assert main(["draw", "fpn", "--output", str(path)]) == 0
+    assert path.stat().st_size > 1000
+    assert "--output is now -o or --out" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["draw", "--help"])
+    assert "--output" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --arch fpn --data d",
+        "search --data d --out o --recipe shapes",
+        "eval --data d --checkpoint a.ckpt",
+        "export a.ckpt --format onnx",
+        "predict a.ckpt a.png",
+    ],
+)
+def test_a_device_is_one_of_the_runtime_s(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for device in options.DEVICES:
+        args = make_parser().parse_args([*command.split(), "--device", device])
+        assert args.device == device
+    with pytest.raises(SystemExit) as stop:
+        main([*command.split(), "--device", "TPU"])
+    assert stop.value.code == 2
+    assert "'TPU'" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=f"{' or '.join(options.DEVICES)}, got 'TPU'"):
+        set_device("TPU")
+
+
+def test_engines_are_those_of_the_runtime() -> None:
+    assert set(options.ENGINES) == {name for names in ENGINES.values() for name in names}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "train --arch fpn --data d --seed",
+        "data synth d --seed",
+        "search --data d --out o --recipe shapes --seed",
+        "quickstart --seed",
+        "compare --data d --out o --seeds 0",
+    ],
+)
+@pytest.mark.parametrize("value", ["-1", "x"])
+def test_a_seed_is_checked_by_every_command(
+    command: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*command.split(), value])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "--seed" in error
+    assert error.endswith(f"0 or more, got {value}")
+
+
+def test_a_number_below_its_range_is_named() -> None:
+    check_least("--rounds", 1, 1)
+    with pytest.raises(UsageError, match=r"--rounds .* 2 or more, got 1"):
+        check_least("--rounds", 1, 2)
