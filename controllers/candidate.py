@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from controllers.errors import SearchError
 from nasfpn_runtime.data.dataset import load_split
+from nasfpn_runtime.data.digest import digests
+from nasfpn_runtime.errors import ChangedDataError
 from nasfpn_runtime.recipe import recipe as recipes
-from nasfpn_runtime.recipe.recipe import load_recipe
+from nasfpn_runtime.recipe.recipe import Recipe, from_dict
 from search_space import from_json
+
+
+def prepare(recipe: Recipe, data: Path, *, seed: int, device: str) -> dict[str, Any]:
+    """Return what every candidate of a search gets, besides its genome and folder.
+
+    The recipe is passed on as its settings and the dataset with its digests, so that a file that
+    is edited during the search cannot change what a score means.
+
+    Returns:
+        JSON data: ``recipe`` (all settings), ``data`` (absolute path of the folder), ``digests``
+        (of the splits ``train`` and ``val``, see ``data.digest``), ``seed``, ``device``.
+
+    Raises:
+        DataError: the splits ``train`` and ``val`` cannot be used.
+    """
+    return {
+        "recipe": recipe.to_dict(),
+        "data": str(data.resolve()),
+        "digests": digests({split: load_split(data, split) for split in ("train", "val")}),
+        "seed": seed,
+        "device": device,
+    }
 
 
 def evaluate(
@@ -20,19 +44,21 @@ def evaluate(
     """Train the genome by the recipe and return its metrics on val after the last epoch.
 
     Args:
-        arguments: ``genome`` (JSON v1 text), ``recipe`` (name or path), ``overrides``
-            (``a.b=c`` each), ``data`` and ``out`` (folders), ``seed``, ``device``.
+        arguments: those of :func:`prepare`, ``genome`` (JSON v1 text) and ``out`` (folder).
         report: called before the training and after each epoch with ``epoch`` (epochs done),
             ``epochs`` and, after an epoch, ``loss`` (its mean).
 
     Returns:
         The runtime's metrics (``AP``, ``AP50``, ...) in 0..1.
+
+    Raises:
+        SearchError: the dataset is no longer the one that the search started with.
     """
     # Here, because the process of the search imports this module too, and needs no MindSpore.
     from nasfpn_runtime.training.runlog import RunOptions
     from nasfpn_runtime.training.train import train
 
-    recipe = load_recipe(arguments["recipe"], arguments["overrides"])
+    recipe = from_dict(arguments["recipe"], "the recipe of the search")
     epochs = recipe.training.epochs
 
     def report_epoch(record: Mapping[str, Any]) -> None:
@@ -41,38 +67,37 @@ def evaluate(
 
     if report is not None:
         report({"epoch": 0, "epochs": epochs})
-    result = train(
-        recipe,
-        from_json(arguments["genome"]),
-        Path(arguments["data"]),
-        Path(arguments["out"]),
-        seed=arguments["seed"],
-        device=arguments["device"],
-        options=RunOptions(progress=False, on_epoch=report_epoch),
-    )
+    try:
+        result = train(
+            recipe,
+            from_json(arguments["genome"]),
+            Path(arguments["data"]),
+            Path(arguments["out"]),
+            seed=arguments["seed"],
+            device=arguments["device"],
+            options=RunOptions(progress=False, on_epoch=report_epoch),
+            expected=arguments["digests"],
+        )
+    except ChangedDataError as error:
+        raise SearchError(str(error)) from None
     return dict(result.metrics)
 
 
 def dependencies(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the score of a genome depends on besides the seed: recipe and annotations.
+    """Return what the score of a genome depends on besides the seed: recipe and data.
 
     Args:
-        arguments: ``recipe``, ``overrides`` and ``data``, as for :func:`evaluate`.
+        arguments: see :func:`prepare`.
 
     Returns:
-        ``recipe``, all settings but its description, and ``annotations``, a hash of the
-        annotation files.
-
-    Raises:
-        DataError: the splits ``train`` and ``val`` cannot be used.
-        RecipeError: the recipe or an override is wrong.
+        ``recipe``, all settings but its description; ``data``, the digests of the splits; and
+        ``annotations``, a hash of the annotation files, which studies of earlier versions have
+        instead.
     """
-    recipe = asdict(load_recipe(arguments["recipe"], arguments["overrides"]))
+    recipe = dict(arguments["recipe"])
     del recipe["description"]  # rewording it changes no score
-    data = Path(arguments["data"])
-    for split in ("train", "val"):
-        load_split(data, split)
-    return {"recipe": recipe, "annotations": _fingerprint(data)}
+    annotations = _fingerprint(Path(arguments["data"]))
+    return {"recipe": recipe, "data": arguments["digests"], "annotations": annotations}
 
 
 def with_present_names(recipe: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -89,7 +114,7 @@ def _fingerprint(data: Path) -> str:
     """Return a hash of names and contents of the files ``annotations/*.json``.
 
     A copy of the dataset in another folder has the same. Datasets in other formats than COCO
-    have no such files, so all of them have the same hash.
+    have no such files, so all of them have the same hash; the digests tell them apart.
     """
     digest = hashlib.sha256()
     for path in sorted((data / "annotations").glob("*.json")):

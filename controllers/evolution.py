@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from controllers.samplers import Choices, LogSampler, Record
-from controllers.settings import check_range
+from controllers.settings import MOST, check_range
 from search_space import Genome, NASFPNSpace
 
 
@@ -57,8 +57,12 @@ class RegularizedEvolutionSampler(LogSampler):
         crossover_probability: float = 0.0,
     ) -> None:
         super().__init__(space, seed)
-        check_range("population", population, population >= 1, "1 or more")
-        check_range("tournament", tournament, tournament >= 1, "1 or more")
+        check_range(
+            "population", population, 1 <= population <= MOST, f"1 or more, at most {MOST:,}"
+        )
+        check_range(
+            "tournament", tournament, 1 <= tournament <= MOST, f"1 or more, at most {MOST:,}"
+        )
         check_range(
             "crossover_probability",
             crossover_probability,

@@ -7,13 +7,19 @@ from itertools import accumulate, cycle
 from pathlib import Path
 from typing import Any
 
+import search_space.plotting  # noqa: F401 - before matplotlib, see there
+
+# isort: split
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from controllers.study import DUPLICATE_OF
 from search_space.errors import PictureError
+from search_space.files import atomic_write
+from search_space.names import shown
 
 # Okabe and Ito's colours, which colour-blind people can tell apart, from dark to light.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -46,6 +52,7 @@ def draw_search(
     axes.plot(numbers, values, "o", ms=4, color=_COLOURS[5], mec=_COLOURS[0], label="genome")
     axes.step(numbers, _best_so_far(values), where="post", color=_COLOURS[1], label="best so far")
     axes.legend(frameon=False)
+    _start_at_zero(axes, values)
     return _save(figure, path)
 
 
@@ -66,15 +73,21 @@ def compare_searches(
         PictureError: the path has another suffix.
     """
     figure, axes = _new_figure(metric)
+    drawn: list[float] = []
     for (name, trials), colour, dash in zip(
         searches.items(), cycle(_COLOURS), cycle(_DASHES), strict=False
     ):
         values = _values(trials)
+        drawn += values
         numbers = range(1, len(values) + 1)
         axes.plot(numbers, values, "o", ms=3, color=colour, alpha=0.35, mew=0)
-        axes.step(numbers, _best_so_far(values), where="post", color=colour, ls=dash, label=name)
+        axes.step(
+            numbers, _best_so_far(values), where="post", color=colour, ls=dash, label=shown(name)
+        )
     if searches:
-        axes.legend(frameon=False, title="best so far")
+        for text in axes.legend(frameon=False, title="best so far").get_texts():
+            text.set_parse_math(False)
+    _start_at_zero(axes, drawn)
     return _save(figure, path)
 
 
@@ -92,10 +105,18 @@ def _best_so_far(values: Sequence[float]) -> list[float]:
     return list(accumulate(values, max))
 
 
+def _start_at_zero(axes: Axes, values: Sequence[float]) -> None:
+    """Let the value axis start at 0, unless a value is negative."""
+    if values and min(values) >= 0:
+        axes.set_ylim(bottom=0)
+
+
 def _new_figure(metric: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
-    axes.set(xlabel="genomes trained", ylabel=metric)
+    axes.set(xlabel="genomes trained")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel(shown(metric), parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9", lw=0.8)
     axes.set_axisbelow(True)
@@ -108,6 +129,9 @@ def _save(figure: Figure, path: str | Path | None) -> Figure:
         if suffix not in _METADATA:
             raise PictureError(f"a figure must be a .png, .svg or .pdf file, got {str(path)!r}")
         # Without a salt, the ids in an SVG are random.
-        with matplotlib.rc_context({"svg.hashsalt": "nasfpn"}):
-            figure.savefig(path, metadata=_METADATA[suffix], dpi=150)
+        with (
+            matplotlib.rc_context({"svg.hashsalt": "nasfpn"}),
+            atomic_write(Path(path)) as draft,
+        ):
+            figure.savefig(draft, metadata=_METADATA[suffix], dpi=150)
     return figure

@@ -14,10 +14,12 @@ from controllers import candidate
 from controllers.errors import StudyError
 from controllers.registry import controller_settings, names
 from search_space import NASFPNSpace
+from search_space.files import atomic_write
 
 # Key of the controller's settings. It is missing if none was given, as in studies from before
 # there were any.
 SETTINGS = "controller_settings"
+DATA, ANNOTATIONS = "data", "annotations"  # keys of candidate.dependencies
 
 
 def identify(
@@ -32,10 +34,8 @@ def identify(
         controller: name of the controller.
         settings: its settings that were given.
         space: what is searched.
-        arguments: what every candidate gets (see ``candidate.evaluate``).
+        arguments: what every candidate gets (see ``candidate.prepare``).
 
-    Raises:
-        DataError, RecipeError: see ``candidate.dependencies``.
     """
     identity = {
         "controller": controller,
@@ -52,7 +52,8 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -
     """Check that two identities are of the same search.
 
     The stored one may be of an earlier version, with the names that settings of recipes had
-    then. A setting of the controller that is missing has its default.
+    then, and with a hash of the annotation files of COCO instead of digests of the data. Digests
+    are compared if both have them. A setting of the controller that is missing has its default.
 
     Args:
         stored: identity of the study in ``out``.
@@ -62,9 +63,18 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -
     Raises:
         StudyError: they differ; the message has the first setting that does.
     """
-    difference = _difference(_comparable(stored, str(out)), _comparable(given, str(out)))
-    if difference:
+    one, other = _comparable(stored, str(out)), _comparable(given, str(out))
+    unused = ANNOTATIONS if DATA in one and DATA in other else DATA
+    one.pop(unused, None)
+    other.pop(unused, None)
+    if difference := _difference(one, other):
         name, before, now = difference
+        if name.partition(".")[0] in (DATA, ANNOTATIONS):
+            raise StudyError(
+                f"the dataset must have the images and boxes of that of the study in {out}, got "
+                f"others ({name} is {before} there, {now} here); choose another folder for another "
+                "search"
+            )
         raise StudyError(
             f"{name} must be {before!r} as in the study in {out}, got {now!r}; "
             "choose another folder for another search"
@@ -74,7 +84,8 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -
 def write_config(identity: Mapping[str, Any], data: Path, path: Path) -> None:
     """Write the identity of a search and the folder of its dataset as YAML."""
     config = {**identity, "data_folder": str(data.resolve())}
-    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    with atomic_write(path) as draft:
+        draft.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
 def _comparable(identity: Mapping[str, Any], where: str) -> dict[str, Any]:

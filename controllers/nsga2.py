@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 
 from controllers.samplers import WrappedSampler
-from controllers.settings import check_range
+from controllers.settings import MOST, check_range
 from search_space import NASFPNSpace
 
 
@@ -42,7 +42,9 @@ class NSGAIISampler(WrappedSampler):
 
     def __init__(self, space: NASFPNSpace, seed: int = 0, *, population: int = 20) -> None:
         super().__init__(space, seed)
-        check_range("population", population, population >= 2, "2 or more")
+        check_range(
+            "population", population, 2 <= population <= MOST, f"2 or more, at most {MOST:,}"
+        )
         self.population = population
 
     def inner(self, seed: int) -> optuna.samplers.BaseSampler:

@@ -244,8 +244,8 @@ def _compiled(policy: Policy) -> Callable[..., Any]:
         clipped = ops.minimum(ops.maximum(ratio, 1 - clip), 1 + clip)
         gain = ops.minimum(ratio * advantages, clipped * advantages)
         # A masked choice has p = 0 and log p near -1e9. The bound avoids 0 * -inf.
-        disorder = -(ops.exp(logs) * ops.maximum(logs, -100.0)).sum(-1)
-        return -(gain + entropy * disorder).sum(0).mean()
+        total_entropy = -(ops.exp(logs) * ops.maximum(logs, -100.0)).sum(-1)
+        return -(gain + entropy * total_entropy).sum(0).mean()
 
     def step(  # type: ignore[no-untyped-def]
         weights, mean, square, number, inputs, onehot, mask, old, advantages, clip, entropy, rate

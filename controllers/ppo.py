@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 _INITIAL_WEIGHTS = (0, 1)
 # Recent states kept, so that a result that arrives late does not mean learning from the start.
 _REMEMBERED = 8
+MOST_SIZE = 1000  # of the policy, a batch, and the passes over it
 
 
 @dataclass(frozen=True)
 class _State:
-    """What is learned from some batches: the weights, and level and variance of the rewards."""
+    """What is learned from some batches: the weights, and baseline and variance of the rewards."""
 
     learned: Learned
-    level: float | None
+    baseline: float | None
     variance: float
 
 
@@ -112,7 +113,7 @@ class PPOSampler(LogSampler):
     ) -> None:
         super().__init__(space, seed)
         for name, count in (("hidden", hidden), ("batch", batch), ("epochs", epochs)):
-            check_range(name, count, count >= 1, "1 or more")
+            check_range(name, count, 1 <= count <= MOST_SIZE, f"1 or more, at most {MOST_SIZE:,}")
         for name, value in (("bound", bound), ("entropy", entropy)):
             check_range(name, value, value >= 0, "0 or more")
         for name, value in (("learning_rate", learning_rate), ("clip", clip)):
@@ -159,12 +160,12 @@ class PPOSampler(LogSampler):
         from controllers.policy import PPOSettings, improve
 
         rewards = np.asarray([record.reward for record in batch], np.float64)
-        level = float(rewards.mean()) if state.level is None else state.level
-        variance = float(rewards.var()) if state.level is None else state.variance
-        advantages = (rewards - level) / (np.sqrt(variance) + 1e-8)
+        baseline = float(rewards.mean()) if state.baseline is None else state.baseline
+        variance = float(rewards.var()) if state.baseline is None else state.variance
+        advantages = (rewards - baseline) / (np.sqrt(variance) + 1e-8)
         for reward in rewards:
-            variance = self.decay * variance + (1 - self.decay) * (reward - level) ** 2
-            level = self.decay * level + (1 - self.decay) * reward
+            variance = self.decay * variance + (1 - self.decay) * (reward - baseline) ** 2
+            baseline = self.decay * baseline + (1 - self.decay) * reward
         learned = improve(
             self._policy(),
             PPOSettings(self.learning_rate, self.entropy, self.clip, self.epochs),
@@ -172,4 +173,4 @@ class PPOSampler(LogSampler):
             np.asarray([record.choices for record in batch], np.int64),
             advantages,
         )
-        return _State(learned, float(level), float(variance))
+        return _State(learned, float(baseline), float(variance))

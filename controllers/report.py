@@ -7,7 +7,23 @@ from pathlib import Path
 from optuna.study import Study
 
 from controllers.figures import draw_search
+from controllers.study import trained
 from search_space import draw_genome, load_genome
+
+
+def doubt(study: Study) -> str | None:
+    """Return a line on why the best value says nothing, or None if it does.
+
+    That is so if all values are 0 or, of several genomes, equal.
+    """
+    values = {trial.value for trial in trained(study)}
+    if len(values) != 1 or (len(trained(study)) == 1 and values != {0.0}):
+        return None
+    (value,) = values
+    return (
+        f"all values are {value:g}: the best genome is no better than the others; check the data "
+        "with `nasfpn data show`, or train each genome for more epochs or with another training.lr"
+    )
 
 
 def write_report(study: Study, out: Path) -> tuple[str, ...]:
@@ -30,10 +46,10 @@ def write_report(study: Study, out: Path) -> tuple[str, ...]:
     return (
         f"best value  {study.best_value:.4f} (trial {study.best_trial.number})",
         *(
-            f"  {cell.level}  {cell.op:9}  {', '.join(map(str, cell.inputs))}"
-            for cell in genome.cells
+            f"{node:4}  {cell.level}  {cell.op:9}  {', '.join(map(str, cell.inputs))}"
+            for node, cell in enumerate(genome.cells, start=len(genome.levels))
         ),
         f"genome      {best}",
-        f"search      {search}",
-        f"picture     {picture}",
+        f"score curve {search}",
+        f"drawing     {picture}",
     )

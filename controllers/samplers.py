@@ -108,7 +108,7 @@ def _reward(trial: FrozenTrial, sign: float) -> float | None:
 class SpaceSampler(optuna.samplers.BaseSampler):
     """A sampler that chooses all decisions of a space at once.
 
-    A user's objective may ask for parameters that are no decisions of the space. These are
+    A user's objective may ask for parameters that are not decisions of the space. These are
     drawn uniformly at random.
 
     Args:

@@ -63,7 +63,7 @@ def search(
     """Search until as many genomes are trained as the settings say.
 
     Several processes may do so on one study. If a process is interrupted or killed, the process
-    that searches next repeats its trial.
+    that searches next repeats its trial, and writes ``best.json`` again if need be.
 
     Args:
         study: see ``study.open_study``.
@@ -72,10 +72,15 @@ def search(
         view: what shows how the search is going; None shows nothing.
 
     Raises:
-        SearchError: ``settings.failures`` candidates in a row have failed.
+        SearchError: ``settings.failures`` candidates in a row have failed, or one has raised a
+            SearchError.
     """
+    view = view or Silent()
+    with locked(settings.out):
+        if save_best(study, space, settings.out):
+            view.note(f"{settings.out / 'best.json'} did not agree with the study: written again")
     with Presence(settings.out) as presence, ProxyWorker() as worker:
-        _Loop(study, space, settings, presence, worker, view or Silent()).run()
+        _Loop(study, space, settings, presence, worker, view).run()
 
 
 @dataclass
@@ -93,7 +98,10 @@ class _Loop:
         while (candidate := self._next()) is not None:
             trial, genome = candidate
             job, watch = self._job(trial, genome), self._watch(trial.number)
-            self._tell(trial, self.worker.evaluate(job, self.settings.timeout, watch))
+            outcome = self.worker.evaluate(job, self.settings.timeout, watch)
+            if outcome.stop:  # the trial is repeated when the search is resumed
+                raise SearchError(f"cannot train trial {trial.number}: {outcome.error}")
+            self._tell(trial, outcome)
             if self.failures >= self.settings.failures:
                 raise SearchError(
                     f"{self.failures} candidates in a row failed, the last with "

@@ -15,7 +15,9 @@ from numbers import Integral, Real
 from typing import Any
 
 from controllers.errors import ControllerError
-from search_space.errors import nearest
+from search_space.errors import nearest, value_text
+
+MOST = 100_000  # of a setting that counts trials
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def settings_of(sampler: Callable[..., Any]) -> dict[str, Setting]:
 def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
     """Return the settings in texts such as ``population=30``; the last of equal keys counts.
 
-    A value that is no number stays text, which :func:`check_settings` then refuses.
+    A value that is not a number stays text, which :func:`check_settings` then refuses.
 
     Raises:
         ControllerError: a text is not KEY=VALUE.
@@ -53,7 +55,7 @@ def parse_settings(assignments: Sequence[str]) -> dict[str, Any]:
     for text in assignments:
         key, equals, value = text.partition("=")
         if not key.strip() or not equals:
-            raise ControllerError(f"a controller setting must be KEY=VALUE, got {text!r}")
+            raise ControllerError(f"a controller setting must be KEY=VALUE, got {value_text(text)}")
         settings[key.strip()] = _number(value)
     return settings
 
@@ -79,7 +81,7 @@ def check_settings(
         if number is None:
             rule = "an integer" if known[key].kind is int else "a finite number"
             raise ControllerError(
-                f"{key} must be {rule}, got {value!r} (at controller {controller})"
+                f"{key} must be {rule}, got {value_text(value)} (at controller {controller})"
             )
         checked[key] = number
     return checked
@@ -112,8 +114,8 @@ def _convert(kind: type, value: Any) -> float | None:
 
 def _unknown(controller: str, known: Mapping[str, Setting], key: str) -> str:
     if not known:
-        return f"controller {controller} has no settings, got {key!r}"
+        return f"controller {controller} has no settings, got {value_text(key)}"
     return (
         f"a setting of controller {controller} must be one of {', '.join(known)}, "
-        f"got {key!r}{nearest(key, known)}"
+        f"got {value_text(key)}{nearest(key, known)}"
     )

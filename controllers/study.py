@@ -17,24 +17,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from controllers.errors import StudyError
 from controllers.identity import check_same
+from controllers.journal import STUDY, open_journal
 from controllers.samplers import REPEATS
-from search_space import NASFPNSpace, save_genome
-from search_space.codec import read_document
+from search_space import NASFPNSpace, save_genome, to_json
+from search_space.errors import mask_secrets
 
 # User attributes of trials.
 WORKER = "worker"
@@ -49,6 +47,7 @@ def open_study(
     identity: Mapping[str, Any],
     sampler: optuna.samplers.BaseSampler,
     storage: str | None = None,
+    repair: Callable[[str], None] | None = None,
 ) -> Study:
     """Create the study of a run folder, or open the one that is there.
 
@@ -59,17 +58,19 @@ def open_study(
         sampler: the controller.
         storage: an Optuna storage URL to use instead of the journal. The study then has the
             name of the folder.
+        repair: see ``journal.open_journal``.
 
     Raises:
-        StudyError: the study there has another identity, or the storage cannot be opened.
+        StudyError: the study there has another identity, or the storage cannot be opened, or its
+            journal is damaged.
     """
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         study = optuna.create_study(
-            storage=_open_journal(out / "study.journal")
+            storage=open_journal(out / "study.journal", repair)
             if storage is None
             else _open_storage(storage),
-            study_name="search" if storage is None else out.resolve().name,
+            study_name=STUDY if storage is None else out.resolve().name,
             direction="maximize",
             sampler=sampler,
             load_if_exists=True,
@@ -86,7 +87,7 @@ def open_study(
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Hold the lock of a run folder: meanwhile no other process or thread changes its study."""
-    with open(out / "study.lock", "w") as file:
+    with open(out / "study.lock", "w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -107,7 +108,7 @@ class Presence:
 
     def __enter__(self) -> Presence:
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._folder / self.name, "w")
+        self._file = open(self._folder / self.name, "w", encoding="utf-8")
         fcntl.flock(self._file, fcntl.LOCK_EX)
         return self
 
@@ -139,7 +140,7 @@ class Presence:
     def _is_locked(self, path: Path) -> bool:
         if path.name == self.name:
             return True
-        with contextlib.suppress(FileNotFoundError), open(path) as file:
+        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -179,24 +180,28 @@ def trained(study: Study) -> list[FrozenTrial]:
     return [trial for trial in done if DUPLICATE_OF not in trial.user_attrs]
 
 
-def save_best(study: Study, space: NASFPNSpace, out: Path) -> None:
-    """Write the best genome and the trial it comes from to ``best.json``, unless it is there.
+def save_best(study: Study, space: NASFPNSpace, out: Path) -> bool:
+    """Write the best genome and the trial it comes from to ``best.json``.
 
-    Does nothing while no trial is complete. Call this while holding :func:`locked`.
+    The file follows from the study: one with any other content is replaced. Does nothing while no
+    trial is complete. Call this while holding :func:`locked`.
+
+    Returns:
+        Whether the file was written; False if it was there already.
     """
-    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not done:
-        return
+    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        return False
     best, path = study.best_trial, out / "best.json"
-    if path.exists():
-        _, meta = read_document(path.read_text(encoding="utf-8"))
-        if (meta.get("trial"), meta.get("value")) == (best.number, best.value):
-            return
     genome = space.decode({d.name: best.params[d.name] for d in space.decisions()})
     identity = study.user_attrs.get(_IDENTITY, {})
-    kept = {key: identity[key] for key in ("controller", "recipe", "seed") if key in identity}
+    names = ("controller", "recipe", "seed", "data")
+    kept = {name: identity[name] for name in names if name in identity}
     meta = {"trial": best.number, "value": best.value, GENOME_ID: best.user_attrs.get(GENOME_ID)}
-    save_genome(genome, path, {**kept, **meta})
+    meta = {**kept, **meta}
+    if path.exists() and path.read_bytes() == to_json(genome, meta).encode():
+        return False
+    save_genome(genome, path, meta)
+    return True
 
 
 def _open_storage(url: str) -> optuna.storages.BaseStorage:
@@ -205,27 +210,5 @@ def _open_storage(url: str) -> optuna.storages.BaseStorage:
     try:
         return optuna.storages.get_storage(url)
     except (SQLAlchemyError, ImportError) as error:  # a bad URL, no such server, no driver
-        raise StudyError(f"cannot open storage {url}: {error}") from error
-
-
-def _open_journal(path: Path) -> JournalStorage:
-    _drop_torn_line(path)
-    return JournalStorage(JournalFileBackend(str(path)))
-
-
-def _drop_torn_line(path: Path) -> None:
-    """Remove an incomplete last line, which a full disk leaves behind.
-
-    Optuna would append to it and could not read the file after that.
-    """
-    if not path.exists():
-        return
-    lock = JournalFileSymlinkLock(str(path))
-    lock.acquire()
-    try:
-        with open(path, "rb+") as file:
-            kept = file.read().rfind(b"\n") + 1
-            if kept != os.fstat(file.fileno()).st_size:
-                file.truncate(kept)
-    finally:
-        lock.release()
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise StudyError(mask_secrets(f"cannot open storage {url}: {reason}")) from error

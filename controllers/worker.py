@@ -3,9 +3,9 @@
 A candidate may raise, crash, hang, exhaust memory or print anything. The search gets an
 :class:`Outcome` in each case and continues with a new process.
 
-``python -m controllers.worker`` runs this file as the child. It reads one JSON object a line from
-standard input, a job: ``evaluate``, ``arguments``, ``log``. To each it writes one line on what was
-its standard output: ``metrics`` or ``error``. Before that line it may write any number of lines
+The child runs this file as ``python -m controllers.worker`` would. It reads one JSON object a line
+from standard input, a job: ``evaluate``, ``arguments``, ``log``. To each it writes one line on what
+was its standard output: ``metrics`` or ``error``. Before that line it may write any number of lines
 with ``progress``.
 """
 
@@ -23,13 +23,17 @@ import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, TypeAlias
+from typing import IO, Any, TextIO, TypeAlias
+
+from controllers.errors import SearchError
+from nasfpn_runtime.processes import last_line, python_command
 
 LOOK = 1.0  # seconds between two checks of a child that sends nothing
 ENDING = 10.0  # seconds that a child which closed its output has to end
@@ -47,7 +51,8 @@ class Job:
             the metrics by name. If it has a parameter ``report``, that is a function to call
             with a mapping of JSON data that says how far the evaluation is.
         arguments: JSON data for the function.
-        log: file to which everything that the child prints is appended.
+        log: file to which everything that the child prints is appended, also if it dies before
+            it can open the file.
     """
 
     evaluate: str
@@ -63,11 +68,14 @@ class Outcome:
         metrics: what the function returned; None if it failed.
         error: why it failed; None if it did not.
         seconds: time it took.
+        stop: the error is a ``SearchError``: the genome is not to blame, and all other candidates
+            would fail, too.
     """
 
     metrics: Mapping[str, float] | None
     error: str | None
     seconds: float
+    stop: bool = False
 
 
 class ProxyWorker:
@@ -87,6 +95,7 @@ class ProxyWorker:
             raise ValueError(f"reuse must be 1 or more, got {reuse}")
         self.reuse = reuse
         self._child: subprocess.Popen[bytes] | None = None
+        self._early: IO[bytes] | None = None  # what the child prints before it opens a log
         self._lines: LineReader | None = None
         self._jobs = 0
 
@@ -109,9 +118,12 @@ class ProxyWorker:
         except BaseException:
             self.close()
             raise
-        if "error" in reply:
+        error = reply.get("error")
+        if error is not None:
+            error += self._words_before_log(job.log)
             self.close()
-        return Outcome(reply.get("metrics"), reply.get("error"), time.monotonic() - start)
+        seconds = time.monotonic() - start
+        return Outcome(reply.get("metrics"), error, seconds, reply.get("stop", False))
 
     def close(self) -> None:
         """Kill the child and its children, if there are any."""
@@ -122,7 +134,9 @@ class ProxyWorker:
             for stream in (self._child.stdin, self._child.stdout):
                 if stream is not None:
                     stream.close()
-        self._child, self._lines, self._jobs = None, None, 0
+        if self._early is not None:
+            self._early.close()
+        self._child, self._early, self._lines, self._jobs = None, None, None, 0
 
     def __enter__(self) -> ProxyWorker:
         return self
@@ -131,7 +145,11 @@ class ProxyWorker:
         self.close()
 
     def _ask(self, job: Job, timeout: float | None, watch: Watch | None) -> dict[str, Any]:
-        child = self._child = self._child or _spawn()
+        if self._child is None:
+            # A file, not a pipe: nobody has to read it while the child runs.
+            self._early = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+            self._child = _spawn(self._early)
+        child = self._child
         lines = self._lines = self._lines or LineReader(child)
         self._jobs += 1
         assert child.stdin is not None
@@ -157,6 +175,24 @@ class ProxyWorker:
             if "progress" not in reply:
                 return reply
             progress = reply["progress"]
+
+    def _words_before_log(self, log: Path) -> str:
+        """Append to ``log`` what a child printed that opened no log.
+
+        Returns:
+            The end of an error message: the last line, or nothing if nothing was printed.
+        """
+        if self._early is None:
+            return ""
+        self._early.seek(0)
+        printed = self._early.read()
+        if not printed:  # the child has moved it to its first log
+            return ""
+        with contextlib.suppress(OSError):  # the message has the last line all the same
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab") as file:
+                file.write(printed)
+        return f": {last_line(printed.decode(errors='replace'))}"
 
 
 class LineReader:
@@ -196,15 +232,15 @@ class LineReader:
         return line + end
 
 
-def _spawn() -> subprocess.Popen[bytes]:
+def _spawn(errors: IO[bytes]) -> subprocess.Popen[bytes]:
     # In its own session: Ctrl-C reaches only the parent, and the children of the child can be
-    # killed with it. The path is passed on as multiprocessing's spawn does.
+    # killed with it.
     return subprocess.Popen(
-        [sys.executable, "-m", "controllers.worker"],
+        python_command("controllers.worker"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=errors,
         bufsize=0,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
         start_new_session=True,
     )
 
@@ -226,15 +262,19 @@ def main() -> None:
     The candidate gets other files as descriptors 0, 1 and 2: its standard input is empty, and
     what it prints goes to the log of the job. So it cannot disturb the exchange with the parent.
     """
-    jobs, answers = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
-    with open(os.devnull) as nothing:
+    jobs, answers, early = (
+        os.fdopen(os.dup(0), "r", encoding="utf-8"),
+        os.fdopen(os.dup(1), "w", encoding="utf-8"),
+        os.dup(2),
+    )
+    with open(os.devnull, encoding="utf-8") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     faulthandler.enable()
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(jobs, lines), daemon=True).start()
     while True:
-        reply = _answer(json.loads(lines.get()), answers)
+        reply = _answer(json.loads(lines.get()), answers, early)
         print(json.dumps(reply), file=answers, flush=True)
 
 
@@ -246,17 +286,19 @@ def _listen(jobs: TextIO, lines: queue.SimpleQueue[str]) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _answer(job: Mapping[str, Any], answers: TextIO) -> dict[str, Any]:
+def _answer(job: Mapping[str, Any], answers: TextIO, early: int) -> dict[str, Any]:
     def report(progress: Mapping[str, Any]) -> None:
         print(json.dumps({"progress": dict(progress)}), file=answers, flush=True)
 
-    with _printing_to(Path(job["log"])):
+    with _printing_to(Path(job["log"]), early):
         try:
             module, _, name = job["evaluate"].partition(":")
             function = getattr(importlib.import_module(module), name)
             reports = "report" in inspect.signature(function).parameters
             metrics = function(job["arguments"], **({"report": report} if reports else {}))
             return {"metrics": {key: float(value) for key, value in metrics.items()}}
+        except SearchError as error:
+            return {"error": str(error), "stop": True}
         # All errors, because this is the border of the process: a failure is a result.
         except BaseException as error:
             traceback.print_exc()
@@ -264,10 +306,20 @@ def _answer(job: Mapping[str, Any], answers: TextIO) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _printing_to(path: Path) -> Iterator[None]:
-    """Append to the file what this process and its libraries print, also after the block."""
+def _printing_to(path: Path, early: int) -> Iterator[None]:
+    """Append to the file what this process and its libraries print, also after the block.
+
+    Args:
+        path: the file.
+        early: descriptor of the file with what was printed before; its content is moved.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as log:
+        with contextlib.suppress(OSError):  # a terminal, if the child was started by hand
+            os.lseek(early, 0, os.SEEK_SET)
+            log.write(os.read(early, os.fstat(early).st_size))
+            os.ftruncate(early, 0)
+            log.flush()
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     try:

@@ -8,7 +8,11 @@ from search_space.errors import UserError
 
 
 class DataError(UserError, ValueError):
-    """A data set or a picture cannot be used."""
+    """A dataset or a picture cannot be used."""
+
+
+class ChangedDataError(DataError):
+    """A dataset is not the one that a result or a search belongs to."""
 
 
 class RecipeError(UserError, ValueError):
@@ -35,12 +39,28 @@ class EngineError(UserError, ValueError):
     """An engine does not read such a file, or refuses to run it."""
 
 
+class DocumentError(UserError, ValueError):
+    """A YAML or JSON text cannot be read, or is ambiguous."""
+
+
+class ProcessError(UserError, RuntimeError):
+    """A child process failed."""
+
+
+class OutputError(UserError, OSError):
+    """A command must not, or cannot, write a file."""
+
+
 class MissingPackageError(UserError, ImportError):
     """An optional package is not installed."""
 
 
 def first_line(error: Exception) -> str:
-    """Return the line that says what happened in a MindSpore error, whose messages have many."""
+    """Return the two sentences that say what happened in a MindSpore error of many lines."""
     text = str(error)
     cause = re.search(r"\[(?:Internal )?ERROR\] +(?!\[)(.+)", text)
-    return cause[1].strip() if cause else next(iter(text.splitlines()), "an error")
+    lines = [cause[1]] if cause else text.strip().splitlines()
+    if not lines:
+        return "an error"
+    sentences = re.split(r"(?<=[\w\])'\"])\. +(?=[A-Z])", lines[0].strip())
+    return ". ".join(sentences[:2])  # the others advise how to build MindSpore

@@ -1,4 +1,4 @@
-"""Atomic file writes, and locks between processes."""
+"""Files that are linked, and locks between processes; atomic writes of ``search_space.files``."""
 
 from __future__ import annotations
 
@@ -10,21 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from search_space.files import atomic_write as atomic_write
+
 _HELD = (errno.EAGAIN, errno.EACCES)  # POSIX allows either when another process holds the lock
-
-
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield the path of a draft beside ``path``; the draft replaces ``path`` when the block ends.
-
-    If the block raises, the draft is removed and the file at ``path`` stays as it was.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield draft
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -57,7 +45,7 @@ def locked(file: Path, waiting: Callable[[], None] | None = None) -> Iterator[No
     Raises:
         BlockingIOError: another process holds the lock, and ``waiting`` is None.
     """
-    with file.open("a") as stream:
+    with file.open("a", encoding="utf-8") as stream:
         try:
             fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -12,13 +12,20 @@ from typing import Any
 
 from tqdm import tqdm
 
+from search_space.errors import message_text
+from search_space.names import printable
+
 PERIOD = 10.0  # seconds between two lines if standard error is not a terminal
 TICK = 1.0  # seconds between two updates of waiting() on a terminal
 
 
 def say(text: str) -> None:
-    """Print a line on standard error, above any bar."""
+    """Print lines on standard error, above any bar.
+
+    Control characters are escaped, and the middle of a very long line is left out.
+    """
     if sys.stderr is not None:
+        text = "\n".join(message_text(printable(line)) for line in text.split("\n"))
         tqdm.write(text, file=sys.stderr)
         sys.stderr.flush()
 
@@ -147,7 +154,7 @@ def _terminal_size() -> tuple[int | None, int | None]:
     """Return columns and rows for a bar; None where tqdm may ask the terminal."""
     try:
         size = os.get_terminal_size(sys.stderr.fileno())
-    except OSError:  # a stream that is no file, such as that of IDLE
+    except OSError:  # a stream that is not a file, such as that of IDLE
         size = os.terminal_size((0, 0))
     # A terminal can report a size of 0, for example in a container. tqdm would show nothing then.
     columns, rows = (None if size.columns else 80), (None if size.lines else 24)

@@ -17,18 +17,18 @@ block is ``(level, "attention" | "sum", (i, j), is_output)``, as in tensorflow/t
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from search_space.errors import GenomeError, nearest
+from search_space.files import atomic_write
 from search_space.genome import PYRAMID_LEVELS, Genome, MergingCell, to_levels
 from search_space.rules import is_int
 from search_space.wiring import wire
 
 VERSION = 1
+MAX_CHARACTERS = 1_000_000  # of a genome file
 TFBlock = tuple[int, str, tuple[int, int], bool]
 _TF_OPS = ("attention", "sum")
 
@@ -105,7 +105,12 @@ def load_genome(path: str | Path) -> Genome:
         GenomeError: as :func:`from_json`; the path starts with the file name.
     """
     try:
-        return from_json(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open(encoding="utf-8") as file:  # a device may have no end
+            text = file.read(MAX_CHARACTERS + 1)
+        if len(text) > MAX_CHARACTERS:
+            rule = f"a genome file must have at most {MAX_CHARACTERS:,} characters"
+            raise GenomeError(rule, "a longer one", "document")
+        return from_json(text)
     except UnicodeDecodeError as error:
         raise GenomeError("a genome file must be UTF-8 text", str(error), str(path)) from None
     except GenomeError as error:
@@ -122,12 +127,8 @@ def save_genome(genome: Genome, path: str | Path, meta: Mapping[str, Any] | None
     """
     path = Path(path)
     text = to_json(genome, meta)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_write(path) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def from_tf_blocks(

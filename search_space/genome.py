@@ -108,6 +108,7 @@ class Genome:
             if not isinstance(cell, MergingCell):
                 raise GenomeError("a cell must be a MergingCell", cell, f"cells[{index}]")
         rules.levels_ascend(self.levels)
+        rules.cells_are_not_too_many(self.cells)
         for index in range(len(self.cells)):
             rules.level_is_an_input_level(self.cells, self.levels, index)
             rules.inputs_precede_cell(self.cells, self.levels, index)
@@ -146,7 +147,7 @@ def to_levels(values: Iterable[int], path: str) -> tuple[Level, ...]:
     """Return integers as levels.
 
     Raises:
-        GenomeError: a value is no level. The path is ``path`` with the index, such as
+        GenomeError: a value is not a level. The path is ``path`` with the index, such as
             ``levels[0]``.
     """
     levels = []

@@ -68,7 +68,7 @@ def outputs_come_last(space: NASFPNSpace, genome: Genome) -> None:
             )
 
 
-def gate_is_the_first_input(space: NASFPNSpace, genome: Genome) -> None:
+def tied_attention_inputs_ascend(space: NASFPNSpace, genome: Genome) -> None:
     """If both inputs of an attention cell have the same level, they are ascending.
 
     Only there does their order matter: the first input is the gate.
@@ -92,5 +92,5 @@ MEMBERSHIP: tuple[Callable[[NASFPNSpace, Genome], None], ...] = (
     inputs_are_pairs,
     intermediate_levels_are_allowed,
     outputs_come_last,
-    gate_is_the_first_input,
+    tied_attention_inputs_ascend,
 )

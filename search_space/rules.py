@@ -15,6 +15,7 @@ from search_space.errors import GenomeError
 if TYPE_CHECKING:
     from search_space.genome import MergingCell
 
+MAX_CELLS = 100
 MIN_LEVEL, MAX_LEVEL = 1, 10  # strides 2 to 1024
 
 # op -> least and greatest number of inputs; None: no limit.
@@ -70,6 +71,12 @@ def levels_ascend(levels: Sequence[int]) -> None:
         raise GenomeError(
             "input levels must be two or more, ascending", tuple(map(int, levels)), "levels"
         )
+
+
+def cells_are_not_too_many(cells: Sequence[MergingCell]) -> None:
+    """A genome has at most ``MAX_CELLS`` cells, so that it can be compiled and drawn in minutes."""
+    if len(cells) > MAX_CELLS:
+        raise GenomeError(f"a genome must have at most {MAX_CELLS} cells", len(cells), "cells")
 
 
 def level_is_an_input_level(

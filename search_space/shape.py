@@ -5,8 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
+from search_space.errors import value_text
 from search_space.rules import is_int
 
+# Largest size of each kind: far beyond any published detector, and quickly counted.
+MOST = {
+    "width": 4096,
+    "channels": 8192,
+    "stacks": 100,
+    "head_convs": 50,
+    "head_channels": 8192,
+    "classes": 200_000,
+    "anchors": 2000,
+    "image": 16_384,
+}
 BACKBONE_LEVELS = range(2, 6)  # levels a backbone supplies; coarser levels are pooled
 
 
@@ -147,7 +159,10 @@ class DetectorShape:
             raise ValueError(f"image must be (height, width), got {self.image!r}")
         for field in fields(self)[1:-1]:
             value = getattr(self, field.name)
-            least = 0 if field.name == "head_convs" else 1
+            least, most = 0 if field.name == "head_convs" else 1, MOST[field.name]
             for part in value if field.name == "image" else (value,):
-                if not is_int(part) or part < least:
-                    raise ValueError(f"{field.name} must be {least} or more, got {value!r}")
+                if not is_int(part) or not least <= part <= most:
+                    raise ValueError(
+                        f"{field.name} must be {least} or more, at most {most:,}, "
+                        f"got {value_text(value)}"
+                    )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PAIR_OPS = tuple(op for op, (least, _) in ARITY.items() if least == 2)
 
+MAX_INTERMEDIATE = 50  # intermediate cells
+
 # A step from one genome to a neighbour: indices of cells, each with the cell that replaces it.
 Move = tuple[tuple[int, MergingCell], ...]
 
@@ -46,7 +48,7 @@ class NASFPNSpace:
     (NAS-FPN, section 3.1): two intermediate cells, neither on the finest level, and
     1,931,334,451,200,000 genomes.
 
-    The order of a cell's two inputs is no decision: the space's genomes have ascending
+    The order of a cell's two inputs is not a decision: the space's genomes have ascending
     inputs. Every method also accepts a genome whose inputs are in another order, unless
     that changes what the genome computes; the genomes that a method returns have
     ascending inputs.
@@ -74,9 +76,12 @@ class NASFPNSpace:
         allowed = to_levels(given, "intermediate_levels")
         object.__setattr__(self, "intermediate_levels", allowed)
         object.__setattr__(self, "ops", tuple(self.ops))
-        if not is_int(self.intermediate_cells) or self.intermediate_cells < 0:
+        if (
+            not is_int(self.intermediate_cells)
+            or not 0 <= self.intermediate_cells <= MAX_INTERMEDIATE
+        ):
             raise GenomeError(
-                "the number of intermediate cells must be an integer from 0",
+                f"the number of intermediate cells must be an integer from 0 to {MAX_INTERMEDIATE}",
                 self.intermediate_cells,
                 "intermediate_cells",
             )

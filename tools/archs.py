@@ -43,6 +43,6 @@ def run(args: argparse.Namespace) -> int:
         f"\nParameters and MACs (multiply-adds) of a RetinaNet with {shape.backbone}, "
         f"{shape.stacks} stacks of\n{shape.channels} channels, {height}x{width} px and "
         f"{shape.classes} classes. AP is the figure that the source published;\n"
-        "searched_archs/README.md says for which detector and data set."
+        "searched_archs/README.md says for which detector and dataset."
     )
     return 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools.errors import UsageError
-from tools.options import add_option, add_recipe, check_least
+from tools.options import add_option, add_recipe, whole
 
 HELP = "Measure speed, and differences of exported files"
 DESCRIPTION = """Measure the figures that the documentation gives:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     choices = ["step", "data", "genome", "parity"]
     parser.add_argument("what", choices=choices, help="what to measure, see above")
     help = "step, data: number of processes of each kind, run in turn"
-    add_option(parser, "--rounds", type=int, default=3, metavar="N", help=help)
+    add_option(parser, "--rounds", type=whole(1, 1000), default=3, metavar="N", help=help)
     help = "data: COCO folder"
     add_option(parser, "--data", type=Path, metavar="DIR", unset="generated images", help=help)
     add_option(
@@ -48,7 +48,6 @@ def run(args: argparse.Namespace) -> int:
     import os
     import platform
 
-    check_least("--rounds", args.rounds, 1)
     print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, medians", flush=True)
     if args.what == "step":
         _step(args.rounds)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 import sys
+import tempfile
 from collections.abc import Sequence
+from typing import NoReturn
 
-from nasfpn_runtime.interrupts import remembered
+from nasfpn_runtime import interrupts
 from tools import (
     archs,
     bench,
@@ -31,6 +32,8 @@ from tools import (
 )
 from tools.errors import one_line, user_errors
 from tools.options import help_settings
+from tools.streams import StreamError, flush_output, prepare
+from tools.supervisor import stopped_line
 
 # What a user wants to do -> the commands for it, in the order of the help.
 GROUPS = {
@@ -44,13 +47,26 @@ GROUPS = {
     "measure": {"bench": bench},
 }
 COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
-RESUMABLE = ("quickstart", "train", "search", "compare")
+# Variables of MindSpore, unless the user sets them: its log has errors only, and what it writes
+# when it fails to compile does not go to the current folder.
+ENVIRONMENT = {"GLOG_v": "3", "MS_OM_PATH": os.path.join(tempfile.gettempdir(), "nasfpn")}
 DESCRIPTION = "Search, train, score, draw and deploy feature pyramids for object detection."
 EXAMPLES = (
     "nasfpn quickstart",
     "nasfpn data synth shapes",
     "nasfpn train --arch nasfpn --data shapes --recipe shapes",
 )
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages have neither control characters nor long values; also subcommands."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and a message, and exit with code 2."""
+        from search_space.errors import message_text
+        from search_space.names import printable
+
+        super().error(message_text(printable(message)))
 
 
 class PrintVersion(argparse.Action):
@@ -74,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
         listing += f"\n{title}:\n"
         listing += "".join(f"  {name:15}{module.HELP}\n" for name, module in group.items())
     more = "\n`nasfpn COMMAND --help` lists the options of a command."
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nasfpn",
         usage="nasfpn [-h] [--version] COMMAND ...",
         **help_settings(f"{DESCRIPTION}\n{listing}{more}", EXAMPLES),
@@ -94,27 +110,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code.
 
     0: success. 1: some input is faulty (``data check``, ``predict``). 2: a user error, printed in
-    one line. 130: interrupted.
+    one line. 130 or 143: interrupted by SIGINT or SIGTERM.
     """
-    os.environ.setdefault("GLOG_v", "3")  # of MindSpore's log, print errors only
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args = make_parser().parse_args(arguments, argparse.Namespace(argv=arguments))
     try:
-        with remembered():
-            code: int = COMMANDS[args.command].run(args)
-        sys.stdout.flush()
-        return code
-    except KeyboardInterrupt:
-        resume = ""
-        if args.command in RESUMABLE:
-            resume = f" To resume, run the same command: {shlex.join(['nasfpn', *arguments])}"
-        print(f"\nStopped.{resume}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader, such as `head`, has stopped reading
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        code = _run(arguments)
+    except SystemExit as end:  # of argparse
+        if end.code:
+            raise
+        code = 0
+    except StreamError:
+        code = 2
     except Exception as error:
         if not isinstance(error, user_errors()):
             raise
-        print(f"nasfpn: error: {one_line(error)}", file=sys.stderr)
-        return 2
+        code = _fail(error)
+    unwritten = flush_output()
+    return code if unwritten is None else _fail_output(unwritten)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parser = make_parser()
+    for argument in arguments:
+        if argument.startswith("--") and argument.endswith("=--"):  # argparse would drop the `--`
+            parser.error(f"argument {argument[:-3]}: expected a value, got --")
+    args = parser.parse_args(arguments, argparse.Namespace(argv=list(arguments)))
+    with interrupts.remembered():
+        try:
+            interrupts.let_in()
+            code: int = COMMANDS[args.command].run(args)
+        except KeyboardInterrupt:
+            start = "\n" if sys.stderr.isatty() else ""  # after a bar, or the ^C of a terminal
+            print(f"{start}{stopped_line(arguments)}", file=sys.stderr)
+            interrupts.report()
+            code = 128 + interrupts.received()
+    return code
+
+
+def _fail(error: Exception) -> int:
+    print(f"nasfpn: error: {one_line(error)}", file=sys.stderr)
+    return 2
+
+
+def _fail_output(error: OSError) -> int:
+    if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has stopped reading
+        return 0
+    print(f"nasfpn: error: cannot write standard output: {error.strerror}", file=sys.stderr)
+    return 2

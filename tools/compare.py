@@ -8,10 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
-from tools.genomes import load_named
-from tools.options import add_data, add_option, add_out, add_recipe, seed
+from tools.genomes import load_all, load_named, path_name, run_folder
+from tools.options import (
+    SEED,
+    TRIALS,
+    add_data,
+    add_option,
+    add_out,
+    add_overrides,
+    add_recipe,
+)
 
 if TYPE_CHECKING:
+    from nasfpn_runtime.network.checkpoint import Origin
     from nasfpn_runtime.recipe.recipe import Recipe
     from search_space.genome import Genome
 
@@ -19,7 +28,9 @@ HELP = "Compare controllers and known genomes in one table"
 DESCRIPTION = """\
 Search with several controllers, retrain the winners and known genomes with
 several seeds, and write one table of their scores and costs. Run the same
-command to resume."""
+command to resume, with more --trials or other genomes if you like."""
+SPLITS = ("train", "val", "test")
+SCORES = "scores.json"
 EXAMPLES = (
     "nasfpn compare --data shapes --proxy shapes-proxy --recipe shapes --trials 4 -o runs/compare",
     "nasfpn compare --data shapes --controllers --archs fpn nasfpn --recipe shapes -o runs/archs",
@@ -35,14 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = ["ppo", "random"]
     add_option(parser, "--controllers", nargs="*", default=default, metavar="NAME", help=help)
     help = "number of genomes that each search trains"
-    add_option(parser, "--trials", type=int, default=40, metavar="N", help=help)
+    add_option(parser, "--trials", type=TRIALS, default=40, metavar="N", help=help)
     add_recipe(parser, "--proxy", of="the short trainings of the searches", default="bccd-proxy")
+    add_overrides(parser, name="--proxy-set", dest="proxy_overrides", of="that recipe")
     help = "genomes to train besides the winners: shipped names or JSON files"
     default = ["nasfpn", "fpn", "panet", "bifpn"]
     add_option(parser, "--archs", nargs="*", default=default, metavar="GENOME", help=help)
     add_recipe(parser, of="the retraining", default="bccd-128")
+    add_overrides(parser, of="the recipe of the retraining")
     help, seeds = "random seeds of the retraining", [0, 1, 2]
-    add_option(parser, "--seeds", nargs="+", type=seed, default=seeds, metavar="N", help=help)
+    add_option(parser, "--seeds", nargs="+", type=SEED, default=seeds, metavar="N", help=help)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,58 +72,130 @@ def run(args: argparse.Namespace) -> int:
 
     from controllers.figures import compare_searches
     from nasfpn_runtime.data.dataset import load_split
+    from nasfpn_runtime.data.digest import digests
     from nasfpn_runtime.files import atomic_write
+    from nasfpn_runtime.network.checkpoint import Origin
+    from nasfpn_runtime.outputs import check_run_folder
+    from nasfpn_runtime.recipe.memory import check_training
     from nasfpn_runtime.recipe.recipe import load_recipe
     from tools.search import run_search
 
-    recipe = load_recipe(args.recipe)
+    proxy = load_recipe(args.proxy, args.proxy_overrides, "--proxy-set")
+    recipe = load_recipe(args.recipe, args.overrides)
     out: Path = args.out
-    genomes = dict(load_named(name) for name in args.archs)
+    controllers, seeds = (list(dict.fromkeys(given)) for given in (args.controllers, args.seeds))
+    # A run leaves one of these files before the table and the figure.
+    marks = ("search-*/study.lock", "*/seed*/run.json", "*/seed*/scores.json")
+    check_run_folder(out, marks, ("table.md", "searches.svg"))
+    winners = {controller: f"{controller} winner" for controller in controllers}
+    named = load_all(args.archs, list(winners.values()))
+    splits = {name: load_split(args.data, name) for name in SPLITS}
+    data, categories = digests(splits), splits["train"].categories
+    genomes: dict[str, Genome] = {}
+    folders: dict[str, Path] = {}
+
+    def run_of(name: str, seed: int) -> Origin:
+        return Origin(recipe, genomes[name], categories, seed, 0, data=data, init="")
+
+    def add(name: str, stem: str, genome: Genome) -> None:
+        """Add a row, after checking that the runs in its folder are of this comparison."""
+        taken = {folder: genomes[other] for other, folder in folders.items()}
+        genomes[name] = genome
+        folders[name] = run_folder(out / path_name(stem).replace(" ", "-"), genome, taken)
+        for seed in seeds:
+            _check_stored(folders[name] / f"seed{seed}", run_of(name, seed))
+
+    for name, (stem, genome) in named.items():
+        check_training(recipe, genome)
+        add(name, stem, genome)
     searches = {}
-    for controller in args.controllers:
+    for controller in controllers:
         folder = out / f"search-{controller}"
         study = run_search(
-            args.data, folder, recipe=args.proxy, controller=controller, trials=args.trials
+            args.data, folder, recipe=proxy, controller=controller, trials=args.trials
         )
         searches[controller] = study.get_trials(deepcopy=False)
-        genomes[f"{controller} winner"] = load_named(str(folder / "best.json"))[1]
+        winner = load_named(str(folder / "best.json"))[1]
+        add(winners[controller], winners[controller], winner)
     if searches:
         compare_searches(searches, out / "searches.svg")
     scores = {
-        name: [_score(genome, recipe, args.data, out / _slug(name), seed) for seed in args.seeds]
-        for name, genome in genomes.items()
+        name: [
+            _score(run_of(name, seed), args.data, folders[name] / f"seed{seed}") for seed in seeds
+        ]
+        for name in genomes
     }
-    categories = len(load_split(args.data, "train").categories)
-    table = _table(genomes, scores, recipe, categories)
+    table = _table(genomes, scores, recipe, len(categories))
     with atomic_write(out / "table.md") as draft:
-        draft.write_text(table)
+        draft.write_text(table, encoding="utf-8")
     print(f"\n{table}\n{out / 'table.md'}")
     if searches:
         print(out / "searches.svg")
     return 0
 
 
-def _slug(name: str) -> str:
-    return name.replace(" ", "-")
+def _check_stored(folder: Path, run: Origin) -> None:
+    """Check that the run in a folder, and its scores, are of this comparison.
+
+    Raises:
+        CheckpointError: they are of another recipe, dataset or seed.
+    """
+    from nasfpn_runtime.errors import CheckpointError
+    from nasfpn_runtime.network.checkpoint import Origin
+    from nasfpn_runtime.training.runfolder import RUN, difference
+
+    started, scored = folder / RUN, _read_scores(folder / SCORES)
+    stored = (
+        [Origin.from_json(started.read_text(encoding="utf-8"), started)] if started.exists() else []
+    )
+    for origin in (*stored, *([scored[1]] if scored else ())):
+        if what := difference(origin, run):
+            raise CheckpointError(
+                f"{folder} holds a run of {what}; choose another --out for another comparison"
+            )
 
 
-def _score(genome: Genome, recipe: Recipe, data: Path, out: Path, seed: int) -> tuple[float, float]:
-    """Return the AP on val and test after the last epoch; read ``scores.json`` if it exists."""
+def _read_scores(file: Path) -> tuple[tuple[float, float], Origin] | None:
+    """Return the scores in a file, val and test, and the run they are of.
+
+    None if there is no such file, if it cannot be read, or if an earlier version wrote it, which
+    did not record the run.
+    """
+    from nasfpn_runtime.errors import CheckpointError
+    from nasfpn_runtime.network.checkpoint import Origin
+
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        origin = Origin.from_json(json.dumps(content["run"]), file)
+        return (float(content["val"]), float(content["test"])), origin
+    except (OSError, ValueError, LookupError, TypeError, CheckpointError):
+        return None
+
+
+def _score(run: Origin, data: Path, folder: Path) -> tuple[float, float]:
+    """Return the AP on val and test after the last epoch: the stored ones, or train and score."""
+    from nasfpn_runtime.data.dataset import load_split
+    from nasfpn_runtime.data.digest import check_unchanged, digests
     from nasfpn_runtime.files import atomic_write
     from nasfpn_runtime.progress import say
     from nasfpn_runtime.scoring.evaluate import score_checkpoint
     from nasfpn_runtime.training.train import train
 
-    folder = out / f"seed{seed}"
-    file = folder / "scores.json"
-    if not file.exists():
-        say(f"compare: training {folder}")
-        result = train(recipe, genome, data, folder, seed=seed)
-        test = score_checkpoint(result.last, data, "test")
-        with atomic_write(file) as draft:
-            draft.write_text(json.dumps({"val": result.metrics["AP"], "test": test["AP"]}))
-    scores = json.loads(file.read_text())
-    return scores["val"], scores["test"]
+    file = folder / SCORES
+    if stored := _read_scores(file):  # checked by _check_stored
+        return stored[0]
+    if file.exists():
+        say(f"compare: {file} does not say which run its scores are of; scoring again")
+    say(f"compare: training {folder}")
+    expected = dict(run.data or {})
+    test = {"test": expected.pop("test")}
+    result = train(run.recipe, run.genome, data, folder, seed=run.seed, expected=expected)
+    scores = result.metrics["AP"], score_checkpoint(result.last, data, "test")["AP"]
+    check_unchanged(test, digests({"test": load_split(data, "test")}), str(data))
+    content = {"val": scores[0], "test": scores[1], "run": json.loads(run.to_json())}
+    with atomic_write(file) as draft:
+        draft.write_text(json.dumps(content), encoding="utf-8")
+    return scores
 
 
 def _table(
@@ -128,7 +213,7 @@ def _table(
     for name in sorted(scores, key=lambda name: -_mean(scores[name], 0)):
         genome = genomes[name]
         cost = detector_cost(genome, recipe.shape(categories, genome.levels))
-        cells = [name]
+        cells = [name.replace("|", "\\|")]
         for column in (0, 1):
             values = [pair[column] for pair in scores[name]]
             cells += [f"{_mean(scores[name], column):.3f}", f"{min(values):.3f}-{max(values):.3f}"]

@@ -1,4 +1,4 @@
-"""``nasfpn data``: generate, check, show and pack data sets."""
+"""``nasfpn data``: generate, check, show and pack datasets."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
-from tools.options import add_option, add_out, add_seed, check_least, help_settings
+from tools.options import (
+    add_option,
+    add_out,
+    add_overwrite,
+    add_seed,
+    help_settings,
+    whole,
+)
 
 if TYPE_CHECKING:
     from nasfpn_runtime.data.dataset import Split
     from nasfpn_runtime.data.samples import Fault
 
-HELP = "Generate, check, show or pack a data set"
+HELP = "Generate, check, show or pack a dataset"
 DESCRIPTION = f"{HELP}.\n`nasfpn data COMMAND --help` lists the options of a command."
 SYNTH_EXAMPLES = (
     "nasfpn data synth shapes",
@@ -34,7 +41,7 @@ SHOW_EXAMPLES = (
 CREATE_EXAMPLES = (
     "nasfpn data create shapes -o shapes-record",
     "nasfpn data create shapes -o shapes-test --splits test --shards 1",
-    "nasfpn data create shapes -o shapes-coco --format coco",
+    "nasfpn data create shapes -o shapes-record --format coco",
 )
 EXAMPLES = (SYNTH_EXAMPLES[0], CHECK_EXAMPLES[0], SHOW_EXAMPLES[0], CREATE_EXAMPLES[0])
 TRAINING_SPLITS = ("train", "val")  # the splits that training reads
@@ -47,36 +54,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         title="commands", dest="data_command", metavar="COMMAND", required=True
     )
 
-    help = "Generate a data set of circles, squares and triangles"
+    help = "Generate a dataset of circles, squares and triangles"
     synth = commands.add_parser("synth", help=help, **help_settings(f"{help}.", SYNTH_EXAMPLES))
     synth.add_argument("dir", type=Path, metavar="DIR", help="new COCO folder")
     for split, count in (("train", 160), ("val", 40), ("test", 40)):
         help = f"images of the {split} split"
-        add_option(synth, f"--{split}", type=int, default=count, metavar="N", help=help)
-    add_option(synth, "--size", type=int, default=128, metavar="PX", help="side of an image")
+        add_option(
+            synth, f"--{split}", type=whole(1, 1_000_000), default=count, metavar="N", help=help
+        )
+    add_option(
+        synth, "--size", type=whole(16, 4096), default=128, metavar="PX", help="side of an image"
+    )
     add_seed(synth, of="the images")
 
     help = "Count images and boxes and list faults"
     text = f"{help}. The exit code is 1 if there are faults."
     check = commands.add_parser("check", help=help, **help_settings(text, CHECK_EXAMPLES))
-    check.add_argument("dir", type=Path, metavar="DIR", help="data set folder")
+    check.add_argument("dir", type=Path, metavar="DIR", help="dataset folder")
     _add_selection(check, ("mindrecord", *FORMATS))
 
     help = "Draw a sheet of images with their boxes"
     show = commands.add_parser("show", help=help, **help_settings(f"{help}.", SHOW_EXAMPLES))
-    show.add_argument("dir", type=Path, metavar="DIR", help="data set folder")
+    show.add_argument("dir", type=Path, metavar="DIR", help="dataset folder")
     add_out(show, "FILE", "file to write: .png, .svg or .pdf", type=Path, required=True)
+    add_overwrite(show)
     add_option(show, "--split", default="train", help="split to draw: train, val, test, ...")
-    add_option(show, "--count", type=int, default=12, metavar="N", help="images on the sheet")
+    add_option(
+        show, "--count", type=whole(1, 1000), default=12, metavar="N", help="images on the sheet"
+    )
     _add_format(show, ("mindrecord", *FORMATS))
 
-    help = "Write a data set as sharded MindRecord"
+    help = "Write a dataset as sharded MindRecord"
     text = f"{help}. Training on it gives the same losses as on SRC."
     create = commands.add_parser("create", help=help, **help_settings(text, CREATE_EXAMPLES))
-    create.add_argument("src", type=Path, metavar="SRC", help="data set folder to read")
+    create.add_argument("src", type=Path, metavar="SRC", help="dataset folder to read")
     add_out(create, "DIR", "new folder to write", type=Path, required=True)
-    _add_selection(create, FORMATS)
-    add_option(create, "--shards", type=int, default=8, metavar="N", help="files of each split")
+    _add_selection(create, FORMATS, of="SRC")
+    add_option(
+        create, "--shards", type=whole(1, 1000), default=8, metavar="N", help="files of each split"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -142,10 +158,18 @@ def _show(args: argparse.Namespace) -> int:
 
     if args.out.suffix not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--out must end in .png, .svg or .pdf, got {args.out}")
+    from nasfpn_runtime.outputs import Inputs, check_output, output_file
     from nasfpn_runtime.progress import say
 
+    inputs = Inputs(folder=args.dir)
+    check_output(args.out, overwrite=args.overwrite, inputs=inputs)
     say(f"data show: {args.dir}, split {args.split}")
-    count = draw_sheet(load_split(args.dir, args.split, args.format), args.out, args.count)
+    split = load_split(args.dir, args.split, args.format)
+    for sample in split.samples:  # the images of some formats may be outside the folder
+        if isinstance(sample.path, Path):
+            inputs.add(sample.path)
+    with output_file(args.out, overwrite=args.overwrite, inputs=inputs) as draft:
+        count = draw_sheet(split, draft, args.count)
     print(f"{count} images  {args.out}")
     return 0
 
@@ -155,9 +179,6 @@ def _synth(args: argparse.Namespace) -> int:
     from nasfpn_runtime.progress import say
 
     counts = {name: getattr(args, name) for name in ("train", "val", "test")}
-    for name, count in counts.items():
-        check_least(f"--{name}", count, 1)
-    check_least("--size", args.size, 16)
     say(f"data synth: {sum(counts.values())} images of {args.size} px to {args.dir}")
     write_shapes(args.dir, **counts, size=args.size, seed=args.seed)
     print(f"COCO folder  {args.dir}")
@@ -167,13 +188,17 @@ def _synth(args: argparse.Namespace) -> int:
 _COMMANDS = {"synth": _synth, "check": _check, "show": _show, "create": _create}
 
 
-def _add_format(parser: argparse.ArgumentParser, formats: tuple[str, ...]) -> None:
-    help = "format of the data set"
+def _add_format(
+    parser: argparse.ArgumentParser, formats: tuple[str, ...], of: str = "the dataset"
+) -> None:
+    help = f"format of {of}"
     add_option(parser, "--format", choices=formats, unset="detected from the folder", help=help)
 
 
-def _add_selection(parser: argparse.ArgumentParser, formats: tuple[str, ...]) -> None:
-    _add_format(parser, formats)
+def _add_selection(
+    parser: argparse.ArgumentParser, formats: tuple[str, ...], of: str = "the dataset"
+) -> None:
+    _add_format(parser, formats, of)
     help = "splits to read: train, val, test, ..."
     add_option(parser, "--splits", nargs="+", metavar="SPLIT", unset="all", help=help)
 

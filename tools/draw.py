@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
-from tools.genomes import load_named
-from tools.options import DeprecatedName, add_flag, add_out
+from tools.genomes import load_named, path_name
+from tools.options import DeprecatedName, add_flag, add_out, add_overwrite
+
+if TYPE_CHECKING:
+    from search_space.genome import Genome
 
 HELP = "Draw a genome, the difference of two, or all shipped ones"
 DESCRIPTION = """\
@@ -36,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         unset="an .svg file named after the genomes",
     )
+    add_overwrite(parser)
     parser.add_argument(
         "--output", dest="out", type=Path, action=DeprecatedName, instead="-o or --out"
     )
@@ -49,32 +55,35 @@ def run(args: argparse.Namespace) -> int:
     from nasfpn_runtime.progress import say
 
     say(f"draw: {'the shipped genomes' if args.all else ' and '.join(args.genomes)}")
-    try:
-        path = _draw_all(args.out) if args.all else _draw(args.genomes, args.out)
-    except OSError as error:
-        raise UsageError(f"cannot write {error.filename}: {error.strerror}") from None
+
+    import searched_archs
+    from nasfpn_runtime.outputs import Inputs, output_file
+    from search_space.drawing.pictures import check_suffix
+
+    known = searched_archs.names()
+    named = [load_named(text) for text in (known if args.all else args.genomes)]
+    path = args.out or Path(f"{'gallery' if args.all else default_name(named)}.svg")
+    check_suffix(path)
+    inputs = Inputs(*(Path(text) for text in args.genomes if text not in known))
+    with output_file(path, overwrite=args.overwrite, inputs=inputs) as draft:
+        _draw(named, draft, gallery=args.all)
     print(path)
     return 0
 
 
-def _draw(genomes: list[str], out: Path | None) -> Path:
-    from search_space.drawing.pictures import draw_difference, draw_genome
+def default_name(named: Sequence[tuple[str, Genome]]) -> str:
+    """Return the name of the picture of one or two genomes, without suffix."""
+    return "-vs-".join(path_name(name) for name, _ in named)
 
-    named = [load_named(text) for text in genomes]
-    path = out or Path("-vs-".join(name for name, _ in named) + ".svg")
-    if len(named) == 1:
+
+def _draw(named: Sequence[tuple[str, Genome]], path: Path, *, gallery: bool) -> None:
+    from search_space.drawing.pictures import draw_difference, draw_gallery, draw_genome
+
+    if gallery:
+        draw_gallery(dict(named), path)
+    elif len(named) == 1:
         ((name, genome),) = named
         draw_genome(genome, path, title=name)
     else:
         (name_a, a), (name_b, b) = named
         draw_difference(a, b, path, names=(name_a, name_b))
-    return path
-
-
-def _draw_all(out: Path | None) -> Path:
-    import searched_archs
-    from search_space.drawing.pictures import draw_gallery
-
-    path = out or Path("gallery.svg")
-    draw_gallery({name: searched_archs.load(name) for name in searched_archs.names()}, path)
-    return path

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import re
+import sys
+
+_WRITING = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+_NUMBER = re.compile(r"\[Errno -?\d+\] ")  # of an OSError in the message of another error
+
 
 class UsageError(Exception):
     """Options or arguments of a command that cannot be used."""
@@ -11,10 +18,45 @@ def user_errors() -> tuple[type[Exception], ...]:
     """Return the errors that tell users what to do differently. All others are bugs."""
     from search_space.errors import UserError
 
-    return (UsageError, UserError, OSError)
+    errors: list[type[Exception]] = [UsageError, UserError, OSError, MemoryError]
+    if "optuna" in sys.modules:  # a database that cannot be reached or written
+        from optuna.exceptions import StorageInternalError
+
+        errors.append(StorageInternalError)
+    if "sqlalchemy" in sys.modules:
+        from sqlalchemy.exc import SQLAlchemyError
+
+        errors.append(SQLAlchemyError)
+    return tuple(errors)
+
+
+def describe(error: Exception) -> str:
+    """Return the message of an error, with what the user gave and why it cannot be used."""
+    from search_space.errors import UserError
+
+    if isinstance(error, MemoryError):
+        return "there is too little memory for this; use smaller images, batches or sizes"
+    own = isinstance(error, (UsageError, UserError))
+    if isinstance(error, OSError) and not own and error.strerror:
+        verb = "write" if error.errno in _WRITING else "read"
+        path = error.filename2 or error.filename
+        return f"cannot {verb}{f' {path}' if path else ''}: {error.strerror}"
+    if not own and type(error).__module__.startswith(("sqlalchemy.", "optuna.")):
+        cause = error.__cause__ or error
+        return f"cannot use the storage: {str(cause).strip().splitlines()[0]}"
+    return _NUMBER.sub("", str(error))
 
 
 def one_line(error: Exception) -> str:
-    """Return the message of an error in one line."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return " ".join(line for line in lines if line) or type(error).__name__
+    """Return the message of an error in one line, without control characters.
+
+    The middle of a very long message is left out.
+    """
+    if isinstance(error, MemoryError):
+        return "this needs more memory than there is; use smaller images, batches or sizes"
+    lines = (line.strip() for line in describe(error).splitlines())
+    from search_space.errors import mask_secrets, message_text
+    from search_space.names import printable
+
+    text = mask_secrets(" ".join(line for line in lines if line))
+    return message_text(printable(text)) or type(error).__name__

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tools.options import add_data, add_device, add_engine, add_option, add_stacks
 
-HELP = "Score a checkpoint or an exported file on a data set"
+HELP = "Score a checkpoint or an exported file on a dataset"
 DESCRIPTION = """\
-Score a checkpoint or an exported file on a split of a data set. Prints COCO's
+Score a checkpoint or an exported file on a split of a dataset. Prints COCO's
 metrics and the AP of each category."""
 EXAMPLES = (
     "nasfpn eval --checkpoint runs/nasfpn-shapes/checkpoints/best.ckpt --data shapes",
@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from nasfpn_runtime.cluster.device import set_device
     from nasfpn_runtime.scoring.coco_eval import summary
     from nasfpn_runtime.scoring.evaluate import score_checkpoint
+    from search_space.names import shown
 
     set_device(args.device)
     metrics = score_checkpoint(
@@ -62,5 +63,5 @@ def run(args: argparse.Namespace) -> int:
     print(summary(metrics))
     for key, value in metrics.items():
         if key.startswith("AP/"):
-            print(f"{key[3:]:24} AP {value:.3f}")
+            print(f"{shown(key[3:]):24} AP {value:.3f}")
     return 0

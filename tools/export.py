@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
-from tools.options import add_device, add_flag, add_option, add_out, add_stacks
+from tools.options import (
+    add_device,
+    add_flag,
+    add_option,
+    add_out,
+    add_overwrite,
+    add_stacks,
+    whole,
+)
 
 if TYPE_CHECKING:
     from nasfpn_runtime.export.exporter import ExportReport
@@ -35,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", dest="form", required=True, choices=FORMATS, help=help)
     unset = "beside the checkpoint, under its name"
     add_out(parser, "FILE", "file to write", type=Path, unset=unset)
+    add_overwrite(parser)
     help = "include non-maximum suppression, so that the file returns detections; ONNX only"
     add_flag(parser, "--with-nms", help)
     help = "precision of weights and convolutions"
@@ -44,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_option(
         parser,
         "--size",
-        type=int,
+        type=whole(1, 16_384),
         nargs=2,
         metavar=("H", "W"),
         unset="the recipe's",
@@ -57,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         unset="generated images",
-        help=f"data set folder: compare on the first {IMAGES} images of its val split",
+        help=f"dataset folder: compare on the first {IMAGES} images of its val split",
     )
     add_device(parser)
 
@@ -67,11 +77,14 @@ def run(args: argparse.Namespace) -> int:
     out = args.out or args.checkpoint.with_suffix(f".{args.form}")
     if out.suffix != f".{args.form}":
         raise UsageError(f"--out must end in .{args.form} for --format {args.form}, got {out}")
-    if args.size and min(args.size) < 1:
-        raise UsageError(f"--size must be 1 or more, got {args.size[0]} {args.size[1]}")
+    if args.with_nms and args.form != "onnx":
+        raise UsageError(f"--with-nms needs --format onnx, got {args.form}")
 
+    from nasfpn_runtime.outputs import Inputs, check_output, output_file
     from nasfpn_runtime.progress import say, waiting
 
+    inputs = Inputs(args.checkpoint, folder=args.data)
+    check_output(out, overwrite=args.overwrite, inputs=inputs)
     say(f"export: {args.checkpoint} to {out}, {args.precision}, {args.device}")
 
     from nasfpn_runtime.cluster.device import set_device
@@ -87,9 +100,12 @@ def run(args: argparse.Namespace) -> int:
         args.stacks,
     )
     images = _images(args.data)
-    with waiting("writing the file and comparing it with the checkpoint"):
-        report = export(args.checkpoint, out, request, images)
-    _print(report, len(images))
+    with (
+        output_file(out, overwrite=args.overwrite, inputs=inputs) as draft,
+        waiting("writing the file and comparing it with the checkpoint"),
+    ):
+        report = export(args.checkpoint, draft, request, images)
+    _print(replace(report, path=out), len(images))
     return 0
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import glob
 from pathlib import Path
 
 from tools.errors import UsageError
 from tools.genomes import load_named
-from tools.options import add_flag, add_option, add_out, add_overrides, add_recipe
+from tools.options import (
+    add_flag,
+    add_option,
+    add_out,
+    add_overrides,
+    add_overwrite,
+    add_recipe,
+)
 
 HELP = "Convert a checkpoint of another implementation"
 DESCRIPTION = """\
@@ -30,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help = "implementation that wrote the file"
     parser.add_argument("--source", required=True, choices=SOURCES, help=help)
     add_out(parser, "CKPT", ".ckpt file to write", type=Path, required=True)
+    add_overwrite(parser)
     unset = "the source's; required for a backbone"
     add_recipe(parser, of="the detector", unset=unset)
     help = "genome of the detector: a shipped name or a JSON file"
@@ -50,6 +59,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--source {args.source} is a backbone and needs the detector's --recipe")
     if args.out.suffix != ".ckpt":  # MindSpore would append it
         raise UsageError(f"--out must end in .ckpt, got {args.out}")
+    from nasfpn_runtime.outputs import Inputs, check_output, output_file
+
+    # The source may be the prefix of several files.
+    files = [args.src, *args.src.parent.glob(f"{glob.escape(args.src.name)}.*")]
+    files += [path for path in (args.categories, Path(recipe), Path(args.arch)) if path]
+    inputs = Inputs(*files)
+    check_output(args.out, overwrite=args.overwrite, inputs=inputs)
     categories = _read_names(args.categories) if args.categories else None
     settings = load_recipe(recipe, args.overrides)
     name, genome = load_named(args.arch)
@@ -60,11 +76,14 @@ def run(args: argparse.Namespace) -> int:
 
     from nasfpn_runtime.importers.convert import convert, listed
 
-    with waiting("converting the weights"):
+    with (
+        output_file(args.out, overwrite=args.overwrite, inputs=inputs) as draft,
+        waiting("converting the weights"),
+    ):
         loaded = convert(
             args.src,
             args.source,
-            args.out,
+            draft,
             settings,
             genome,
             categories=categories,
@@ -86,7 +105,9 @@ def run(args: argparse.Namespace) -> int:
 def _read_names(path: Path) -> tuple[str, ...]:
     """Return the lines of a file of category names."""
     try:
-        names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+        names = tuple(
+            line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+        )
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"cannot read --categories {path}: {reason}") from None

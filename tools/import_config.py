@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.errors import UsageError
-from tools.options import add_option, add_out
+from tools.options import add_option, add_out, add_overwrite, whole
 
 HELP = "Convert a default_config.yaml of the model zoo into a recipe"
 DESCRIPTION = """Convert a default_config.yaml of the MindSpore model zoo (research/cv/nas-fpn)
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help = "settings, such as research/cv/nas-fpn/default_config.yaml"
     parser.add_argument("src", type=Path, metavar="SRC", help=help)
     add_out(parser, "RECIPE", ".yaml file to write", type=Path, required=True)
+    add_overwrite(parser)
     add_option(
         parser,
         "--set",
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_option(
         parser,
         "--devices",
-        type=int,
+        type=whole(1, 100_000),
         metavar="N",
         unset=f"{DISTRIBUTED}, or 1 if SRC has distribute: False",
         help="number of devices; batch_size is the batch of each",
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     import yaml
 
     from nasfpn_runtime.importers.zoo_config import import_values, read_values
+    from nasfpn_runtime.outputs import Inputs, output_file
 
     if args.out.suffix not in (".yaml", ".yml"):
         raise UsageError(f"--out must end in .yaml or .yml, got {args.out}")
@@ -62,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     content = import_values(values, devices, str(args.src), args.overrides).to_dict()
     del content["name"]  # a recipe is named after its file
     content["description"] = f"From the model zoo's {args.src.name}, on {devices} devices."
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(yaml.safe_dump(content, sort_keys=False))
+    with output_file(args.out, overwrite=args.overwrite, inputs=Inputs(args.src)) as draft:
+        draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     for line in _report(values, content):
         print(line)
     print(f"\nrecipe  {args.out}")

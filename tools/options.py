@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from tools.errors import UsageError
-
+SHORT = 40  # characters of a value that a message shows as it was typed
 DEVICES = ("CPU", "Ascend")
 ENGINES = ("mindspore", "mindspore_lite", "onnxruntime", "openvino")
 
@@ -72,8 +72,8 @@ def add_flag(options: Options, name: str, help: str) -> None:
 
 
 def add_data(options: Options, more: str = "", kind: type[Path] | type[str] = Path) -> None:
-    """Add ``--data``, the folder of a data set, or with ``kind=str`` also an address."""
-    help = f"data set folder: COCO, VOC, YOLO, text or MindRecord{more}"
+    """Add ``--data``, the folder of a dataset, or with ``kind=str`` also an address."""
+    help = f"dataset folder: COCO, VOC, YOLO, text or MindRecord{more}"
     add_option(options, "--data", type=kind, required=True, metavar="DIR", help=help)
 
 
@@ -93,23 +93,30 @@ def add_recipe(
     )
 
 
-def add_overrides(options: Options, example: str = "training.epochs=10") -> None:
-    """Add ``--set A.B=C``, which may be repeated, into ``overrides``."""
+def add_overrides(
+    options: Options,
+    example: str = "training.epochs=10",
+    *,
+    name: str = "--set",
+    dest: str = "overrides",
+    of: str = "the recipe",
+) -> None:
+    """Add ``--set A.B=C``, which may be repeated, into ``overrides``; ``of`` names the recipe."""
     add_option(
         options,
-        "--set",
-        dest="overrides",
+        name,
+        dest=dest,
         action="append",
         default=[],
         unset="none",
         metavar="A.B=C",
-        help=f"change a setting of the recipe, such as {example}; may be repeated",
+        help=f"change a setting of {of}, such as {example}; may be repeated",
     )
 
 
 def add_seed(options: Options, of: str) -> None:
     """Add ``--seed``; ``of`` says which random numbers follow from it."""
-    add_option(options, "--seed", type=seed, default=0, metavar="N", help=f"random seed of {of}")
+    add_option(options, "--seed", type=SEED, default=0, metavar="N", help=f"random seed of {of}")
 
 
 def add_device(options: Options, more: str = "") -> None:
@@ -128,12 +135,17 @@ def add_engine(options: Options) -> None:
 def add_stacks(options: Options) -> None:
     """Add ``--stacks``."""
     help = "cut the pyramid after N stacks"
-    add_option(options, "--stacks", type=int, metavar="N", unset="all stacks", help=help)
+    add_option(options, "--stacks", type=whole(1, 100), metavar="N", unset="all stacks", help=help)
 
 
 def add_out(options: Options, metavar: str, help: str, **settings: Any) -> None:
     """Add ``-o``/``--out``: the file or folder that the command writes."""
     add_option(options, "-o", "--out", metavar=metavar, help=help, **settings)
+
+
+def add_overwrite(options: Options) -> None:
+    """Add ``--overwrite``, for commands that write a file or pictures."""
+    add_flag(options, "--overwrite", "replace existing files, but never an input of the command")
 
 
 class DeprecatedName(argparse.Action):
@@ -165,26 +177,53 @@ class DeprecatedName(argparse.Action):
         )
 
 
-def seed(text: str) -> int:
-    """Return a seed given on the command line; a ``type`` of argparse.
+class Range:
+    """The ``type`` of an option with a number: its kind and its bounds.
 
-    Raises:
-        argparse.ArgumentTypeError: it is not an integer of 0 or more.
+    Every option with a number has one (``tests/tools/test_ranges.py``).
+
+    Attributes:
+        kind: ``int`` or ``float``.
+        least, most: the bounds, both included.
+        above: ``least`` itself is excluded.
     """
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must be an integer of 0 or more, got {text}")
-    return value
+
+    def __init__(self, kind: type, least: float, most: float, *, above: bool = False) -> None:
+        self.kind, self.least, self.most, self.above = kind, least, most, above
+
+    def __call__(self, text: str) -> Any:
+        """Return the number in a text.
+
+        Raises:
+            argparse.ArgumentTypeError: it is not such a number, or outside the bounds.
+        """
+        try:
+            value = self.kind(text)
+        except ValueError:  # also for thousands of digits
+            value = math.nan
+        if not self.least <= value <= self.most or (self.above and value == self.least):
+            from search_space.errors import value_text
+
+            given = text if text.isprintable() and len(text) <= SHORT else value_text(text)
+            raise argparse.ArgumentTypeError(f"must be {self}, got {given}")
+        return value
+
+    def __str__(self) -> str:
+        """Return the rule, such as ``an integer from 1 to 1,000``."""
+        kind = "an integer" if self.kind is int else "a number"
+        least = f"above {self.least:,}, at most" if self.above else f"from {self.least:,} to"
+        return f"{kind} {least} {self.most:,}"
 
 
-def check_least(option: str, value: int, least: int) -> None:
-    """Check the value of an option.
+def whole(least: int, most: int) -> Range:
+    """Return the type of an option with an integer from ``least`` to ``most``."""
+    return Range(int, least, most)
 
-    Raises:
-        UsageError: it is less than ``least``.
-    """
-    if value < least:
-        raise UsageError(f"{option} must be {least} or more, got {value}")
+
+def real(least: float, most: float, *, above: bool = False) -> Range:
+    """Return the type of an option with a number; ``above`` excludes ``least``."""
+    return Range(float, least, most, above=above)
+
+
+SEED = whole(0, (1 << 32) - 1)  # Optuna's samplers take 32 bits
+TRIALS = whole(1, 1_000_000)

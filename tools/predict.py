@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tools.errors import UsageError
-from tools.options import add_device, add_engine, add_flag, add_option, add_out
+from tools.options import (
+    add_device,
+    add_engine,
+    add_flag,
+    add_option,
+    add_out,
+    add_overwrite,
+    real,
+    whole,
+)
 
 if TYPE_CHECKING:
     from nasfpn_runtime.inference.detector import Detector
@@ -19,8 +29,8 @@ if TYPE_CHECKING:
 HELP = "Detect objects in images and videos, draw them, write results"
 DESCRIPTION = """\
 Detect objects in images and videos. Writes copies of the images with boxes, and
-COCO results with --json. A file that cannot be read is reported and skipped;
-the exit code is then 1."""
+COCO results with --json. A file that is missing or cannot be read is reported
+and skipped; the exit code is then 1."""
 EXAMPLES = (
     "nasfpn predict runs/nasfpn-shapes/checkpoints/best.ckpt shapes/test2017 -o found",
     "nasfpn predict shapes.onnx 'shapes/*/000001.png' --score 0.5 --json found.json -o found-onnx",
@@ -44,10 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--no-pictures", help="write no images")
     help = "file for COCO results; - for standard output"
     add_option(parser, "--json", metavar="FILE", unset="none", help=help)
+    add_overwrite(parser)
     help = "keep detections that score above this"
-    add_option(parser, "--score", type=float, default=0.3, help=help)
+    add_option(parser, "--score", type=real(0, 1), default=0.3, help=help)
     help = "number of images in a batch"
-    add_option(parser, "--batch", type=int, default=8, metavar="N", help=help)
+    add_option(parser, "--batch", type=whole(1, 1024), default=8, metavar="N", help=help)
     add_engine(parser)
     add_device(parser, "; for --engine mindspore only")
 
@@ -59,35 +70,66 @@ def run(args: argparse.Namespace) -> int:
     given = args.inputs[0] if len(args.inputs) == 1 else f"{len(args.inputs)} inputs"
     say(f"predict: {args.model} on {given}")
 
-    from nasfpn_runtime.predict.inputs import STDIN, list_files, listed_files
+    from nasfpn_runtime.outputs import Inputs, check_text, output_text
+    from nasfpn_runtime.predict.inputs import STDIN, InputFile, list_files, listed_files
     from nasfpn_runtime.predict.loop import PredictOptions, predict
-    from nasfpn_runtime.predict.results import CocoResults, PictureFolder, results_file
+    from nasfpn_runtime.predict.results import CocoResults, PictureFolder
+    from nasfpn_runtime.recipe.memory import PIXEL, check_memory
+    from search_space.names import printable
 
     options = PredictOptions(args.score, args.batch)
     if STDIN in args.inputs and len(args.inputs) > 1:
         raise UsageError(f"- must be the only INPUT, got {' '.join(args.inputs)}")
-    files = None if args.inputs == [STDIN] else list_files(args.inputs)
-    sinks: list[Sink] = [] if args.no_pictures else [PictureFolder(args.out)]
+    missing: list[str] = []
+    files = None if args.inputs == [STDIN] else list_files(args.inputs, missing.append)
+    inputs = Inputs(args.model, *(file.path for file in files or ()))
+    rule: dict[str, Any] = {"overwrite": args.overwrite, "inputs": inputs}
+    sinks: list[Sink] = [] if args.no_pictures else [PictureFolder(args.out, **rule)]
+    if args.json is not None:
+        check_text(args.json, **rule)
+        _check_apart(args)
+    for fault in missing:
+        say(printable(f"skipped: {fault}"))
     detector = _load(args)
+    height, width = detector.description.size
+    what = f"batches of {args.batch:,} images of {height:,}x{width:,} px"
+    check_memory(PIXEL * args.batch * height * width, what, "lower --batch")
+
+    def read_names() -> Iterator[InputFile]:
+        for file in listed_files(sys.stdin.buffer):
+            inputs.add(file.path)
+            yield file
+
     with ExitStack() as stack:
         if args.json is not None:
-            to_screen = args.json == STDIN
-            stream = sys.stdout if to_screen else stack.enter_context(results_file(Path(args.json)))
+            stream = stack.enter_context(output_text(args.json, **rule))
             results = CocoResults(stream, detector.names)
             sinks.append(results)
-        sources = listed_files(sys.stdin.buffer) if files is None else files
+        sources = read_names() if files is None else files
         total = None if files is None else len(files)
         tally = predict(detector, sources, sinks, options, say, total=total)
+        tally.skipped += len(missing)
         if args.json is not None:
             results.close()
     say(summary(tally))
     return 1 if tally.skipped else 0
 
 
+def _check_apart(args: argparse.Namespace) -> None:
+    """Refuse a file of results that could be one of the images with boxes."""
+    path = Path(args.json)
+    if args.no_pictures or path.suffix.lower() not in (".jpg", ".png"):
+        return
+    if path.resolve().is_relative_to(args.out.resolve()):
+        raise UsageError(f"--json must not be an image in --out {args.out}, got {path}")
+
+
 def summary(tally: Tally) -> str:
     """Return a line with the counts of a run."""
+    from search_space.names import shown
+
     parts = [f"{tally.frames:,} frames", f"{tally.boxes.total():,} boxes"]
-    parts += [f"{count:,} {name}" for name, count in tally.boxes.most_common()]
+    parts += [f"{count:,} {shown(name)}" for name, count in tally.boxes.most_common()]
     return ", ".join([*parts, f"{tally.skipped:,} files skipped"])
 
 

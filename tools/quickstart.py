@@ -6,7 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.options import add_option, add_out, add_seed, check_least
+from tools.errors import UsageError
+from tools.genomes import run_folder
+from tools.options import TRIALS, add_option, add_out, add_seed
 
 if TYPE_CHECKING:
     from search_space.genome import Genome
@@ -28,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_out(parser, "DIR", "run folder", type=Path, default=Path("runs/quickstart"))
     add_option(parser, "--controller", default="evolution", help="controller of the search")
     help = "number of genomes that the search trains"
-    add_option(parser, "--trials", type=int, default=12, metavar="N", help=help)
+    add_option(parser, "--trials", type=TRIALS, default=12, metavar="N", help=help)
     add_seed(parser, of="data, search and trainings")
 
 
@@ -36,25 +38,32 @@ def run(args: argparse.Namespace) -> int:
     """Generate data, search, train the best and the published genome, draw, and print where."""
     from nasfpn_runtime.progress import say
 
-    check_least("--trials", args.trials, 1)
     out: Path = args.out
     say(f"quickstart: run folder {out}")
 
-    from nasfpn_runtime.data.drawn import write_shapes
+    from nasfpn_runtime.data.drawn import is_drawn, write_shapes
+    from nasfpn_runtime.outputs import check_run_folder
+    from nasfpn_runtime.recipe.recipe import load_recipe
     from search_space import load_genome
     from search_space.drawing.pictures import draw_difference
     from tools.search import run_search
 
+    check_run_folder(out, ("search/study.lock",), ("difference.svg",))
     data = out / "data"
     if not data.exists():
-        say("1/4 generating a data set of shapes")
+        say("1/4 generating a dataset of shapes")
         out.mkdir(parents=True, exist_ok=True)
         write_shapes(data, seed=args.seed)
+    elif not is_drawn(data, args.seed):
+        raise UsageError(
+            f"the dataset must be drawn with --seed {args.seed}, got one of another seed (at "
+            f"{data}); choose another --out, or the seed that it was drawn with"
+        )
     say(f"2/4 searching over {args.trials} genomes")
     run_search(
         data,
         out / "search",
-        recipe=PROXY,
+        recipe=load_recipe(PROXY),
         controller=args.controller,
         trials=args.trials,
         seed=args.seed,
@@ -62,9 +71,13 @@ def run(args: argparse.Namespace) -> int:
     best = load_genome(out / "search" / "best.json")
     published = _published()
     say("3/4 training the best genome and the published one")
+    folder = run_folder(out / "best", best)  # with more trials, another genome may be the best
     table = {
-        name: _train(genome, data, out / name, args.seed)
-        for name, genome in (("best", best), ("nasfpn", published))
+        name: _train(genome, data, folder, args.seed)
+        for name, genome, folder in (
+            ("best", best, folder),
+            ("nasfpn", published, out / "nasfpn"),
+        )
     }
     say("4/4 drawing")
     difference = out / "difference.svg"
@@ -79,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         ("its drawing", out / "search" / "figures" / "best.svg"),
         ("difference", difference),
         ("search figure", out / "search" / "figures" / "search.svg"),
-        ("checkpoints", out / "best" / "checkpoints"),
+        ("checkpoints", folder / "checkpoints"),
     ):
         print(f"{what:22} {path}")
     return 0

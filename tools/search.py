@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools.errors import UsageError
 from tools.options import (
+    TRIALS,
     add_data,
     add_device,
+    add_flag,
     add_option,
     add_out,
     add_overrides,
     add_recipe,
     add_seed,
-    check_least,
+    real,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
 
     from controllers.view import CandidateProgress
     from nasfpn_runtime.progress import Progress
-    from search_space import Level, NASFPNSpace
+    from nasfpn_runtime.recipe.recipe import Recipe
+    from search_space import NASFPNSpace
 
 HELP = "Search for a genome: train candidates, learn from their scores"
 DESCRIPTION = """\
@@ -60,17 +64,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="change a setting of the controller, listed below; may be repeated",
     )
     help = "number of genomes to train, including those of earlier runs"
-    add_option(parser, "--trials", type=int, default=60, metavar="N", help=help)
+    add_option(parser, "--trials", type=TRIALS, default=60, metavar="N", help=help)
     add_seed(parser, of="the controller and every training")
     help = "finest and coarsest level of the pyramids"
-    add_option(parser, "--levels", default="3-7", metavar="A-B", help=help)
+    add_option(parser, "--levels", type=levels, default="3-7", metavar="A-B", help=help)
     help = "number of intermediate cells of a genome"
-    add_option(parser, "--intermediate-cells", type=int, default=2, metavar="N", help=help)
+    add_option(parser, "--intermediate-cells", type=whole(0, 50), default=2, metavar="N", help=help)
     help = "time limit of a training; a genome that takes longer has failed"
     unset = "no limit"
-    add_option(parser, "--timeout", type=float, metavar="SECONDS", unset=unset, help=help)
+    add_option(
+        parser,
+        "--timeout",
+        type=real(0, 100_000_000, above=True),
+        metavar="SECONDS",
+        unset=unset,
+        help=help,
+    )
     help, unset = "URL of an Optuna storage for the study", "DIR/study.journal"
     add_option(parser, "--storage", metavar="URL", unset=unset, help=help)
+    help = "if DIR/study.journal is damaged, keep a copy and the trials that can be read"
+    add_flag(parser, "--repair-study", help)
     add_device(parser)
     _list_controller_settings(parser)
 
@@ -78,21 +91,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Search, or resume the search in the run folder."""
     from controllers.settings import parse_settings
-    from search_space import NASFPNSpace
+    from nasfpn_runtime.recipe.recipe import load_recipe
+    from search_space import Level, NASFPNSpace
 
+    if args.repair_study and args.storage:
+        raise UsageError(
+            "--repair-study is for DIR/study.journal and cannot be used with --storage"
+        )
     run_search(
         args.data,
         args.out,
-        recipe=args.recipe,
+        recipe=load_recipe(args.recipe, args.overrides),
         controller=args.controller,
         controller_settings=parse_settings(args.controller_settings),
         trials=args.trials,
         seed=args.seed,
-        overrides=args.overrides,
         timeout=args.timeout,
         storage=args.storage,
         device=args.device,
-        space=NASFPNSpace(_levels(args.levels), args.intermediate_cells),
+        space=NASFPNSpace(tuple(map(Level, args.levels)), args.intermediate_cells),
+        repair=args.repair_study,
     )
     return 0
 
@@ -101,51 +119,56 @@ def run_search(
     data: Path,
     out: Path,
     *,
-    recipe: str,
+    recipe: Recipe,
     controller: str = "ppo",
     controller_settings: Mapping[str, Any] | None = None,
     trials: int = 60,
     seed: int = 0,
-    overrides: Sequence[str] = (),
     timeout: float | None = None,
     storage: str | None = None,
     device: str = "CPU",
     space: NASFPNSpace | None = None,
+    repair: bool = False,
 ) -> Study:
     """Search, leave ``best.json`` and ``figures/`` in the run folder, and print where they are.
+
+    With ``repair``, a damaged journal is repaired, see ``journal.open_journal``.
 
     Raises:
         UserError: data, recipe, controller or run folder cannot be used, or candidate after
             candidate fails.
-        KeyboardInterrupt: finished trials are kept, and the figures are drawn.
+        KeyboardInterrupt: finished trials are kept. The figures are drawn when the search has
+            been resumed, or at once if it is given no more trials than it has.
     """
     from nasfpn_runtime.progress import Progress, say
 
-    check_least("--trials", trials, 1)
-    say(f"search: {trials} genomes by {controller}, recipe {recipe}, data {data}, run folder {out}")
+    say(
+        f"search: {trials} genomes by {controller}, recipe {recipe.name}, data {data}, run folder "
+        f"{out}"
+    )
 
+    import numpy as np
     import optuna
 
+    from controllers.candidate import prepare
     from controllers.identity import identify, write_config
     from controllers.registry import check_controller, create_sampler
-    from controllers.report import write_report
+    from controllers.report import doubt, write_report
     from controllers.search import SearchSettings, search
-    from controllers.study import open_study, trained
+    from controllers.study import locked, open_study, save_best, trained
+    from nasfpn_runtime.outputs import check_run_folder
+    from nasfpn_runtime.recipe.memory import check_training
     from search_space import NASFPNSpace
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the lines below say what it would
     space = space or NASFPNSpace()
-    arguments = {
-        "recipe": recipe,
-        "overrides": list(overrides),
-        "data": str(data.resolve()),
-        "seed": seed,
-        "device": device,
-    }
+    check_training(recipe, space.sample(np.random.default_rng(0)), device)
     settings = check_controller(controller, controller_settings or {})
+    check_run_folder(out, ("study.lock", "study.journal"), ("config.yaml", "best.json", "trials"))
     sampler = create_sampler(controller, space, seed, settings)
+    arguments = prepare(recipe, data, seed=seed, device=device)
     identity = identify(controller, settings, space, arguments)
-    study = open_study(out, identity, sampler, storage)
+    study = open_study(out, identity, sampler, storage, say if repair else None)
     write_config(identity, data, out / "config.yaml")
     done = len(trained(study))
     if study.get_trials(deepcopy=False):
@@ -154,13 +177,23 @@ def run_search(
         from nasfpn_runtime.cluster.device import set_device
 
         set_device("CPU")  # the policy is small; an accelerator is for the trainings
+
+    def finish() -> None:
+        with locked(out):
+            save_best(study, space, out)  # if the search ended before it was written
+        if lines := write_report(study, out):
+            print("", *lines, sep="\n")
+        if line := doubt(study):
+            say(f"warning: {line}")
+
     try:
         with Progress("search", "genome", trials, done=done) as progress:
             limits = SearchSettings(out, trials, arguments, timeout=timeout)
             search(study, space, limits, ProgressView(progress))
-    finally:
-        if lines := write_report(study, out):
-            print("", *lines, sep="\n")
+    except Exception:  # not an interrupt, which must not wait until figures are drawn
+        finish()
+        raise
+    finish()
     return study
 
 
@@ -190,13 +223,23 @@ class ProgressView:
         self.bar.advance()
 
 
-def _levels(text: str) -> tuple[Level, ...]:
-    from search_space import Level
+def levels(text: str) -> range:
+    """Return the levels in a text such as ``3-6``; a ``type`` of argparse.
 
-    bounds = re.fullmatch(r"(\d+)-(\d+)", text)
-    if bounds is None:
-        raise UsageError(f"--levels must be FINEST-COARSEST, such as 3-6, got {text!r}")
-    return tuple(map(Level, range(int(bounds[1]), int(bounds[2]) + 1)))
+    Raises:
+        argparse.ArgumentTypeError: the text is not such a range, or a level is out of range.
+    """
+    from search_space.errors import value_text
+    from search_space.rules import MAX_LEVEL, MIN_LEVEL
+
+    bounds = re.fullmatch(r"([0-9]{1,2})-([0-9]{1,2})", text)
+    given = range(int(bounds[1]), int(bounds[2]) + 1) if bounds else range(0)
+    if len(given) < 2 or given[0] < MIN_LEVEL or given[-1] > MAX_LEVEL:
+        raise argparse.ArgumentTypeError(
+            f"must be FINEST-COARSEST with FINEST below COARSEST, levels from {MIN_LEVEL} to "
+            f"{MAX_LEVEL}, such as 3-6, got {value_text(text)}"
+        )
+    return given
 
 
 def _clock(seconds: float) -> str:

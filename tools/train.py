@@ -1,4 +1,4 @@
-"""``nasfpn train``: train one genome on a data set."""
+"""``nasfpn train``: train one genome on a dataset."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
-from tools.genomes import load_named
+from tools.genomes import load_named, path_name
 from tools.options import (
     add_data,
     add_device,
@@ -17,7 +17,7 @@ from tools.options import (
     add_overrides,
     add_recipe,
     add_seed,
-    check_least,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from nasfpn_runtime.recipe.recipe import Recipe
     from search_space import Genome
 
-HELP = "Train a genome on a data set"
+HELP = "Train a genome on a dataset"
 DESCRIPTION = """\
-Train a genome on the train split of a data set, score it on the val split, and
+Train a genome on the train split of a dataset, score it on the val split, and
 write checkpoints. Run the same command to resume a run that was stopped."""
 EXAMPLES = (
     "nasfpn train --arch nasfpn --data shapes --recipe shapes",
@@ -54,21 +54,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flag(parser, "--drop-head", help)
     help = "keep the first N stages of the backbone fixed; short for --set training.freeze_stages=N"
     unset = "the recipe's"
-    add_option(parser, "--freeze-stages", type=int, metavar="N", unset=unset, help=help)
+    add_option(parser, "--freeze-stages", type=whole(0, 4), metavar="N", unset=unset, help=help)
     help = "folder for copies of obs:// data"
     add_option(parser, "--cache", type=Path, default=CACHE, metavar="DIR", help=help)
     help = "images are prepared by the main thread (0), another thread (1) or N processes (2+)"
-    add_option(parser, "--workers", type=int, default=1, metavar="N", help=help)
+    add_option(parser, "--workers", type=whole(0, 256), default=1, metavar="N", help=help)
     help = "write a line to train.log every STEPS steps"
-    add_option(parser, "--log-every", type=int, default=20, metavar="STEPS", help=help)
+    add_option(
+        parser, "--log-every", type=whole(1, 1_000_000_000), default=20, metavar="STEPS", help=help
+    )
     add_flag(parser, "--tensorboard", help="also write TensorBoard events")
     cards = parser.add_argument_group("several cards")
     help = "number of cards of this server"
-    add_option(cards, "--devices", type=int, default=1, metavar="N", help=help)
+    add_option(cards, "--devices", type=whole(1, 64), default=1, metavar="N", help=help)
     help, unset = "number of servers", "1, or what ModelArts says"
-    add_option(cards, "--nnodes", type=int, metavar="N", unset=unset, help=help)
+    add_option(cards, "--nnodes", type=whole(1, 10_000), metavar="N", unset=unset, help=help)
     help, unset = "index of this server, from 0", "0, or what ModelArts says"
-    add_option(cards, "--node-rank", type=int, metavar="I", unset=unset, help=help)
+    add_option(cards, "--node-rank", type=whole(0, 9_999), metavar="I", unset=unset, help=help)
     help, unset = "address of server 0; required for several servers", "what ModelArts says"
     add_option(cards, "--master", metavar="HOST[:PORT]", unset=unset, help=help)
     help = "Ascend's description of the cluster"
@@ -81,21 +83,25 @@ def run(args: argparse.Namespace) -> int:
 
     if args.drop_head and not args.init:
         raise UsageError("--drop-head needs --init CKPT")
-    check_least("--log-every", args.log_every, 1)
-    check_least("--workers", args.workers, 0)
     overrides = list(args.overrides)
     if args.freeze_stages is not None:
         overrides.append(f"training.freeze_stages={args.freeze_stages}")
     recipe = load_recipe(args.recipe, overrides)
     name, genome = load_named(args.arch)
-    out = args.out or f"runs/{name}-{recipe.name}"
+    out = args.out or f"runs/{path_name(name)}-{recipe.name}"
+    _check_recipe_stays(Path(args.recipe), Path(out))
 
     from nasfpn_runtime.cluster.cards import is_distributed
     from nasfpn_runtime.cluster.launch import ClusterJob, launch
     from nasfpn_runtime.cluster.modelarts.jobs import staged
     from nasfpn_runtime.cluster.modelarts.nodes import this_node
+    from nasfpn_runtime.cluster.modelarts.obs import is_address
     from nasfpn_runtime.progress import say
 
+    # A resumed run needs no --init. A run folder on OBS is checked after it has been copied.
+    new = not is_address(out) and not (Path(out) / "genome.json").exists()
+    if args.freeze_stages and not args.init and new:
+        raise UsageError("--freeze-stages needs --init CKPT")
     here = this_node()
     job = ClusterJob(
         args.devices,
@@ -108,22 +114,34 @@ def run(args: argparse.Namespace) -> int:
     if first:
         cards = f", {job.cards} cards" if job.cards > 1 else ""
         say(
-            f"train: {name} on {args.data} by {recipe.name}, {args.device}{cards}, run folder {out}"
+            f"train: genome {name}, dataset {args.data}, recipe {recipe.name}, device "
+            f"{args.device}{cards}, run folder {out}"
         )
 
     from nasfpn_runtime.batches.loader import check_shares
+    from nasfpn_runtime.recipe.memory import check_training
     from nasfpn_runtime.training.runfolder import alone_in
 
     writer = first and job.node_rank == 0 and here.rank in (None, 0)
     with staged(args.data, out, args.init, writer=writer, cache=args.cache) as local:
         if job.cards > 1 and first:
             check_shares(recipe.training, job.cards)
+            check_training(recipe, genome, args.device, cards=job.cards, here=args.devices)
             if writer:  # report a busy folder now, not after all cards have started
                 with alone_in(local.out):
                     pass
             launch(args.argv, job, local.out / "logs" / f"node{job.node_rank}")
             return 0
         return _train(args, recipe, genome, local)
+
+
+def _check_recipe_stays(recipe: Path, out: Path) -> None:
+    """Refuse to write the settings of a new run over the user's own file."""
+    from nasfpn_runtime.outputs import Inputs, check_output
+
+    settings = out / "config.yaml"
+    if settings.exists() and not (out / "genome.json").exists():  # no run has written them
+        check_output(settings, overwrite=True, inputs=Inputs(recipe))
 
 
 def _train(args: argparse.Namespace, recipe: Recipe, genome: Genome, local: StagedPaths) -> int:

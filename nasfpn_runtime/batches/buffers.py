@@ -88,7 +88,7 @@ class Buffers:
         """
         index = self._free.popleft()
         # All arrays are views of this one, so that it lives as long as any of them. The block
-        # itself is no array, so numpy does not skip this one and make it their base.
+        # itself is not an array, so numpy does not skip this one and make it their base.
         base = np.frombuffer(self.blocks[index], np.uint8)
         weakref.finalize(base, self._free.append, index).atexit = False
         return index, self.layout.arrays(base)

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,8 +104,10 @@ class TrainLoader:
         """Return the number of batches in an epoch."""
         return max(1, len(self.indices) // self.batch)
 
-    def epoch(self, epoch: int) -> Generator[Batch, None, None]:
+    def epoch(self, epoch: int, skipped: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches of an epoch, counted from 0. Iterate over one epoch at a time.
+
+        The first ``skipped`` batches, which a resumed run has trained on, are left out.
 
         At most ``PREFETCH`` batches are prepared in advance. If the preparation of a batch
         fails, the error is raised when that batch is due.
@@ -116,7 +119,7 @@ class TrainLoader:
         workers, buffers = self._start()
         pending: deque[_PendingBatch] = deque()
         try:
-            for indices in self._order(epoch):
+            for indices in islice(self._order(epoch), skipped, None):
                 block, arrays = buffers.take()
                 pending.append((arrays, workers.fill(block, indices, epoch)))
                 del arrays  # else this variable would keep the block from being reused

@@ -49,7 +49,7 @@ class Preparer:
         """
         index, (image, boxes, labels) = self._augmented(index, epoch)
         boxes, crowd = boxes / self.unit, labels < 0
-        # Object classes start after the background class, if any. Negative labels are no classes.
+        # Object classes start after the background class, if any. Negative labels are not classes.
         self.matcher(
             boxes[~crowd],
             labels[~crowd] + self.first_label,

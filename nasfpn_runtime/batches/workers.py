@@ -18,6 +18,7 @@ from typing import Any
 from nasfpn_runtime import interrupts
 from nasfpn_runtime.batches.buffers import BatchLayout
 from nasfpn_runtime.batches.preparer import Preparer
+from nasfpn_runtime.processes import without_current_folder
 
 # (block, [(slot, index of the picture)], epoch) -> image ids
 Fill = Callable[[int, Sequence[tuple[int, int]], int], list[int]]
@@ -48,9 +49,11 @@ class Workers:
             spawn = multiprocessing.get_context("spawn")
             self.blocks: list[Any] = [spawn.RawArray("B", layout.bytes) for _ in range(blocks)]
             self._fill: Fill = _fill_in_process
-            self._pool = ProcessPoolExecutor(
-                count, spawn, initializer=_start_process, initargs=(self.blocks, layout, arguments)
-            )
+            settings = (self.blocks, layout, arguments)
+            with without_current_folder():  # the pool starts multiprocessing's resource tracker
+                self._pool = ProcessPoolExecutor(
+                    count, spawn, initializer=_start_process, initargs=settings
+                )
             return
         self.blocks = [bytearray(layout.bytes) for _ in range(blocks)]
         self._fill = _make_fill(self.blocks, layout, arguments)
@@ -74,7 +77,8 @@ class Workers:
 
     def _submit(self, *part: Any) -> Future[list[int]]:
         if self._pool is not None:
-            with interrupts.held_back():  # the pool starts a process when it gets work
+            # The pool starts a process when it gets work.
+            with interrupts.held_back(), without_current_folder():
                 return self._pool.submit(self._fill, *part)
         done: Future[list[int]] = Future()
         done.set_result(self._fill(*part))

@@ -5,7 +5,7 @@ recipe ``modelzoo-r50-7x256-640``, and deliver batches. Those of the model zoo a
 of this project are bytes, which the device normalises.
 
 The model zoo's pipeline is used as its users do: its own functions write MindRecord and build the
-data set from it, with one worker process per core for each operation (MindSpore refuses its default
+dataset from it, with one worker process per core for each operation (MindSpore refuses its default
 of 24 if there are fewer cores). This project's pipeline reads the image files, with one worker
 process per core and no cache between epochs. Each pipeline runs in a process of its own; its clock
 starts at the first batch, when it is warm.
@@ -20,7 +20,6 @@ import argparse
 import importlib
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.processes import last_line, output_of
 
 RECIPE = "modelzoo-r50-7x256-640"
 LEVELS = (3, 4, 5, 6, 7)
@@ -46,27 +45,21 @@ def compare(data: Path, modelzoo: Path | None, rounds: int) -> dict[str, list[fl
     The pipelines are timed in turn, each in ``rounds`` processes.
 
     Args:
-        data: a data set with a split ``train``; a COCO folder if ``modelzoo`` is given.
+        data: a dataset with a split ``train``; a COCO folder if ``modelzoo`` is given.
         modelzoo: a checkout of research/cv/nas-fpn, which needs OpenCV; None to time only
             this project.
 
     Raises:
-        DataError: a pipeline fails.
+        ProcessError: a pipeline failed.
     """
     pipelines = ["project"] if modelzoo is None else ["project", "modelzoo"]
     speeds: dict[str, list[float]] = {pipeline: [] for pipeline in pipelines}
     for _ in range(rounds):
         for pipeline in pipelines:
-            command = [sys.executable, "-m", "nasfpn_runtime.bench.data", pipeline]
-            command += [str(data.resolve())]
-            command += [] if modelzoo is None else [str(modelzoo.resolve())]
-            ended = subprocess.run(command, capture_output=True, text=True)
-            if ended.returncode:
-                last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-                raise DataError(
-                    f"cannot run the pipeline {pipeline}: {last} (at {' '.join(command[2:])})"
-                )
-            speeds[pipeline].append(json.loads(ended.stdout.splitlines()[-1]))
+            folders = [data] if modelzoo is None else [data, modelzoo]
+            arguments = [pipeline, *(str(folder.resolve()) for folder in folders)]
+            printed = output_of("nasfpn_runtime.bench.data", *arguments)
+            speeds[pipeline].append(json.loads(last_line(printed)))
     return speeds
 
 
@@ -93,7 +86,9 @@ def draw_pictures(folder: Path) -> None:
             boxes[-1]["area"] = (x2 - x1) * (y2 - y1)
     categories = [{"id": i, "name": name} for i, name in enumerate(CATEGORIES, start=1)]
     content = {"images": images, "annotations": boxes, "categories": categories}
-    (folder / "annotations" / "instances_train2017.json").write_text(json.dumps(content))
+    (folder / "annotations" / "instances_train2017.json").write_text(
+        json.dumps(content), encoding="utf-8"
+    )
 
 
 @contextmanager
@@ -139,7 +134,7 @@ def time_project(data: Path) -> float:
 def time_modelzoo(data: Path, modelzoo: Path) -> float:
     """Return the images per second of the model zoo's ``create_retinanet_dataset``."""
     annotations = next((data / "annotations").glob("instances_train*.json"))
-    names = [c["name"] for c in json.loads(annotations.read_text())["categories"]]
+    names = [c["name"] for c in json.loads(annotations.read_text(encoding="utf-8"))["categories"]]
     with tempfile.TemporaryDirectory() as scratch:
         split = annotations.stem.removeprefix("instances_")
         sys.argv = ["train.py", "--coco_root", str(data), "--mindrecord_dir", scratch]

@@ -7,13 +7,14 @@ SIDE`` times one variant and prints the milliseconds of every step as JSON.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from nasfpn_runtime.processes import last_line, output_of
 
 WARMUP, STEPS = 5, 40
 VARIANTS = ("project", "documented")
@@ -25,13 +26,15 @@ def compare(side: int, rounds: int) -> dict[str, list[float]]:
     """Return the times of all steps in ms, by variant.
 
     The variants are timed in turn, each in ``rounds`` processes.
+
+    Raises:
+        ProcessError: a process failed.
     """
     times: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     for _ in range(rounds):
         for variant in VARIANTS:
-            command = [sys.executable, "-m", "nasfpn_runtime.bench.step", variant, str(side)]
-            ended = subprocess.run(command, check=True, capture_output=True, text=True)
-            times[variant] += json.loads(ended.stdout.splitlines()[-1])
+            printed = output_of("nasfpn_runtime.bench.step", variant, str(side))
+            times[variant] += json.loads(last_line(printed))
     return times
 
 

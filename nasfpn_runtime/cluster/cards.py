@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,10 @@ Array = NDArray[np.float32]
 
 # Variables with the number of processes: from a rank table, and from msrun.
 COUNTS = ("RANK_SIZE", "MS_WORKER_NUM")
+
+# Variable with the path of a file that appears when the user interrupts a job, and name of a file
+# beside it that says that the cards look for it.
+STOP_FILE, STOPPABLE = "NASFPN_STOP_FILE", "stoppable"
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,15 @@ class Cards:
         if self.count == 1:
             return list(values)
         return [float(v) for v in _all_reduce(np.array(values, np.float32))]
+
+    def can_be_asked_to_stop(self) -> None:
+        """Let the process that started the cards know that from now on they heed its request."""
+        if self.first and STOP_FILE in os.environ:
+            Path(os.environ[STOP_FILE]).with_name(STOPPABLE).touch()
+
+    def asked_to_stop(self) -> bool:
+        """Return whether the user has interrupted the process that started this card."""
+        return STOP_FILE in os.environ and os.path.exists(os.environ[STOP_FILE])
 
     def mean(self, array: Array) -> Array:
         """Return the mean over all cards of an array that has the same shape on each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nasfpn_runtime.errors import DeviceError
+from nasfpn_runtime.errors import DeviceError, first_line
 
 
 def set_device(name: str) -> None:
@@ -24,8 +24,7 @@ def set_device(name: str) -> None:
     except RuntimeError as error:
         # Once a kernel has run, MindSpore refuses every call, even with the same device.
         if str(mindspore.get_context("device_target")) != name:
-            first = str(error).strip().splitlines()[0]
-            raise DeviceError(f"cannot use device {name} here: {first}") from None
+            raise DeviceError(f"cannot use device {name} here: {first_line(error)}") from None
     mindspore.set_context(mode=mindspore.GRAPH_MODE)
 
 

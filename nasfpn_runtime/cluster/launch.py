@@ -14,13 +14,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from nasfpn_runtime import interrupts
+from nasfpn_runtime.cluster.cards import STOP_FILE, STOPPABLE
 from nasfpn_runtime.cluster.msrun import STARTER
 from nasfpn_runtime.errors import DeviceError
+from nasfpn_runtime.processes import last_line, python_command
+from nasfpn_runtime.progress import say
 
 PORT = 8118  # msrun's default
 # Linux assigns higher ports to outgoing connections (ip_local_port_range).
 PORTS = range(20_000, 32_768)
 PERIOD = 0.2  # seconds between two checks of the logs
+STOP = "stop"  # file in the folder of the logs that asks the cards to stop
 ERROR = "nasfpn: error: "
 _NOISE = re.compile(r"\[(INFO|WARNING)\] ")  # MindSpore's messages about its connections
 _EXITED = re.compile(r"Worker process \d+ exit with exception. Error code: (-?\d+)")
@@ -72,15 +77,17 @@ def launch(arguments: Sequence[str], job: ClusterJob, logs: Path) -> None:
     """Run ``nasfpn`` with ``arguments`` on every card and print the output of the first one.
 
     Each process writes ``logs/worker_<rank>.log``. If one of them fails, or this process ends or
-    is killed, all of them end.
+    is killed, all of them end. If it is interrupted, the cards save a checkpoint before.
 
     Raises:
         DeviceError: a process failed. The message has its reason, if it reported one.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    for old in logs.glob("*.log"):  # of an earlier job, which may have had more cards
-        old.unlink()
-    command, environment = launch_command(["-m", "tools", *arguments], job, logs)
+    # Those of an earlier job, which may have had more cards.
+    for old in [*logs.glob("*.log"), logs / STOP, logs / STOPPABLE]:
+        old.unlink(missing_ok=True)
+    _, *python_arguments = python_command("tools", *arguments)
+    command, environment = launch_command(python_arguments, job, logs)
     output = _LogTail(logs / "worker_0.log")
     with (logs / "msrun.log").open("wb") as log:
         # A new session, so that Ctrl-C reaches this process only. The others end when it ends.
@@ -91,12 +98,29 @@ def launch(arguments: Sequence[str], job: ClusterJob, logs: Path) -> None:
             while process.poll() is None and _first_exit_code(logs) is None:
                 output.print_new()
                 time.sleep(PERIOD)
+        except KeyboardInterrupt:
+            with interrupts.allowing(interrupts.SAVING):
+                _let_save(process, logs, output)
+            raise
         finally:
             process.kill()
             code = process.wait()
             output.print_new()
     if code:
         raise DeviceError(f"{_failure_reason(logs)} (logs of all processes: {logs})")
+
+
+def _let_save(process: subprocess.Popen[bytes], logs: Path, output: _LogTail) -> None:
+    """Ask the cards to save a checkpoint after their step, and wait until they have done so."""
+    end = time.monotonic() + interrupts.SAVING - 2 * PERIOD
+    if (logs / STOPPABLE).exists():
+        (logs / STOP).touch()
+        while time.monotonic() < end:
+            if process.poll() is not None or _first_exit_code(logs) is not None:
+                return
+            output.print_new()
+            time.sleep(PERIOD)
+    say("nothing was saved: the job resumes from its last checkpoint, or starts again without one")
 
 
 class _LogTail:
@@ -139,28 +163,46 @@ def launch_command(
     if job.rank_table is not None:
         options["rank_table_file"] = job.rank_table
     settings = [f"--{name}={value}" for name, value in options.items()]
-    msrun = [sys.executable, "-m", "nasfpn_runtime.cluster.msrun", *settings]
+    msrun = python_command("nasfpn_runtime.cluster.msrun", *settings)
     # msrun runs the first `python` on the PATH. GLOG_v=3 shows MindSpore's errors only.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     environment = {"GLOG_v": "3"} | os.environ | {"PATH": path, STARTER: str(os.getpid())}
+    environment[STOP_FILE] = str((logs / STOP).absolute())
     return [*msrun, "python", *arguments], environment
 
 
 def _failure_reason(logs: Path) -> str:
-    """Return the error that a process reported, or else how the first one ended."""
+    """Return the error that a process reported, or else how the first one ended.
+
+    That is the last line of its log, or of msrun's log if no process has one.
+    """
     for log in sorted(logs.glob("worker_*.log")):
-        lines = log.read_text(errors="replace").splitlines()
+        lines = log.read_text(errors="replace", encoding="utf-8").splitlines()
         errors = [line for line in lines if line.startswith(ERROR)]
         if errors:
             return errors[-1].removeprefix(ERROR)
     code = _first_exit_code(logs)
     how = f"with code {code}" if code else "without an error message"
+    written = [
+        log.read_text(errors="replace", encoding="utf-8")
+        for log in sorted(logs.glob("worker_*.log"))
+    ]
+    last = next((line for line in map(_last_words, written) if line), "")
+    if not written:
+        last = last_line((logs / "msrun.log").read_text(errors="replace", encoding="utf-8"))
+    how += f" ({last})" if last else ""
     return f"a worker process ended {how}, so the whole job was stopped; the same command resumes"
+
+
+def _last_words(log: str) -> str:
+    """Return the last line of a log that ends with a traceback, and an empty string for others."""
+    _, traceback, error = log.rpartition("Traceback (most recent call last):")
+    return last_line(error) if traceback else ""
 
 
 def _first_exit_code(logs: Path) -> str | None:
     """Return the exit code of the process that failed first, or None if none has failed."""
-    match = _EXITED.search((logs / "msrun.log").read_text(errors="replace"))
+    match = _EXITED.search((logs / "msrun.log").read_text(errors="replace", encoding="utf-8"))
     return match[1] if match else None
 
 

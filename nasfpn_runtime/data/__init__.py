@@ -1,1 +1,1 @@
-"""Data sets of several forms, read into one kind of split. Knows no recipe."""
+"""Datasets of several forms, read into one kind of split. Knows no recipe."""

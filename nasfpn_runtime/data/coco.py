@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+from nasfpn_runtime.data.lists import no_split
 from nasfpn_runtime.data.reader import Reader, is_id
 from nasfpn_runtime.data.samples import Listing
-from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.documents import read_json
+from nasfpn_runtime.errors import DataError, DocumentError
 
 
 def recognises(folder: Path) -> bool:
@@ -52,13 +53,15 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
     """
     annotations = folder / "annotations"
     if not annotations.is_dir():
-        raise DataError(f"data set must be a folder with annotations/, got {folder}")
+        raise DataError(f"dataset must be a folder with annotations/, got {folder}")
     files = {p.name: p for p in annotations.glob("instances_*.json")}
     exact = f"instances_{split}.json"
     numbered = re.compile(rf"instances_{re.escape(split)}\d+\.json")
     matches = [exact] if exact in files else sorted(filter(numbered.fullmatch, files))
-    if len(matches) != 1:
-        listed = ", ".join(matches or sorted(files)) or "no such file"
+    if not matches:
+        raise no_split(split, folder, splits(folder))
+    if len(matches) > 1:
+        listed = ", ".join(matches)
         raise DataError(
             f"split {split!r} must have one file instances_{split}<number>.json, "
             f"got {listed} (at {annotations})"
@@ -71,9 +74,9 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        data = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"cannot read annotation file as JSON: {error} (at {file})") from error
+        data = read_json(file)
+    except DocumentError as error:
+        raise DataError(f"cannot read annotation file as JSON: {error}") from None
     for key in ("images", "annotations", "categories"):
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise DataError(f"annotation file must have a list {key!r}, got none (at {file})")

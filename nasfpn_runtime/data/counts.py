@@ -1,10 +1,11 @@
-"""Count the images of a data set and the boxes of each category."""
+"""Count the images of a dataset and the boxes of each category."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from nasfpn_runtime.data.dataset import Split
+from search_space.names import shown, unique
 
 
 def count_table(splits: dict[str, Split]) -> str:
@@ -24,12 +25,13 @@ def count_table(splits: dict[str, Split]) -> str:
     counts = [_box_counts(split) for split in splits.values()]
     for name in dict.fromkeys(name for count in counts for name in count):
         rows[f"  {name}"] = [count.get(name, 0) for count in counts]
-    width = max(map(len, rows))
+    titles = [f"  {shown(name[2:])}" if name.startswith("  ") else name for name in rows]
+    width = max(map(len, titles))
     columns = [max(10, len(name) + 2) for name in splits]
     head = " " * width + "".join(f"{n:>{w}}" for n, w in zip(splits, columns, strict=True))
     lines = [
         f"{name:{width}}" + "".join(f"{n:{w},}" for n, w in zip(row, columns, strict=True))
-        for name, row in rows.items()
+        for name, row in zip(titles, rows.values(), strict=True)
     ]
     return "\n".join([head, *lines])
 
@@ -37,4 +39,4 @@ def count_table(splits: dict[str, Split]) -> str:
 def _box_counts(split: Split) -> dict[str, int]:
     labels = split.truth.label[~split.truth.crowd]
     counts = np.bincount(labels, minlength=len(split.categories))
-    return dict(zip(split.categories, counts.tolist(), strict=True))
+    return dict(zip(unique(split.categories), counts.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""One split of a data set of any format, ready to train on, and what is wrong with it."""
+"""One split of a dataset of any format, ready to train on, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nasfpn_runtime.data import coco, mindrecord, text, voc, yolo
 from nasfpn_runtime.data.rows import INDEX
 from nasfpn_runtime.data.samples import Fault, Sample, Truth
 from nasfpn_runtime.errors import DataError
+from search_space.names import path_fault, printable, shown, unique
 
 EXAMPLES = 3  # entries named in each line of the fault report
 
@@ -23,7 +24,7 @@ FORMS = {"mindrecord": mindrecord, "coco": coco, "voc": voc, "yolo": yolo, "text
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split of a data set, in COCO's terms, whatever its format.
+    """One split of a dataset, in COCO's terms, whatever its format.
 
     Attributes:
         samples: images in the order of the file, including those without boxes.
@@ -46,9 +47,16 @@ class Split:
         """Indices of the samples that have boxes."""
         return np.array([i for i, s in enumerate(self.samples) if len(s.boxes)], np.intp)
 
+    @property
+    def without_boxes(self) -> tuple[str, ...]:
+        """Names of the categories that no box of the split has, crowd regions aside."""
+        used = {label for sample in self.samples for label in sample.labels.tolist()}
+        names = enumerate(unique(self.categories))
+        return tuple(printable(name) for label, name in names if label not in used)
+
 
 def load_split(folder: Path, split: str = "train", form: str | None = None) -> Split:
-    """Read one split of a data set.
+    """Read one split of a dataset.
 
     In a COCO folder the split ``train`` is ``annotations/instances_train.json`` or, if there
     is exactly one, the file of that name with a number (``instances_train2017.json``). Its
@@ -63,12 +71,14 @@ def load_split(folder: Path, split: str = "train", form: str | None = None) -> S
     Raises:
         DataError: a file or folder is missing or not of that format, or no image has a box.
     """
+    if fault := path_fault(split):  # files are found by it, and MindRecord files are named after it
+        raise DataError(f"the name of a split must be {fault}, got {printable(split)}")
     listing = FORMS[form_of(folder, form)].read(folder, split)
     samples = listing.kept.samples()
     if not any(len(sample.boxes) for sample in samples):
         report = "; ".join(fault_report(listing.faults).splitlines()) or "the file lists none"
         raise DataError(
-            f"data set must have an image with a box, got none: {report} (at {listing.file})"
+            f"dataset must have an image with a box, got none: {report} (at {listing.file})"
         )
     return Split(
         samples,
@@ -84,11 +94,12 @@ def form_of(folder: Path, form: str | None = None) -> str:
     """Return the format of a folder, a key of ``FORMS``; or ``form`` if it is given.
 
     Raises:
-        DataError: it is no folder, or of none of these formats.
+        DataError: it is not a folder, or has none of these formats.
     """
     if not folder.is_dir():
-        what = "a file" if folder.exists() else "no such folder"
-        raise DataError(f"data set must be a folder, got {what}: {folder}")
+        if folder.exists():
+            raise DataError(f"dataset must be a folder, got a file: {folder}")
+        raise DataError(f"no such dataset folder: {folder}")
     if form is not None:
         return form
     for name, module in FORMS.items():
@@ -96,7 +107,7 @@ def form_of(folder: Path, form: str | None = None) -> str:
             return name
     again = "; to use MindRecord of the model zoo, make it again: nasfpn data create SRC -o DIR"
     raise DataError(
-        f"data set must be a folder with {INDEX} (MindRecord), annotations/ (COCO), "
+        f"dataset must be a folder with {INDEX} (MindRecord), annotations/ (COCO), "
         f"Annotations/ (VOC), labels/ or data.yaml (YOLO) or classes.txt (text), got {folder}"
         + (again if any(folder.glob("*.mindrecord*")) else "")
     )
@@ -116,8 +127,9 @@ def check_same_categories(a: Split, b: Split) -> None:
     """Raise DataError unless both splits have the same category names in the same order."""
     if a.categories != b.categories:
         raise DataError(
-            f"splits must have the same categories, got {', '.join(a.categories)} "
-            f"(at {a.annotation_file}) and {', '.join(b.categories)} (at {b.annotation_file})"
+            f"splits must have the same categories, got {', '.join(map(shown, a.categories))} "
+            f"(at {a.annotation_file}) and {', '.join(map(shown, b.categories))} "
+            f"(at {b.annotation_file})"
         )
 
 
@@ -125,7 +137,7 @@ def fault_report(faults: Sequence[Fault]) -> str:
     """Return a line for each kind of fault: count, what was done and the first examples."""
     groups: dict[tuple[str, str], list[str]] = {}
     for fault in faults:
-        groups.setdefault((fault.kind, fault.action), []).append(fault.where)
+        groups.setdefault((fault.kind, fault.action), []).append(printable(fault.where))
     return "\n".join(
         f"{len(entries)} x {kind}, {action}: {', '.join(entries[:EXAMPLES])}"
         + (", ..." if len(entries) > EXAMPLES else "")
@@ -136,6 +148,6 @@ def fault_report(faults: Sequence[Fault]) -> str:
 def fault_lines(split: Split) -> str:
     """Return the content of ``faults.txt`` for a split: a line for each fault."""
     return "".join(
-        f"{split.annotation_file}: {fault.kind}: {fault.where}: {fault.action}\n"
+        f"{split.annotation_file}: {fault.kind}: {printable(fault.where)}: {fault.action}\n"
         for fault in split.faults
     )

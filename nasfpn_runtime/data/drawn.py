@@ -1,4 +1,4 @@
-"""A drawn data set: circles, squares and triangles of several sizes on noise.
+"""A drawn dataset: circles, squares and triangles of several sizes on noise.
 
 It is learned in minutes, and its shapes have several scales so that several levels of a
 pyramid matter: the longer side is log-uniform from 1/12 to 1/2 of the image.
@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from nasfpn_runtime.data.lists import new_folder
+from nasfpn_runtime.data.lists import check_room, new_folder
+from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.pictures.image import Pixels
 
+MOST_PIXELS = 4_000_000_000  # of a dataset: drawing them takes an hour on one core
 CATEGORIES = ("circle", "square", "triangle")
 
 _LEAST, _MOST = 6, 16  # range of the number of shapes tried in an image
@@ -43,12 +45,40 @@ def write_shapes(
         size: side of an image in px.
 
     Raises:
-        DataError: the folder exists.
+        DataError: the folder exists, the images have too many pixels, or do not fit on the disk.
     """
+    pixels = (train + val + test) * size * size
+    if pixels > MOST_PIXELS:
+        raise DataError(
+            f"pixels of all images must be at most {MOST_PIXELS:,}, got {pixels:,}, which take "
+            f"about {pixels * 1e-6 / 3600:,.0f} hours; draw fewer or smaller images"
+        )
     with new_folder(folder) as draft:
+        check_room(2 * pixels, folder.parent)  # a drawn PNG takes 1.6 to 1.9 bytes per pixel
         (draft / "annotations").mkdir()
         for number, (split, count) in enumerate({"train": train, "val": val, "test": test}.items()):
             _write_split(draft, f"{split}2017", count, size, (seed, number))
+
+
+def is_drawn(folder: Path, seed: int) -> bool:
+    """Return whether a folder may be from :func:`write_shapes` with this seed.
+
+    The boxes of its first image are compared.
+    """
+    try:
+        data = json.loads((folder / "annotations" / "instances_train2017.json").read_bytes())
+        size = data["images"][0]["width"]
+        boxes = [row["bbox"] for row in data["annotations"] if row["image_id"] == 1]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    _, shapes = draw_picture(size, np.random.default_rng((seed, 0, 1)))
+    return boxes == [_rounded(box) for _, box in shapes]
+
+
+def _rounded(box: Points) -> list[float]:
+    """Return x, y, width, height of a box, as in annotations."""
+    x1, y1, x2, y2 = box
+    return [round(float(value), 2) for value in (x1, y1, x2 - x1, y2 - y1)]
 
 
 def _write_split(folder: Path, name: str, count: int, size: int, seed: tuple[int, int]) -> None:
@@ -61,8 +91,8 @@ def _write_split(folder: Path, name: str, count: int, size: int, seed: tuple[int
         file_name = f"{number:06d}.png"
         Image.fromarray(picture).save(folder / name / file_name)
         images.append({"id": number, "file_name": file_name, "width": size, "height": size})
-        for label, (x1, y1, x2, y2) in shapes:
-            box = [round(float(value), 2) for value in (x1, y1, x2 - x1, y2 - y1)]
+        for label, corners in shapes:
+            box = _rounded(corners)
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -75,7 +105,9 @@ def _write_split(folder: Path, name: str, count: int, size: int, seed: tuple[int
             )
     categories = [{"id": i, "name": name} for i, name in enumerate(CATEGORIES, start=1)]
     data = {"images": images, "annotations": annotations, "categories": categories}
-    (folder / "annotations" / f"instances_{name}.json").write_text(json.dumps(data))
+    (folder / "annotations" / f"instances_{name}.json").write_text(
+        json.dumps(data), encoding="utf-8"
+    )
 
 
 def draw_picture(size: int, rng: np.random.Generator) -> tuple[Pixels, list[tuple[int, Points]]]:

@@ -1,4 +1,4 @@
-"""What several data set formats share: text lists, names, image sizes, a new folder."""
+"""What several dataset formats share: text lists, names, image sizes, a new folder."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import glob
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.files import locked
 from nasfpn_runtime.pictures.image import stored_size
+from search_space.files import listed
+from search_space.names import shown
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -29,6 +31,12 @@ def read_lines(path: Path) -> list[str]:
         return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read text file: {error} (at {path})") from error
+
+
+def no_split(split: str, folder: Path, found: Iterable[str]) -> DataError:
+    """Return the error for a split that a folder lacks; ``found`` are the splits that it has."""
+    names = ", ".join(map(shown, sorted(found))) or "none"
+    return DataError(f"no split {split!r} in {folder}; found {names}")
 
 
 def read_names(path: Path) -> tuple[str, ...]:
@@ -76,18 +84,29 @@ def new_folder(folder: Path) -> Iterator[Path]:
         DataError: the folder exists.
     """
     if folder.exists():
-        raise DataError(f"folder of the data set must be new, got {folder}, which exists")
+        raise DataError(f"folder of the dataset must be new, got {folder}, which exists")
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(f".{glob.escape(folder.name)}.*.partial"):
         with suppress(OSError), locked(left / _LOCK):
             shutil.rmtree(left, ignore_errors=True)
     around = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
     around.mkdir()
-    try:
-        with locked(around / _LOCK):
-            draft = around / folder.name
-            draft.mkdir()
-            yield draft
-            os.rename(draft, folder)
-    finally:
-        shutil.rmtree(around, ignore_errors=True)
+    with listed(around):
+        try:
+            with locked(around / _LOCK):
+                draft = around / folder.name
+                draft.mkdir()
+                yield draft
+                os.rename(draft, folder)
+        finally:
+            shutil.rmtree(around, ignore_errors=True)
+
+
+def check_room(needed: int, folder: Path) -> None:
+    """Raise DataError if a number of bytes do not fit on the disk of a folder."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"free disk space must be at least {needed >> 20:,} MB, got {free >> 20:,} MB "
+            f"(at {folder})"
+        )

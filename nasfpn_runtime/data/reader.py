@@ -1,4 +1,4 @@
-"""Check the entries of a data set one by one: keep the sound ones, record the others as faults."""
+"""Check the entries of a dataset one by one: keep the sound ones, record the others as faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values a data set is made of, in COCO's terms: faults, samples, truth, listings."""
+"""The values a dataset is made of, in COCO's terms: faults, samples, truth, listings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nasfpn_runtime.pictures.image import Pixels, decode_image, read_image
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a data set and what was done about it.
+    """One thing wrong with a dataset and what was done about it.
 
     Attributes:
         kind: what is wrong, such as ``box without area``.

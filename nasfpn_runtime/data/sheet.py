@@ -1,4 +1,4 @@
-"""A sheet of images with their boxes, to look at a data set."""
+"""A sheet of images with their boxes, to look at a dataset."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+import search_space.plotting  # noqa: F401 - before matplotlib, see there
+
+# isort: split
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
@@ -14,6 +17,8 @@ from matplotlib.patches import Rectangle
 from nasfpn_runtime.data.dataset import Split
 from nasfpn_runtime.data.samples import Sample
 from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.files import atomic_write
+from search_space.names import shown
 
 COLUMNS = 4
 CELL = 3.0  # width of an image in inches
@@ -47,22 +52,24 @@ def draw_sheet(split: Split, file: Path, count: int = 12) -> int:
         axis.axis("off")
     for axis, sample in zip(axes, chosen, strict=False):
         _draw(axis, sample, split.categories)
-    figure.savefig(file)
+    with atomic_write(file) as draft:
+        figure.savefig(draft)
     return len(chosen)
 
 
 def _draw(axis: Any, sample: Sample, names: tuple[str, ...]) -> None:
     # Unlike imshow's default extent, coordinates of boxes are those of pixel edges, from 0.
     axis.imshow(sample.read(), extent=(0, sample.width, sample.height, 0))
-    axis.set_title(sample.path.name, fontsize=6)
+    axis.set_title(shown(sample.path.name), fontsize=6, parse_math=False)
     palette = colormaps["tab10"]
     for box, label in zip(sample.boxes, sample.labels, strict=True):
         colour = palette(label % palette.N)
         _outline(axis, box, edgecolor=colour)
         axis.text(
             *box[:2],
-            names[label],
+            shown(names[label]),
             fontsize=4,
+            parse_math=False,
             color="white",
             verticalalignment="bottom",
             bbox={"facecolor": colour, "edgecolor": "none", "pad": 0.5},

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nasfpn_runtime.data.lists import picture_size, read_lines, read_names
+from nasfpn_runtime.data.lists import no_split, picture_size, read_lines, read_names
 from nasfpn_runtime.data.reader import Reader, leaves_folder
 from nasfpn_runtime.data.samples import Listing
 from nasfpn_runtime.errors import DataError
@@ -40,6 +40,8 @@ def read(folder: Path, split: str) -> Listing:
         DataError: a file is missing, or there are no names.
     """
     file = folder / f"{split}.txt"
+    if not file.exists():
+        raise no_split(split, folder, splits(folder))
     names = read_names(folder / _NAMES)
     names = names[1:] if names[0].lower() == "background" else names
     if not names:

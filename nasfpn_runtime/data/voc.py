@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from nasfpn_runtime.data.lists import PICTURES, picture_size, read_lines, read_names
+from nasfpn_runtime.data.lists import PICTURES, no_split, picture_size, read_lines, read_names
 from nasfpn_runtime.data.reader import Reader, leaves_folder
 from nasfpn_runtime.data.samples import Listing
 from nasfpn_runtime.errors import DataError
@@ -44,6 +44,8 @@ def read(folder: Path, split: str) -> Listing:
         DataError: a file or folder is missing, or there is no category.
     """
     file = folder / _LISTS / f"{split}.txt"
+    if not file.exists():
+        raise no_split(split, folder, splits(folder))
     names = [line.split()[0] for line in read_lines(file) if line]
     categories = _categories(folder)
     ids = tuple(range(1, len(categories) + 1))
@@ -96,7 +98,7 @@ def _categories(folder: Path) -> tuple[str, ...]:
     names.discard("")
     if not names:
         raise DataError(
-            f"data set must have categories, got no object (at {folder / 'Annotations'})"
+            f"dataset must have categories, got no object (at {folder / 'Annotations'})"
         )
     return tuple(sorted(names))
 

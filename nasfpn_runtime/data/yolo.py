@@ -11,18 +11,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nasfpn_runtime.data.lists import (
     PICTURES,
     checked_names,
+    no_split,
     picture_size,
     read_lines,
     read_names,
 )
 from nasfpn_runtime.data.reader import Reader, leaves_folder
 from nasfpn_runtime.data.samples import Listing
-from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.documents import read_yaml
+from nasfpn_runtime.errors import DataError, DocumentError
 
 _SETTINGS = "data.yaml"
 _NAMES = ("classes.txt", "obj.names")
@@ -51,8 +51,7 @@ def read(folder: Path, split: str) -> Listing:
     settings = _settings(folder)
     pictures = _pictures(folder, split, settings)
     if pictures is None:
-        listed = ", ".join(splits(folder, settings)) or "none"
-        raise DataError(f"split must be a folder images/{split}, got {listed} (at {folder})")
+        raise no_split(split, folder, splits(folder, settings))
     labels = _labels(pictures)
     names = _names(folder, settings)
     ids = tuple(range(len(names)))
@@ -104,10 +103,9 @@ def _settings(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        settings = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"cannot read {_SETTINGS} as YAML: {reason} (at {path})") from error
+        settings = read_yaml(path)
+    except DocumentError as error:
+        raise DataError(f"cannot read {_SETTINGS} as YAML: {error}") from None
     if not isinstance(settings, dict):
         raise DataError(
             f"{_SETTINGS} must be a mapping with keys such as names, got {settings!r} (at {path})"

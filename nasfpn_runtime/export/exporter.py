@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,14 +16,18 @@ from nasfpn_runtime.export.fold import fold
 from nasfpn_runtime.export.mindir import require_ascend, write_air, write_mindir
 from nasfpn_runtime.export.onnx_file import write_onnx
 from nasfpn_runtime.extras import require
-from nasfpn_runtime.inference.description import Description, describe
+from nasfpn_runtime.files import atomic_write
+from nasfpn_runtime.inference.checksum import write_checksum
+from nasfpn_runtime.inference.description import ENTRY, Description, describe
 from nasfpn_runtime.inference.engines.base import Engine
 from nasfpn_runtime.inference.engines.mindspore import open_checkpoint
+from nasfpn_runtime.inference.metadata import read_entries
 from nasfpn_runtime.network import checkpoint
 from nasfpn_runtime.network.build import build_network
 from nasfpn_runtime.network.checkpoint import Origin
 from nasfpn_runtime.network.network import Network
 from nasfpn_runtime.pictures.image import Pixels, fit_size
+from nasfpn_runtime.recipe.memory import check_detecting
 from search_space.cost.cost import Cost, detector_cost
 
 
@@ -103,24 +107,22 @@ def export(
     if request.precision == "fp16":
         _check_fits_half(net, source)
     description = _describe(origin, request)
+    check_detecting(origin.recipe, origin.genome, len(pictures), description.size)
     out.parent.mkdir(parents=True, exist_ok=True)
     if request.format != "air":
         reference = reference or open_checkpoint(source, request.stacks)[0]
-    draft, plain = (out.with_name(f".{out.stem}.{part}{out.suffix}") for part in ("tmp", "plain"))
-    try:
+    with atomic_write(out) as draft:
         _write(draft, net, origin, description)
         difference = None
         if request.suppressed and reference:
             about = replace(description, suppressed=False)
-            _write(plain, net, origin, about)
-            difference = compare(reference, plain, about, pictures)
-            compare_suppressed(plain, draft, pictures)
+            with tempfile.TemporaryDirectory(dir=out.parent, prefix=".plain-") as folder:
+                plain = Path(folder, out.name)
+                _write(plain, net, origin, about)
+                difference = compare(reference, plain, about, pictures)
+                compare_suppressed(plain, draft, pictures)
         elif reference:
             difference = compare(reference, draft, description, pictures)
-        os.replace(draft, out)
-    finally:
-        draft.unlink(missing_ok=True)
-        plain.unlink(missing_ok=True)
     size = out.stat().st_size
     return ExportReport(out, size, _cost(origin, request, description), difference, description)
 
@@ -167,11 +169,15 @@ def _write(path: Path, net: Network, origin: Origin, about: Description) -> None
         # The input of one stride a side has the anchors of one location.
         anchors_by_level = [recipe.anchor_boxes((n,), (1 << n, 1 << n)) for n in about.levels]
         write_onnx(path, net, about, anchors_by_level, code)
+        write_checksum(path, read_entries(path)[ENTRY])
         return
     anchors = recipe.anchor_boxes(about.levels, about.size)
     deployed = DeployedNetwork(net, anchors, code, half=about.precision == "fp16")
-    write = write_mindir if path.suffix == ".mindir" else write_air
-    write(path, deployed, about)
+    if path.suffix == ".air":
+        write_air(path, deployed, about)
+        return
+    write_mindir(path, deployed, about)
+    write_checksum(path, read_entries(path)[ENTRY])
 
 
 def _cost(origin: Origin, request: ExportRequest, about: Description) -> Cost:

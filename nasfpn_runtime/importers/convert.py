@@ -16,6 +16,7 @@ from nasfpn_runtime.network.checkpoint import Origin
 from nasfpn_runtime.network.init import initialise
 from nasfpn_runtime.recipe.recipe import Recipe
 from search_space.genome import Genome
+from search_space.names import shown
 
 SHOWN = 5  # names in a message
 
@@ -76,4 +77,4 @@ def convert(
 def listed(names: tuple[str, ...]) -> str:
     """Return the first few names, and how many more there are."""
     more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(shown, names[:SHOWN])) + (f" and {more} more" if more > 0 else "")

@@ -6,7 +6,6 @@ format: the README of github.com/huggingface/safetensors.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.errors import CheckpointError
+from nasfpn_runtime.documents import parse_json
+from nasfpn_runtime.errors import CheckpointError, DocumentError
 
 MAX_HEADER = 100_000_000  # bytes; the limit of the format
 DTYPES = {
@@ -44,10 +44,10 @@ def read_safetensors(path: Path) -> dict[str, NDArray[Any]]:
             f"cannot read {path} as a complete checkpoint: its header exceeds the file"
         )
     try:
-        header = json.loads(content[8 : 8 + length])
+        header = parse_json(content[8 : 8 + length], "its header")
         header.pop("__metadata__", None)
         entries = dict(header.items())
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (DocumentError, AttributeError) as error:
         raise CheckpointError(f"cannot read {path} as a complete checkpoint: {error}") from None
     data = memoryview(content)[8 + length :]
     return {name: _array(data, entry, f"{path}: {name}") for name, entry in entries.items()}

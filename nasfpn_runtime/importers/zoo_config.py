@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from nasfpn_runtime.errors import RecipeError
+from nasfpn_runtime.documents import parse_yaml, read_yaml
+from nasfpn_runtime.errors import DocumentError, RecipeError
 from nasfpn_runtime.importers.zoo_keys import COPIED, DERIVED, FIXED, MOVED, NOTHING, RECIPE
 from nasfpn_runtime.recipe.recipe import Recipe, from_dict, load_recipe, option_of
-from nasfpn_runtime.recipe.schema import YAML_ERRORS, one_line
-from search_space.errors import nearest
+from nasfpn_runtime.recipe.schema import kind_text
+from search_space.errors import nearest, value_text
 
 Values = Mapping[str, Any]
 
@@ -44,22 +43,22 @@ def read_values(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
             wrong type.
     """
     try:
-        content = next(yaml.safe_load_all(path.read_text()), None)
-    except (OSError, *YAML_ERRORS) as error:
-        raise _unreadable(error, str(path)) from None
+        content = read_yaml(path, first=True)
+    except DocumentError as error:
+        raise _unreadable(error) from None
     if not isinstance(content, dict):
-        raise RecipeError(f"settings must be a mapping, got {content!r} (at {path})")
+        raise RecipeError(f"settings must be a mapping, got {value_text(content)} (at {path})")
     values = {key: default for key, (default, _) in KEYS.items()}
     for key, value in content.items():
         _set(values, key, value, str(path))
     for text in overrides:
         key, equals, written = text.partition("=")
         if not equals:
-            raise RecipeError(f"an override must be key=value, got {text!r}")
+            raise RecipeError(f"an override must be key=value, got {value_text(text)}")
         try:
-            value = yaml.safe_load(written)
-        except YAML_ERRORS as error:
-            raise _unreadable(error, option_of(text)) from None
+            value = parse_yaml(written, option_of(text))
+        except DocumentError as error:
+            raise _unreadable(error) from None
         _set(values, key, value, option_of(text))
     return values
 
@@ -84,12 +83,15 @@ def import_values(
         raise RecipeError(f"devices must be 1 or more, got {devices}")
     for key, holds, rule in RULES:
         if not holds(values[key]):
-            raise RecipeError(f"{key} must be {rule}, got {values[key]!r} (at {origins[key]})")
+            raise RecipeError(
+                f"{key} must be {rule}, got {value_text(values[key])} (at {origins[key]})"
+            )
     for key, (default, why) in FIXED.items():
         expected = EXPECTED[key](values) if key in EXPECTED else default
         if values[key] != expected:
             raise RecipeError(
-                f"{key} must be {expected} ({why}), got {values[key]!r} (at {origins[key]})"
+                f"{key} must be {expected} ({why}), got {value_text(values[key])} "
+                f"(at {origins[key]})"
             )
     return _build_recipe(values, devices, origins)
 
@@ -216,9 +218,9 @@ def _typed(key: str, value: object, like: object, where: str) -> object:
             pass
     elif type(value) is type(like) and value != []:
         return value
-    kind = "a list" if isinstance(like, list) else f"of type {type(like).__name__}"
-    raise RecipeError(f"{key} must be {kind}, got {value!r} (at {where})")
+    kind = "a list" if isinstance(like, list) else kind_text(type(like))
+    raise RecipeError(f"{key} must be {kind}, got {value_text(value)} (at {where})")
 
 
-def _unreadable(error: Exception, where: str) -> RecipeError:
-    return RecipeError(f"cannot read the settings as YAML: {one_line(error)} (at {where})")
+def _unreadable(error: DocumentError) -> RecipeError:
+    return RecipeError(f"cannot read the settings as YAML: {error}")

@@ -74,6 +74,9 @@ MOVED: Table = {
     "data_url": ("", "nasfpn train --data"),
     "train_url": ("", "nasfpn train --out"),
     "checkpoint_url": ("", "nasfpn train --init"),
+    "data_path": ("/cache/data", "nasfpn train --cache"),
+    "output_path": ("/cache/train", "nasfpn train --cache"),
+    "load_path": ("/cache/checkpoint_path", "nasfpn train --cache"),
     "need_modelarts_dataset_unzip": (True, "nasfpn train --data DATA_URL/NAME.zip"),
     "modelarts_dataset_unzip_name": ("MindRecord_COCO", "NAME of the .zip"),
     "device_target": ("Ascend", "nasfpn train --device"),
@@ -97,9 +100,6 @@ MOVED: Table = {
 # Without an equivalent here.
 _UNREAD = "no file of the model zoo reads it"
 NOTHING: Table = {
-    "data_path": ("/cache/data", "the folder for copies from OBS cannot be chosen"),
-    "output_path": ("/cache/train", "the folder for copies from OBS cannot be chosen"),
-    "load_path": ("/cache/checkpoint_path", "the folder for copies from OBS cannot be chosen"),
     "enable_profiling": (False, _UNREAD),
     "prefix": ("retinanet.mindrecord", "files are named after their split"),
     "warmup_epochs": (2, _UNREAD),
@@ -108,7 +108,7 @@ NOTHING: Table = {
     "finish_epoch": (0, _UNREAD),
     "mode": ("sink", _UNREAD),
     "pre_trained_epoch_size": (0, "the model zoo only checks that it is 0 or more"),
-    "dataset": ("coco", "the format of a data set is recognised"),
+    "dataset": ("coco", "the format of a dataset is recognised"),
     "device_id": (0, "ASCEND_RT_VISIBLE_DEVICES chooses cards"),
     "file_format": ("MINDIR", "an option of export.py"),
     "export_batch_size": (1, "an option of export.py"),

@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
-from nasfpn_runtime.errors import CheckpointError, RecipeError
+from nasfpn_runtime.documents import parse_json
+from nasfpn_runtime.errors import CheckpointError, DocumentError, RecipeError
+from nasfpn_runtime.inference.checksum import BLANK, KEY
 from nasfpn_runtime.pictures.image import MEAN, STD
 from nasfpn_runtime.recipe.recipe import Recipe
 from nasfpn_runtime.recipe.schema import build
@@ -16,7 +18,7 @@ from search_space.genome import Genome
 from search_space.identity import genome_id
 
 ENTRY = "nasfpn"
-FORM = 1  # version of the text
+FORM = 2  # version of the text; the first one had no checksum
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,13 @@ class Description:
     def to_json(self) -> str:
         """Return the description as JSON text.
 
-        It includes the mean and standard deviation of the input, for readers in other languages.
+        It includes the mean and standard deviation of the input, for readers in other languages,
+        and a blank checksum, see ``checksum.write_checksum``.
         """
         content = asdict(self)
         for unused in ("augment", "image"):
             content["data"].pop(unused)
-        return json.dumps({"form": FORM, **content, "mean": MEAN, "std": STD})
+        return json.dumps({"form": FORM, KEY: BLANK, **content, "mean": MEAN, "std": STD})
 
 
 def describe(
@@ -93,8 +96,10 @@ def describe(
     )
 
 
-def from_json(text: str, where: str) -> Description:
-    """Return the description whose :meth:`Description.to_json` is ``text``.
+def from_json(text: str, where: str) -> tuple[Description, str | None]:
+    """Return the description whose :meth:`Description.to_json` is ``text``, and its checksum.
+
+    The checksum is None in files of the first form, which had none.
 
     Args:
         where: name of the file, for error messages.
@@ -104,19 +109,22 @@ def from_json(text: str, where: str) -> Description:
             images with another mean or standard deviation.
     """
     try:
-        content: dict[str, Any] = json.loads(text)
+        content: dict[str, Any] = parse_json(text, where)
         form, mean, std = (content.pop(key) for key in ("form", "mean", "std"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        checksum = content.pop(KEY) if form == FORM else content.pop(KEY, None)
+    except DocumentError as error:
+        raise CheckpointError(f"{where} has a broken description: {error}") from None
+    except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{where} has a broken description: {error!r}") from None
-    if form != FORM:
-        raise CheckpointError(f"{where} has a description of form {form}, not {FORM}")
+    if form not in (1, FORM):
+        raise CheckpointError(f"{where} has a description of form {form}, not 1 or {FORM}")
     if (mean, std) != (list(MEAN), list(STD)):
         raise CheckpointError(f"{where} normalises with {mean} and {std}, not {MEAN} and {STD}")
     try:
         description: Description = build(Description, content, "", where)
     except RecipeError as error:
         raise CheckpointError(f"{where} has a broken description: {error}") from None
-    return description
+    return description, checksum
 
 
 def _version() -> str:

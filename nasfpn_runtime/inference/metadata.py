@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,8 +20,23 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protocol buffe
 _LONGEST = 1 << 24  # bytes; this project never writes a longer entry
 
 
-def read_entries(path: Path) -> dict[str, str]:
-    """Return the text entries of an ONNX or MINDIR file.
+@dataclass(frozen=True)
+class Entry:
+    """A text entry of a file.
+
+    Attributes:
+        key: its name.
+        text: its value.
+        start: position in the file of the first byte of its value.
+    """
+
+    key: str
+    text: str
+    start: int
+
+
+def read_entries(path: Path) -> dict[str, Entry]:
+    """Return the text entries of an ONNX or MINDIR file by key.
 
     Raises:
         CheckpointError: the file is missing, truncated or of another format.
@@ -28,7 +44,8 @@ def read_entries(path: Path) -> dict[str, str]:
     try:
         with path.open("rb") as file:
             end = os.fstat(file.fileno()).st_size
-            return dict(_read_pair(file, length) for length in _find_entries(file, end))
+            entries = [_read_pair(file, length) for length in _find_entries(file, end)]
+            return {entry.key: entry for entry in entries}
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, EOFError, KeyError) as error:
@@ -63,16 +80,17 @@ def _read_head(file: BinaryIO) -> tuple[int, int, int]:
     return field, kind, length
 
 
-def _read_pair(file: BinaryIO, length: int) -> tuple[str, str]:
+def _read_pair(file: BinaryIO, length: int) -> Entry:
     """Read an entry: its field 1 is the key, its field 2 the value."""
-    end, parts = file.tell() + length, {1: "", 2: ""}
+    end, parts, start = file.tell() + length, {1: "", 2: ""}, file.tell()
     while file.tell() < end:
         field, kind, size = _read_head(file)
         text = file.read(size if kind == _BYTES else 0)
         if field not in parts or len(text) != size or file.tell() > end:
             raise ValueError("a text entry is not a pair of texts")
         parts[field] = text.decode()
-    return parts[1], parts[2]
+        start = file.tell() - size if field == 2 else start
+    return Entry(parts[1], parts[2], start)
 
 
 def _read_varint(file: BinaryIO) -> int:

@@ -10,7 +10,9 @@ from nasfpn_runtime.errors import RecipeError
 from nasfpn_runtime.network.network import Network
 from nasfpn_runtime.network.pyramid import Pyramid
 from nasfpn_runtime.recipe.dialects import DIALECTS
+from nasfpn_runtime.recipe.memory import check_memory
 from nasfpn_runtime.recipe.recipe import Recipe, load_recipe
+from search_space.cost.cost import detector_cost
 from search_space.genome import Genome
 
 
@@ -39,7 +41,8 @@ def build_network(
         supervised, drop_block: see ``Network``.
 
     Raises:
-        RecipeError: there is no such recipe, or it has fewer stacks.
+        RecipeError: there is no such recipe, it has fewer stacks, or the weights do not fit in
+            the memory of this machine.
     """
     if isinstance(recipe, str):
         recipe = load_recipe(recipe)
@@ -55,6 +58,8 @@ def build_network(
                 f"got {stacks}"
             )
         shape = replace(shape, stacks=stacks)
+    size = 4 * detector_cost(genome, shape).parameters
+    check_memory(size, "the weights of the network", "lower the sizes of the model")
     dialect = recipe.model.resolved_dialect()
     return Network(genome, shape, dialect, supervised=supervised, drop_block=drop_block)
 

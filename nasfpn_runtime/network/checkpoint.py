@@ -11,7 +11,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,33 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 from numpy.typing import NDArray
 
-from nasfpn_runtime.errors import CheckpointError, RecipeError
+from nasfpn_runtime.documents import parse_json
+from nasfpn_runtime.errors import CheckpointError, DivergedError, DocumentError, RecipeError
 from nasfpn_runtime.files import link_or_copy
 from nasfpn_runtime.recipe.recipe import Recipe, from_dict
 from search_space.codec import from_json, to_json
 from search_space.errors import GenomeError
+from search_space.files import listed
 from search_space.genome import Genome
 
 ENTRY = "nasfpn"
 VERSION = 2
+PARTIAL_VERSION = 3  # of a checkpoint saved within an epoch: earlier programs must not resume it
 AVERAGE = "ema."  # prefix of the names of averaged weights
 _COPY = re.compile(r".+-\d+_\d+\.ckpt")
+
+
+@dataclass(frozen=True)
+class PartialEpoch:
+    """The part of an epoch that was done when a run was interrupted.
+
+    Attributes:
+        steps: number of steps done.
+        losses: losses of those of them that updated the weights.
+    """
+
+    steps: int
+    losses: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,11 @@ class Origin:
         seed: seed of the run.
         epoch: number of completed epochs.
         best_ap: best validation AP so far; None before the first evaluation.
+        partial: what was done of the next epoch; None at the end of an epoch.
+        data: digest of each split by its name (see ``data.digest``); None if unknown, as in
+            imported checkpoints and those of earlier versions.
+        init: digest of the weights that the run started from, empty if they were random; None
+            if unknown.
     """
 
     recipe: Recipe
@@ -50,6 +71,14 @@ class Origin:
     seed: int
     epoch: int
     best_ap: float | None = None
+    partial: PartialEpoch | None = None
+    data: Mapping[str, str] | None = None
+    init: str | None = None
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Number of completed epochs, and of steps done in the next one."""
+        return self.epoch, self.partial.steps if self.partial else 0
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> Origin:
@@ -59,14 +88,15 @@ class Origin:
             CheckpointError: the version is unknown, or the entry is malformed.
         """
         try:
-            content = json.loads(text)
+            content = parse_json(text, str(path))
             version = content["version"]
-            if version not in (1, VERSION):
+            if version not in range(1, PARTIAL_VERSION + 1):
                 raise CheckpointError(
-                    f"version of a checkpoint must be 1 or {VERSION}, got {version} (at {path}); "
-                    f"a later version of this program wrote it"
+                    f"version of a checkpoint must be from 1 to {PARTIAL_VERSION}, got {version} "
+                    f"(at {path}); a later version of this program wrote it"
                 )
-            recipe = content["recipe"] if version == VERSION else _upgrade(content["recipe"])
+            recipe = content["recipe"] if version > 1 else _upgrade(content["recipe"])
+            partial = content.get("partial")
             return cls(
                 from_dict(recipe, str(path)),
                 from_json(json.dumps(content["genome"])),
@@ -74,51 +104,95 @@ class Origin:
                 content["seed"],
                 content["epoch"],
                 content["best_ap"],
+                partial and PartialEpoch(partial["steps"], tuple(partial["losses"])),
+                content.get("data"),
+                content.get("init"),
             )
-        except (json.JSONDecodeError, KeyError, TypeError, GenomeError, RecipeError) as error:
+        except (DocumentError, KeyError, TypeError, GenomeError, RecipeError) as error:
             raise CheckpointError(f"cannot read the description in {path}: {error}") from None
 
     def to_json(self) -> str:
         """Return the text entry of the checkpoint."""
+        partial = {"partial": asdict(self.partial)} if self.partial else {}
         return json.dumps(
             {
-                "version": VERSION,
+                "version": PARTIAL_VERSION if self.partial else VERSION,
                 "recipe": self.recipe.to_dict(),
                 "genome": json.loads(to_json(self.genome)),
                 "categories": self.categories,
                 "seed": self.seed,
                 "epoch": self.epoch,
                 "best_ap": self.best_ap,
+                "data": self.data and dict(self.data),
+                "init": self.init,
+                **partial,
             }
         )
 
 
-def save(path: Path, net: nn.Cell, origin: Origin, *, keep: bool = False) -> None:
+def save(
+    path: Path,
+    net: nn.Cell,
+    origin: Origin,
+    *,
+    keep: bool = False,
+    more: Mapping[str, NDArray[Any]] | None = None,
+) -> None:
     """Write all parameters of ``net`` and the origin atomically.
 
     Args:
         keep: keep the file that this one replaces at :func:`previous`.
+        more: arrays to save besides, by name.
 
     Raises:
+        DivergedError: see :func:`check_finite`.
         CheckpointError: the file cannot be written. The existing file is unchanged.
     """
+    check_finite(net, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp.ckpt")
-    entry = {ENTRY: origin.to_json()}
+    entry: dict[str, Any] = {name: Tensor(array) for name, array in (more or {}).items()}
+    entry |= {ENTRY: origin.to_json()}
+    with listed(temporary):
+        _save_as(temporary, path, net, entry, keep)
+
+
+def _save_as(temporary: Path, path: Path, net: nn.Cell, entry: dict[str, str], keep: bool) -> None:
     try:
         mindspore.save_checkpoint(net, str(temporary), append_dict=entry, crc_check=True)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
     except (OSError, RuntimeError, ValueError) as error:
-        for draft in (temporary, temporary.with_suffix(".tmp")):  # the latter is MindSpore's
-            draft.unlink(missing_ok=True)
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(
             f"cannot write {path}: {reason}; the previous checkpoint is kept"
         ) from None
-    if keep and path.exists():
-        os.replace(path, previous(path))
-    os.replace(temporary, path)
+    else:
+        if keep and path.exists():
+            os.replace(path, previous(path))
+        os.replace(temporary, path)
+    finally:  # also after a second Ctrl-C
+        for draft in (temporary, temporary.with_suffix(".tmp")):  # the latter is MindSpore's
+            draft.unlink(missing_ok=True)
+
+
+def check_finite(net: nn.Cell, path: Path) -> None:
+    """Check that every number in the parameters of ``net`` is finite, before they are saved.
+
+    Args:
+        path: where they would be saved, for the message.
+
+    Raises:
+        DivergedError: a parameter has a NaN or an infinity.
+    """
+    for parameter in net.get_parameters():
+        array = parameter.asnumpy()
+        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+            value = array[~np.isfinite(array)].flat[0]
+            raise DivergedError(
+                f"all numbers of a checkpoint must be finite, got {value} in {parameter.name} (at "
+                f"{path}); nothing was saved, and an earlier checkpoint there is kept"
+            )
 
 
 def keep_copy(path: Path, name: str, most: int) -> None:

@@ -18,6 +18,8 @@ from nasfpn_runtime.pictures.crops import JITTERS, Labels, cropped, iou_crop, ji
 from nasfpn_runtime.pictures.image import Pixels, resize
 from nasfpn_runtime.pictures.image import fit as fit_picture
 
+MOST_SCALE = 16  # an image is scaled before it is cropped
+
 Part = tuple[Pixels, Boxes, Labels]
 
 _GREY = np.array([0.299, 0.587, 0.114])  # luma, ITU-R BT.601
@@ -35,8 +37,8 @@ class Augment:
             1 - colour to 1 + colour. 0 for none.
         jitter: which image ``scale`` applies to: the ``fitted`` image, which is then scaled a
             second time, or the stored one, scaled once by the rules of ``tf`` or ``mmdet``.
-        iou_crop: the stored image is cropped at random around objects (model zoo, see
-            ``crops.iou_crop``).
+        iou_crop: if true, the stored image is cropped at random around objects (model zoo, see
+            ``crops.iou_crop``); otherwise it is not cropped before it is scaled.
 
     Raises:
         RecipeError: a value is out of range.
@@ -53,9 +55,10 @@ class Augment:
         for name in ("hflip", "vflip", "colour"):
             if not 0 <= getattr(self, name) <= 1:
                 raise RecipeError(f"{name} must be from 0 to 1, got {getattr(self, name)!r}")
-        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1]:
+        if self.scale is not None and not 0 < self.scale[0] <= self.scale[1] <= MOST_SCALE:
             raise RecipeError(
-                f"scale must be two factors above 0, low and high, got {self.scale!r}"
+                f"scale must be two factors above 0, low and high, at most {MOST_SCALE}, "
+                f"got {self.scale!r}"
             )
         if self.jitter not in ("fitted", *JITTERS):
             known = ", ".join(("fitted", *JITTERS))

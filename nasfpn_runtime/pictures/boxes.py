@@ -56,8 +56,10 @@ class BoxCode:
                 raise RecipeError(
                     f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}"
                 )
-        if len(self.variances) != 2 or min(self.variances) <= 0:
-            raise RecipeError(f"variances must be two numbers above 0, got {self.variances!r}")
+        if len(self.variances) != 2 or not 0 < min(self.variances) <= max(self.variances) <= 1e6:
+            raise RecipeError(
+                f"variances must be two numbers above 0, at most 1,000,000, got {self.variances!r}"
+            )
 
 
 TF_CODE = BoxCode()

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from nasfpn_runtime.inference.postprocess import Detections
 from nasfpn_runtime.pictures.image import Pixels
+from search_space.names import shown
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]  # first and last column and row: x1, y1, x2, y2 px
@@ -59,7 +60,7 @@ def draw(pixels: Pixels, detections: Detections) -> Image.Image:
     taken = np.zeros((0, 4))
     rows = zip(boxes, colours, detections.names, detections.scores, strict=True)
     for box, colour, name, score in rows:
-        text = f"{name} {score:.2f}"
+        text = f"{shown(name)} {score:.2f}"
         size = _text_size(font, text)
         if size[0] > picture.width or size[1] > picture.height:
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -33,19 +33,34 @@ class InputFile:
     name: PurePath
 
 
-def list_files(given: Iterable[str]) -> list[InputFile]:
+def list_files(given: Iterable[str], skip: Callable[[str], None] | None = None) -> list[InputFile]:
     """Return the files for names, folders (searched recursively) and patterns, in order.
 
     A file is listed once. Symbolic links to folders are not followed below a folder or a
     ``**``.
 
+    Args:
+        skip: takes a line about each name, folder or pattern that matches no file. Without it,
+            and if there is no file at all, that is an error.
+
     Raises:
         DataError: a name, folder or pattern matches no file.
     """
     files: dict[Path, InputFile] = {}
+    faults: list[str] = []
     for text in given:
-        for file in _resolve(text):
+        try:
+            listed = _resolve(text)
+        except DataError as error:
+            faults.append(str(error))
+            continue
+        for file in listed:
             files.setdefault(file.path, file)
+    if faults and (skip is None or not files):
+        raise DataError("; ".join(faults))
+    if skip is not None:
+        for fault in faults:
+            skip(fault)
     return list(files.values())
 
 
@@ -65,15 +80,22 @@ def _resolve(text: str) -> list[InputFile]:
     if path.is_dir():
         files = list(_walk(path))
         if not files:
-            raise DataError(f"a folder must contain images or videos, got none (at {text})")
+            raise DataError(f"no image or video in folder: {text}")
         return files
     if os.path.lexists(text):
         return [InputFile(path, PurePath(path.name))]
     # A name with brackets can be a file and a pattern: the file takes precedence.
-    matches = _glob(path) if glob.has_magic(text) else []
-    if not matches:
-        raise DataError(f"an input must be an image, a video, a folder or a pattern, got {text!r}")
-    return [file for match in matches for file in _resolve(str(match))]
+    if not glob.has_magic(text):
+        raise DataError(f"no such file: {text}")
+    files = []
+    for match in _glob(path):
+        if match.is_dir():
+            files += _walk(match)
+        else:
+            files.append(InputFile(match, PurePath(match.name)))
+    if not files:
+        raise DataError(f"no file matches the pattern: {text}")
+    return files
 
 
 def _glob(pattern: Path) -> list[Path]:

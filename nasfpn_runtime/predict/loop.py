@@ -18,6 +18,7 @@ from nasfpn_runtime.predict.naming import Frame, FrameNamer
 from nasfpn_runtime.predict.results import Sink
 from nasfpn_runtime.progress import Progress, say
 from nasfpn_runtime.recipe.settings import check
+from search_space.names import printable, unique
 
 # Pixels of a batch, unless its first image has more: images stay in memory until their boxes are
 # drawn.
@@ -33,7 +34,7 @@ class Tally:
     Attributes:
         frames: number of frames that were run through the detector.
         skipped: number of files that are broken, from the start or from some frame on.
-        boxes: number of detections of each class.
+        boxes: number of detections of each class; see ``names.unique``.
     """
 
     frames: int = 0
@@ -99,13 +100,14 @@ def _detect(
     tally: Tally,
 ) -> None:
     rule = replace(detector.description.detection, score=options.score)
+    names = unique(detector.names)
     results = detector.find([fitted for _, fitted in batch], rule=rule)
     for (frame, _), detections in zip(batch, results, strict=True):
         kept = _above(detections, options.score)
         for sink in sinks:
             sink.add(frame, kept)
         tally.frames += 1
-        tally.boxes.update(kept.names)
+        tally.boxes.update(names[label] for label in kept.labels)
 
 
 def _above(detections: Detections, score: float) -> Detections:
@@ -140,7 +142,7 @@ class _FrameReader:
             except (DataError, MissingPackageError) as error:
                 self.tally.skipped += 1
                 reason = str(error).removesuffix(f" (at {file.path})")
-                self.report(one_line(f"skipped {file.path}: {reason}"))
+                self.report(printable(f"skipped {file.path}: {reason}"))
 
     def _read(self, file: InputFile) -> Iterator[FrameInput]:
         self.progress.expect(-1)  # the file was counted as one frame
@@ -188,9 +190,3 @@ def _batches(frames: Iterable[FrameInput], most: int) -> Iterator[list[FrameInpu
             pixels = 0
     if batch:
         yield batch
-
-
-def one_line(text: str) -> str:
-    """Return a text as one line without control characters, which a file's name may have."""
-    shown = (c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
-    return "".join(shown)

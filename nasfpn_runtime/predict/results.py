@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from nasfpn_runtime.data.coco_names import by_id, by_order
 from nasfpn_runtime.errors import DataError
-from nasfpn_runtime.files import atomic_write
 from nasfpn_runtime.inference.postprocess import Detections
+from nasfpn_runtime.outputs import NOTHING, Inputs, output_file
 from nasfpn_runtime.predict.draw import draw
 from nasfpn_runtime.predict.naming import Frame
 
@@ -29,21 +28,29 @@ class Sink(Protocol):
 
 
 class PictureFolder:
-    """A new folder of images with their boxes.
+    """A folder of images with their boxes.
 
     JPEG files and frames of animations and videos are written as JPEG, all others as PNG.
     Images are written atomically.
 
+    Args:
+        folder: the folder, which must be new or empty unless ``overwrite`` is given.
+        overwrite: whether images of the same names in the folder are replaced.
+        inputs: files that are never replaced.
+
     Raises:
-        DataError: the folder exists and is not empty. Nothing is overwritten.
+        DataError: the folder is a file, or, without ``overwrite``, is not empty.
     """
 
-    def __init__(self, folder: Path) -> None:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    def __init__(self, folder: Path, *, overwrite: bool = False, inputs: Inputs = NOTHING) -> None:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise DataError(f"images must go to a folder, got {folder}: choose another --out")
+        if not overwrite and folder.exists() and any(folder.iterdir()):
             raise DataError(
-                f"images must go to a new or empty folder, got {folder}: choose another --out"
+                f"images must go to a new or empty folder, got {folder}: choose another --out, or "
+                "add --overwrite"
             )
-        self.folder = folder
+        self.folder, self.overwrite, self.inputs = folder, overwrite, inputs
 
     def add(self, frame: Frame, detections: Detections) -> None:
         """See ``Sink``."""
@@ -51,9 +58,8 @@ class PictureFolder:
         if max(frame.pixels.shape) > _JPEG_SIDE:
             jpeg = False
         target = self.folder / f"{frame.name}{'.jpg' if jpeg else '.png'}"
-        target.parent.mkdir(parents=True, exist_ok=True)
         picture = draw(frame.pixels, detections)
-        with atomic_write(target) as draft:
+        with output_file(target, overwrite=self.overwrite, inputs=self.inputs) as draft:
             if jpeg:
                 picture.save(draft, "JPEG", quality=_QUALITY)
             else:
@@ -72,8 +78,8 @@ class CocoResults:
 
     def __init__(self, stream: TextIO, categories: tuple[str, ...]) -> None:
         self.stream = stream
-        known = by_id() if categories == by_order() else categories
-        self.ids = [known.index(name) + 1 for name in categories]
+        known = by_id() if categories == by_order() else ()
+        self.ids = [known.index(name) + 1 if known else n for n, name in enumerate(categories, 1)]
         self._separator = "[\n"
 
     def add(self, frame: Frame, detections: Detections) -> None:
@@ -103,17 +109,3 @@ class CocoResults:
         """End the list."""
         self.stream.write("[]\n" if self._separator == "[\n" else "\n]\n")
         self.stream.flush()
-
-
-@contextmanager
-def results_file(path: Path) -> Iterator[TextIO]:
-    """Yield a stream to a file that is written atomically: it appears at the end, if at all.
-
-    Raises:
-        DataError: there is a folder at ``path``.
-    """
-    if path.is_dir():
-        raise DataError(f"results must go to a file, got a folder (at {path})")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as draft, draft.open("w") as stream:
-        yield stream

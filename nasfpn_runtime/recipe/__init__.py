@@ -1,1 +1,1 @@
-"""Recipes: everything a training run depends on besides its genome, data set and seed."""
+"""Recipes: everything a training run depends on besides its genome, dataset and seed."""

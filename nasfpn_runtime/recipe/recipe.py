@@ -1,4 +1,4 @@
-"""Recipes: everything a training run depends on besides its genome, data set and seed.
+"""Recipes: everything a training run depends on besides its genome, dataset and seed.
 
 A recipe is a YAML file with a mapping for each section of :class:`Recipe`. Settings that it does
 not mention have the defaults of their section, here or in ``recipe.settings``.
@@ -12,19 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
-from nasfpn_runtime.errors import RecipeError
+from nasfpn_runtime.documents import parse_yaml, read_yaml
+from nasfpn_runtime.errors import DocumentError, RecipeError
 from nasfpn_runtime.pictures.anchors import anchor_grid, anchor_levels
 from nasfpn_runtime.pictures.boxes import BoxCode, Boxes
 from nasfpn_runtime.pictures.image import fit_size
 from nasfpn_runtime.recipe.dialects import DIALECTS, Dialect
 from nasfpn_runtime.recipe.schema import (
-    YAML_ERRORS,
     build,
     check_and_build,
-    one_line,
     plain,
 )
 from nasfpn_runtime.recipe.settings import (
@@ -37,7 +35,8 @@ from nasfpn_runtime.recipe.settings import (
     check,
     check_one_of,
 )
-from search_space.errors import nearest
+from search_space.errors import nearest, value_text
+from search_space.names import path_fault
 from search_space.shape import DetectorShape
 
 RECIPES = Path(__file__).parent / "shipped"
@@ -56,15 +55,16 @@ class Model:
             null for the value of the dialect, which suits runs of many thousand steps.
         norm_epsilon: number that every batch norm adds to the variance; null for the values of
             the dialect.
-        categories: number of object categories where there is no data set to count them.
+        categories: number of object categories where there is no dataset to count them.
         backbone: network that the feature maps come from: ``resnet10``, ``resnet18``,
             ``resnet34``, ``resnet50``, ``resnet101`` or ``mobilenetv2``.
         width: number of channels of the backbone's stem, which scales the whole backbone: 64 in
             a published ResNet, 32 in MobileNetV2.
         channels: number of channels of the pyramid.
-        stacks: number of times the pyramid is repeated.
+        stacks: number of pyramids in a row.
         head_convs: number of 3x3 convolutions of each head before the predicting one.
-        separable: convolutions of pyramid and heads are depthwise separable, as in NAS-FPNLite.
+        separable: if true, convolutions of pyramid and heads are depthwise separable, as in
+            NAS-FPNLite; otherwise they are full convolutions.
     """
 
     dialect: str = "tf"
@@ -117,7 +117,7 @@ class Recipe:
     """
 
     name: str
-    description: str = field(default="", compare=False)  # another wording is no other recipe
+    description: str = field(default="", compare=False)  # another wording is not another recipe
     model: Model = field(default_factory=Model)
     anchors: Anchors = field(default_factory=Anchors)
     box_code: BoxCode = field(default_factory=BoxCode)
@@ -185,11 +185,12 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in RECIPES.glob("*.yaml")))
 
 
-def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name: str | Path, overrides: Sequence[str] = (), option: str = "--set") -> Recipe:
     """Read a shipped recipe by name, or a YAML file by path.
 
     Args:
         overrides: ``section.key=value`` each, with the value in YAML.
+        option: the option that they were given with, for messages.
 
     Raises:
         RecipeError: there is no such recipe, it is not YAML, a key is unknown or missing, or a
@@ -207,13 +208,17 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     # The content of the file, then the content after each override, with where it comes from.
     steps = [(with_present_names(_read_file(path), str(path)), str(path))]
     for text in overrides:
-        steps.append((_overridden(steps[-1][0], text), option_of(text)))
+        where = option_of(text, option)
+        steps.append((_overridden(steps[-1][0], text, where), where))
     try:
         recipe: Recipe = check_and_build(Recipe, steps[-1][0], "")
     except RecipeError as error:
         # The first content with this fault tells which override, or the file, is to blame.
         where = next(where for content, where in steps if _fault(content) == str(error))
         raise RecipeError(f"{error} (at {where})") from None
+    if fault := path_fault(recipe.name):  # run folders and checkpoints are named after it
+        named = next(where for content, where in steps if content.get("name") == recipe.name)
+        raise RecipeError(f"name must be {fault}, got {value_text(recipe.name)} (at {named})")
     return recipe
 
 
@@ -244,48 +249,48 @@ def with_present_names(content: Mapping[str, Any], where: str) -> dict[str, Any]
             continue
         if after in settings:
             raise RecipeError(
-                f"{new} must be given once, got {settings[after]!r} and, by its old name {old}, "
-                f"{settings[before]!r} (at {where})"
+                f"{new} must be given once, got {value_text(settings[after])} and, by its old "
+                f"name {old}, {value_text(settings[before])} (at {where})"
             )
         current[section] = {after if key == before else key: v for key, v in settings.items()}
     return current
 
 
-def option_of(override: str) -> str:
+def option_of(override: str, option: str = "--set") -> str:
     """Return how a message names an override of the command line."""
-    return f"--set {' '.join(override.split())}"
+    return f"{option} {' '.join(override.split())}"
 
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, *YAML_ERRORS) as error:
-        raise RecipeError(f"cannot read recipe as YAML: {one_line(error)} (at {path})") from None
+        content = read_yaml(path)
+    except DocumentError as error:
+        raise RecipeError(f"cannot read recipe as YAML: {error}") from None
     if not isinstance(content, dict):
-        raise RecipeError(f"recipe must be a mapping of sections, got {content!r} (at {path})")
+        raise RecipeError(
+            f"recipe must be a mapping of sections, got {value_text(content)} (at {path})"
+        )
     return {"name": path.stem, **content}
 
 
-def _overridden(content: dict[str, Any], text: str) -> dict[str, Any]:
+def _overridden(content: dict[str, Any], text: str, where: str) -> dict[str, Any]:
     """Return ``content`` changed by an override, ``section.key=value``."""
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise RecipeError(f"override must be section.key=value, got {text!r}")
+        raise RecipeError(f"override must be section.key=value, got {value_text(text)}")
     *sections, leaf = RENAMED.get(key.strip(), key.strip()).split(".")
     changed = part = dict(content)
     for section in sections:
         inner = part.get(section, {})
         if not isinstance(inner, dict):
-            raise RecipeError(f"{section} is not a section (at {option_of(text)})")
+            raise RecipeError(f"{section} is not a section (at {where})")
         part[section] = dict(inner)
         part = part[section]
     try:
-        part[leaf] = yaml.safe_load(value)
-    except YAML_ERRORS as error:
-        raise RecipeError(
-            f"cannot read value as YAML: {one_line(error)} (at {option_of(text)})"
-        ) from None
-    return with_present_names(changed, option_of(text))
+        part[leaf] = parse_yaml(value, where)
+    except DocumentError as error:
+        raise RecipeError(f"cannot read value as YAML: {error}") from None
+    return with_present_names(changed, where)
 
 
 def _fault(content: object) -> str:

@@ -13,13 +13,10 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
-import yaml
-
 from nasfpn_runtime.errors import RecipeError
-from search_space.errors import nearest
+from search_space.errors import nearest, value_text
 
-# What PyYAML raises: its own errors, and errors in its constructors, such as for `!!int x`.
-YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+_KINDS = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false"}
 
 
 def build(cls: Any, content: object, path: str, where: str) -> Any:
@@ -42,18 +39,18 @@ def check_and_build(cls: Any, content: object, path: str) -> Any:
     """Build a dataclass as :func:`build` does; its messages do not have ``where``."""
     name = path or cls.__name__.lower()
     if not isinstance(content, Mapping):
-        raise RecipeError(f"{name} must be a mapping, got {content!r}")
+        raise RecipeError(f"{name} must be a mapping, got {value_text(content)}")
     hints = typing.get_type_hints(cls)
     known = [f.name for f in fields(cls)]
     values: dict[str, Any] = {}
     for key, value in content.items():
         here = f"{path}.{key}" if path else str(key)
         if key not in known:
-            raise RecipeError(f"unknown key {here}{nearest(str(key), known)}")
+            raise RecipeError(f"unknown key {value_text(here)[1:-1]}{nearest(str(key), known)}")
         values[key] = _convert(hints[key], value, here)
     missing = [f.name for f in fields(cls) if f.name not in values and _required(f)]
     if missing:
-        raise RecipeError(f"{name} must have {', '.join(missing)}, got {content!r}")
+        raise RecipeError(f"{name} must have {', '.join(missing)}, got {value_text(content)}")
     try:
         return cls(**values)
     except RecipeError as error:  # starts with the name of the setting
@@ -74,18 +71,23 @@ def _convert(kind: Any, value: object, path: str) -> Any:
     if typing.get_origin(kind) is tuple:
         inner = typing.get_args(kind)
         if not isinstance(value, (list, tuple)):
-            raise RecipeError(f"{path} must be a list, got {value!r}")
+            raise RecipeError(f"{path} must be a list, got {value_text(value)}")
         if inner[-1] is not Ellipsis and len(value) != len(inner):
-            raise RecipeError(f"{path} must be a list of {len(inner)}, got {value!r}")
+            raise RecipeError(f"{path} must be a list of {len(inner)}, got {value_text(value)}")
         return tuple(_convert(inner[0], v, f"{path}[{i}]") for i, v in enumerate(value))
     if kind is float and isinstance(value, (int, str)) and not isinstance(value, bool):
         with contextlib.suppress(ValueError, OverflowError):  # PyYAML reads 1e-4 as text
             value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise RecipeError(f"{path} must be of type {kind.__name__}, got {value!r}")
+        raise RecipeError(f"{path} must be {kind_text(kind)}, got {value_text(value)}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise RecipeError(f"{path} must be a finite number, got {value!r}")
+        raise RecipeError(f"{path} must be a finite number, got {value_text(value)}")
     return value
+
+
+def kind_text(kind: type) -> str:
+    """Return how a message names a type, such as ``a whole number``."""
+    return _KINDS.get(kind, f"of type {kind.__name__}")
 
 
 def plain(value: Any) -> Any:
@@ -95,8 +97,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [plain(v) for v in value]
     return value
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's message without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -24,6 +24,7 @@ from nasfpn_runtime.pictures.image import (
     fit,
     fit_size,
 )
+from search_space.errors import value_text
 
 CONTESTED = ("higher", "first", "last")
 DECAYS = ("kernels", "no_norm", "all")
@@ -31,11 +32,26 @@ NORMALISERS = ("plus_one", "batch", "picture")
 PAD_MODES = ("image", "picture")
 PRECISIONS = ("float32", "float16", "bfloat16")
 SCHEDULES = ("cosine", "step")
+# Largest value of some settings. Any other numeric setting is at most LARGEST.
+MOST = {
+    "image": 16_384,
+    "octaves": 20,
+    "epochs": 100_000,
+    "batch": 65_536,
+    "loss_scale": 1e12,
+    "lr": 1e12,
+    "clip": 1e12,
+    "block": 99,
+    "maximum": 100_000,
+    "categories": 100_000,
+}
+LARGEST = 1_000_000
+LONGEST = 100  # entries of a setting that is a list
 _FROM_ZERO = ("warmup_epochs", "weight_decay", "evaluate_every", "save_every", "keep")
 
 
 def check(section: Any, name: str, holds: Callable[[Any], Any], rule: str) -> None:
-    """Raise RecipeError unless a setting obeys a rule.
+    """Raise RecipeError unless a setting obeys a rule, and its upper limit (``MOST``).
 
     Args:
         section: the object with the setting.
@@ -45,7 +61,13 @@ def check(section: Any, name: str, holds: Callable[[Any], Any], rule: str) -> No
     """
     value = getattr(section, name)
     if not holds(value):
-        raise RecipeError(f"{name} must be {rule}, got {value!r}")
+        raise RecipeError(f"{name} must be {rule}, got {value_text(value)}")
+    most = MOST.get(name, LARGEST)
+    values = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(v, (int, float)) and v > most for v in values):
+        raise RecipeError(f"{name} must be at most {most:,}, got {value_text(value)}")
+    if len(values) > LONGEST:
+        raise RecipeError(f"{name} must have at most {LONGEST} entries, got {len(values):,}")
 
 
 def check_one_of(section: Any, name: str, choices: tuple[str, ...]) -> None:
@@ -61,10 +83,10 @@ class Anchors:
         scale: side of the smallest square anchor, in strides of its level.
         octaves: number of anchor sizes per octave: each is 2^(1/octaves) times the one before.
         ratios: aspect ratios of the anchors, width over height.
-        ratio_major: order of a cell's anchors: ratios in the outer loop and sizes in the inner
-            one (mmdetection, model zoo), instead of the reverse (TF).
-        centre: position of an anchor's centre in its cell, from 0, the top left corner, to
-            below 1; 0.5 is the middle.
+        ratio_major: order of the anchors of a location. If true, ratios are in the outer loop and
+            sizes in the inner one (mmdetection, model zoo); otherwise the reverse (TF).
+        centre: position of an anchor's centre in its location, a square of one stride, from 0,
+            the top left corner, to below 1; 0.5 is the middle.
     """
 
     scale: float = 4.0
@@ -92,8 +114,8 @@ class Data:
         interpolation: how pixels are scaled: ``antialias`` averages over all pixels that an
             output pixel covers, ``bilinear`` mixes the four nearest, like OpenCV (mmdetection,
             model zoo) and TF.
-        round_up: half a pixel in the scaled size is rounded up (mmdetection), instead of to the
-            even number (TF).
+        round_up: if true, half a pixel in the scaled size is rounded up (mmdetection); otherwise
+            to the even number (TF).
         pad: size that an image is padded to when it is scored: that of ``image``, or the
             smallest multiple of the coarsest stride that holds the ``picture`` (mmdetection).
         augment: random changes to training images.
@@ -138,13 +160,14 @@ class Matching:
             best anchor of each box.
         negative: an anchor whose highest IoU is below this is background; between the two
             thresholds it is ignored.
-        strict: an IoU equal to a threshold counts as below it (model zoo).
-        ties: if a box has its highest IoU with several anchors, it claims all of them
-            (mmdetection), instead of the first.
+        strict: if true, an IoU equal to a threshold counts as below it (model zoo); otherwise as
+            above it.
+        ties: if true, a box that has its highest IoU with several anchors claims all of them
+            (mmdetection); otherwise the first.
         contested: which box gets an anchor that is the best one of several boxes: the one of the
             ``higher`` IoU, the ``first`` (TF, model zoo) or the ``last`` (mmdetection).
-        normalised: IoUs are computed from coordinates divided by the input's sides (model zoo);
-            the rounding decides between anchors of the same IoU.
+        normalised: if true, IoUs are computed from coordinates divided by the input's sides (model
+            zoo), whose rounding decides between anchors of the same IoU; otherwise from pixels.
     """
 
     positive: float = 0.5
@@ -156,7 +179,7 @@ class Matching:
 
     def __post_init__(self) -> None:
         check(self, "positive", lambda v: 0 < v <= 1, "above 0, at most 1")
-        check(self, "negative", lambda v: 0 <= v <= self.positive, "from 0 to positive")
+        check(self, "negative", lambda v: 0 <= v <= self.positive, "from 0 to matching.positive")
         check_one_of(self, "contested", CONTESTED)
 
 
@@ -167,15 +190,15 @@ class Loss:
     Attributes:
         alpha: focal loss: weight of positive targets; negative ones have 1 - alpha.
         gamma: focal loss: exponent that reduces the weight of well-classified targets.
-        background: background anchors have class 0 as their target (model zoo), instead of no
-            class.
+        background: if true, background anchors have class 0 as their target (model zoo); otherwise
+            no class.
         normaliser: divisor of both losses: the number of positive anchors of the batch plus 1
             (``plus_one``, TF), that number itself (``batch``, model zoo), or the sum over images
             of their number, each counted as at least 1 (``picture``, mmdetection).
         huber_delta: error at which the box loss (Huber) turns from quadratic to linear; null for
             the absolute error (mmdetection).
-        skip_zeros: box targets of exactly zero do not count (TF); otherwise all four of every
-            positive anchor do.
+        skip_zeros: if true, box targets of exactly zero do not count (TF); otherwise all four of
+            every positive anchor do.
         box_weight: weight of the box loss, which is averaged over the four coordinates.
     """
 
@@ -268,10 +291,10 @@ class Training:
         ema: fraction of the old value that an exponential moving average of the weights keeps at
             each step; the averaged weights are scored and saved as the best. Null for no average.
         dropblock: DropBlock in the pyramid; null for none.
-        deep_supervision: the head is trained on the output of every stack, so that the network
-            can be cut off after any of them.
-        freeze_stages: number of the backbone's groups that, with its stem, keep their loaded
-            weights; 0 to train everything.
+        deep_supervision: if true, the head is trained on the output of every stack, so that the
+            network can be cut off after any of them; otherwise on that of the last stack only.
+        freeze_stages: the backbone's stem and the first N stages keep their loaded weights; 0 to
+            train everything.
         evaluate_every: epochs between evaluations; 0 for only one, after the last epoch.
         save_every: epochs between checkpoints; 0 for only one, after the last epoch.
         keep: number of earlier checkpoints that are kept besides the last and the best.
@@ -333,11 +356,13 @@ class DetectionRule:
         score: minimum score of a detection (exclusive).
         iou: IoU above which the lower-scored of two detections of a class is suppressed.
         pre_nms: number of candidates that are considered, best first; null for all.
-        pre_nms_per_level: ``pre_nms`` counts candidates of each level, all classes together
-            (mmdetection), instead of each class, all levels together (TF).
+        pre_nms_per_level: if true, ``pre_nms`` counts candidates of each level, all classes
+            together (mmdetection); otherwise of each class, all levels together (TF).
         maximum: maximum number of detections in an image.
-        maximum_per_class: ``maximum`` counts detections of each class (model zoo).
-        inclusive: a box includes its last pixel, so its width is x2 - x1 + 1 (model zoo).
+        maximum_per_class: if true, ``maximum`` counts detections of each class (model zoo);
+            otherwise of all classes together.
+        inclusive: if true, a box includes its last pixel, so its width is x2 - x1 + 1 (model zoo);
+            otherwise its width is x2 - x1.
     """
 
     score: float = 0.05

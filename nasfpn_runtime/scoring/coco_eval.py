@@ -7,6 +7,9 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import search_space.plotting  # noqa: F401 - before matplotlib, see there
+
+# isort: split
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
@@ -15,7 +18,9 @@ from pycocotools.cocoeval import COCOeval
 from nasfpn_runtime.data.dataset import Split
 from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.inference.postprocess import Detections
+from search_space.names import shown, unique
 
+NAMED = 3  # categories listed in a message
 # The lines of COCO's table: name, measure, IoU, object size, detections per image.
 METRICS = (
     ("AP", "Precision", "0.50:0.95", "all", 100),
@@ -35,6 +40,8 @@ METRICS = (
 
 def evaluate(split: Split, results: Iterable[tuple[int, Detections]]) -> dict[str, float]:
     """Return COCO's 12 metrics, 0 to 1, and the AP of each class as ``AP/<category>``.
+
+    Of several classes with one name, all but the first have a number: ``AP/fish (2)``.
 
     The ground truth is the annotations that ``load_split`` kept, with boxes and areas as in the
     annotation file: a box that was dropped from training does not count as missed. For a file
@@ -58,7 +65,7 @@ def evaluate(split: Split, results: Iterable[tuple[int, Detections]]) -> dict[st
     metrics = {line[0]: float(value) for line, value in zip(METRICS, scorer.stats, strict=True)}
     # Axes: IoU threshold, recall, class, object size (0 is all), detections (-1 is 100).
     precision = scorer.eval["precision"][:, :, :, 0, -1]
-    for label, name in enumerate(split.categories):
+    for label, name in enumerate(unique(split.categories)):
         metrics[f"AP/{name}"] = _mean(precision[:, :, label])
     return metrics
 
@@ -70,6 +77,20 @@ def summary(metrics: Mapping[str, float]) -> str:
         f"@[ IoU={overlap:<9} | area={size:>6s} | maxDets={most:>3d} ] = {metrics[name]:0.3f}"
         for name, measure, overlap, size, most in METRICS
     )
+
+
+def doubts(metrics: Mapping[str, float]) -> tuple[str, ...]:
+    """Return lines on why the metrics say little or nothing about a detector; none if they do."""
+    lines = []
+    if metrics["AP"] == 0:
+        lines.append(
+            "AP is exactly 0: no detection matches a box; check the data with `nasfpn data show`, "
+            "or train for more epochs or with another training.lr"
+        )
+    if missing := [k.removeprefix("AP/") for k, v in metrics.items() if "/" in k and v == -1]:
+        names = ", ".join(map(shown, missing[:NAMED])) + (", ..." if len(missing) > NAMED else "")
+        lines.append(f"no box to score is of {names}: AP is the mean over the other categories")
+    return tuple(lines)
 
 
 def _mean(precision: NDArray[np.float64]) -> float:

@@ -14,10 +14,11 @@ from nasfpn_runtime.errors import CheckpointError, EngineError
 from nasfpn_runtime.inference.detector import Detector
 from nasfpn_runtime.inference.engines.base import BATCH
 from nasfpn_runtime.inference.postprocess import Detections
-from nasfpn_runtime.progress import Progress, waiting
+from nasfpn_runtime.progress import Progress, say, waiting
 from nasfpn_runtime.recipe.settings import DetectionRule
 from nasfpn_runtime.scoring import coco_eval
 from nasfpn_runtime.scoring.protocols import PROTOCOLS, select
+from search_space.names import shown, unique
 
 SLOW = 500  # images whose metrics may take pycocotools more than a second
 
@@ -152,17 +153,26 @@ def score_checkpoint(
             f"cannot score {path} by the protocol {protocol}: the file suppresses with thresholds "
             "of its own; export it without --with-nms"
         )
-    classes = _class_indices(detector.names, truth)
+    classes = class_indices(detector.names, truth)
     pictures = Pictures(select(truth, chosen), about.size, about.data)
-    return score(detector, pictures, rule=rule, classes=classes, progress=progress)
+    metrics = score(detector, pictures, rule=rule, classes=classes, progress=progress)
+    if progress:
+        for line in coco_eval.doubts(metrics):
+            say(f"warning: {line} (split {split} of {data})")
+    return metrics
 
 
-def _class_indices(known: tuple[str, ...], truth: Split) -> list[int]:
-    """Return the detector's class index of each category of the split."""
-    missing = [name for name in truth.categories if name not in known]
+def class_indices(known: tuple[str, ...], truth: Split) -> list[int]:
+    """Return the detector's class index of each category of the split.
+
+    Of several classes with one name, the first is the first of the other side, and so on.
+    """
+    keys = unique(known)
+    missing = [name for name in unique(truth.categories) if name not in keys]
     if missing:
         raise CheckpointError(
-            f"categories of the dataset must be among the checkpoint's ({', '.join(known)}), got "
-            f"{', '.join(missing)} (at {truth.annotation_file})"
+            "categories of the dataset must be among the checkpoint's "
+            f"({', '.join(map(shown, known))}), got {', '.join(map(shown, missing))} "
+            f"(at {truth.annotation_file})"
         )
-    return [known.index(name) for name in truth.categories]
+    return [keys.index(name) for name in unique(truth.categories)]

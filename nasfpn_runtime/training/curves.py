@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import search_space.plotting  # noqa: F401 - before matplotlib, see there
+
+# isort: split
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
@@ -20,15 +24,16 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     Args:
         picture: path of the figure; its suffix is the format, such as ``.svg``.
     """
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     scored = [line for line in lines if "AP" in line]
     epochs = [line["epoch"] for line in lines]
     figure = Figure(figsize=(6, 5), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
-    losses = [line["loss"] for line in lines]
+    losses = [math.nan if line["loss"] is None else line["loss"] for line in lines]
     top.plot(epochs, losses, color=COLOURS[0])
     top.set(ylabel="training loss", yscale="log")
-    one_decade = max(losses) <= 10 * min(losses)
+    finite = [loss for loss in losses if math.isfinite(loss)] or [1.0]
+    one_decade = max(finite) <= 10 * min(finite)
     ticks = MaxNLocator(5, steps=TICK_STEPS) if one_decade else LogLocator(subs=(1, 2, 5))
     top.yaxis.set_major_locator(ticks)
     top.yaxis.set_major_formatter("{x:g}")

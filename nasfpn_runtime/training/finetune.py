@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ PARTS = ("backbone", "pyramid", "head")
 # Parameters of the last layers, which are shared by all levels or have a copy for each.
 CLASSES = re.compile(r"head\.classes\.([0-9]+\.)?predict\..*")
 PREDICTIONS = re.compile(r"head\.(classes|boxes)\.([0-9]+\.)?predict\..*")
+MISSING = "a missing file"
 SHOWN = 3  # names listed in a message
 
 
@@ -35,6 +37,16 @@ class Init:
 
     path: Path
     drop_head: bool = False
+
+    def digest(self) -> str:
+        """Return a digest of what is loaded, or :data:`MISSING` if there is no such file."""
+        if not self.path.is_file():
+            return MISSING
+        content = hashlib.sha256()
+        with self.path.open("rb") as file:
+            while part := file.read(1 << 20):
+                content.update(part)
+        return content.hexdigest() + (" without head" if self.drop_head else "")
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ def start_from(
         only_head = all(PREDICTIONS.fullmatch(name) for name in wrong)
         raise CheckpointError(
             f"cannot start from {init.path}: {len(wrong)} of the parameters do not match those of "
-            f"the network in name and shape: {_shortened(wrong)}"
+            f"the network in name and shape: {shortened(wrong)}"
             + ("; --drop-head does not load what predicts classes" if only_head else "")
         )
     loaded = tuple(name for name in wanted if name not in dropped)
@@ -103,13 +115,13 @@ def _check_categories(stored: tuple[str, ...], wanted: tuple[str, ...], path: Pa
         pairs = enumerate(zip_longest(stored, wanted))
         first = next(index for index, (a, b) in pairs if a != b)
         raise CheckpointError(
-            f"the categories must be those of {path}, which has {_shortened(stored[first:])} from "
-            f"number {first + 1} on, got {_shortened(wanted[first:])}; --drop-head does not load "
+            f"the categories must be those of {path}, which has {shortened(stored[first:])} from "
+            f"number {first + 1} on, got {shortened(wanted[first:])}; --drop-head does not load "
             "what predicts classes"
         )
 
 
-def _shortened(names: Sequence[str]) -> str:
+def shortened(names: Sequence[str]) -> str:
     """Return the first names as text."""
     listed = ", ".join(names[:SHOWN]) or "none"
     return f"{listed}, ..." if len(names) > SHOWN else listed

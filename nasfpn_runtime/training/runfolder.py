@@ -1,4 +1,9 @@
-"""The folder of a training run: which run it belongs to, and a lock for one process at a time."""
+"""The folder of a training run: which run it belongs to, and a lock for one process at a time.
+
+A run is identified by its :class:`Origin` without ``epoch``, ``best_ap`` and ``partial``. It is in
+every checkpoint, and in ``run.json`` from the start. Whatever would reuse a result compares it with
+:func:`difference`.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +14,18 @@ from typing import Any
 
 import yaml
 
-from nasfpn_runtime.errors import CheckpointError
+from nasfpn_runtime.documents import read_yaml
+from nasfpn_runtime.errors import CheckpointError, DocumentError, RecipeError
 from nasfpn_runtime.files import atomic_write, locked
 from nasfpn_runtime.network.checkpoint import Origin
 from nasfpn_runtime.recipe.recipe import Recipe, from_dict
-from nasfpn_runtime.recipe.schema import YAML_ERRORS
+from nasfpn_runtime.training.finetune import MISSING
 from search_space.codec import load_genome, save_genome
 from search_space.errors import GenomeError
 from search_space.genome import Genome
+from search_space.identity import genome_id
 
-SETTINGS, GENOME = "config.yaml", "genome.json"
+SETTINGS, GENOME, RUN = "config.yaml", "genome.json", "run.json"
 # Files that a run writes after its settings.
 WRITTEN_LATER = ("metrics.jsonl", "train.log", "faults.txt", "checkpoints")
 
@@ -42,37 +49,81 @@ def alone_in(out: Path) -> Iterator[None]:
         yield
 
 
-def write_settings(out: Path, recipe: Recipe, genome: Genome) -> None:
-    """Write ``config.yaml`` and ``genome.json`` of a run that starts.
+def write_settings(out: Path, run: Origin) -> None:
+    """Write ``config.yaml``, ``genome.json`` and ``run.json`` of a run that starts.
 
     Raises:
         CheckpointError: the folder has such files with other values, or other files of a run
             without them.
     """
-    if foreign := _foreign_file(out, recipe, genome):
+    if (out / RUN).exists():  # not in run folders of earlier versions
+        check_same(
+            out,
+            Origin.from_json((out / RUN).read_text(errors="replace", encoding="utf-8"), out / RUN),
+            run,
+        )
+    if foreign := _foreign_file(out, run.recipe, run.genome):
         raise CheckpointError(
             f"{out / foreign} does not belong to this run; choose another --out, or give the "
             f"settings in {SETTINGS} and {GENOME} there"
         )
     with atomic_write(out / SETTINGS) as draft:
-        draft.write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False))
+        draft.write_text(yaml.safe_dump(run.recipe.to_dict(), sort_keys=False), encoding="utf-8")
     if not (out / GENOME).exists():  # a search writes it before, with the number of the trial
-        save_genome(genome, out / GENOME)
+        save_genome(run.genome, out / GENOME)
+    with atomic_write(out / RUN) as draft:
+        draft.write_text(run.to_json() + "\n", encoding="utf-8")
 
 
 def check_same(out: Path, stored: Origin, run: Origin) -> None:
-    """Check that the checkpoint in a folder is one of this run.
+    """Check that what a folder holds is of this run.
 
     Raises:
-        CheckpointError: its recipe, genome, categories or seed differ.
+        CheckpointError: they differ, see :func:`difference`.
     """
-    for name in ("recipe", "genome", "categories", "seed"):
-        if getattr(stored, name) != getattr(run, name):
-            difference = _difference(stored.recipe, run.recipe) if name == "recipe" else ""
-            raise CheckpointError(
-                f"{out} holds a run of another {name}{difference}; to resume it, give the settings "
-                f"it was started with ({SETTINGS}, {GENOME}), else choose another --out"
+    if what := difference(stored, run):
+        remedy = (
+            f"to resume it, give what it was started with (settings: {SETTINGS}, {GENOME}), else "
+            "choose another --out"
+        )
+        if _is_longer(stored, run):
+            remedy = (
+                "a run cannot be extended, because its learning rates are planned for its length; "
+                f"start a new one from its weights: --init {out / 'checkpoints' / 'last.ckpt'} and "
+                "another --out"
             )
+        raise CheckpointError(f"{out} holds a run of {what}; {remedy}")
+
+
+def difference(stored: Origin, run: Origin) -> str:
+    """Return what makes a run another one than a stored one, for a message.
+
+    The data and the initial weights are compared only where both are known: checkpoints of earlier
+    versions have neither.
+
+    Returns:
+        Such as ``another recipe (training.lr is 0.1 there, 0.2 here)``; empty for the same run.
+    """
+    if stored.recipe != run.recipe:
+        name, before, now = _differences(stored.recipe, run.recipe)[0]
+        return f"another recipe ({name} is {before} there, {now} here)"
+    if stored.genome != run.genome:
+        return f"another genome ({genome_id(stored.genome)} there, {genome_id(run.genome)} here)"
+    if stored.categories != run.categories:
+        before, now = (", ".join(origin.categories) for origin in (stored, run))
+        return f"other categories ({before} there, {now} here)"
+    if stored.seed != run.seed:
+        return f"another seed ({stored.seed} there, {run.seed} here)"
+    there, here = stored.data or {}, run.data or {}
+    for split in sorted(there.keys() & here.keys()):
+        if there[split] != here[split]:
+            return f"another dataset (its split {split} has other images or boxes)"
+    if run.init == MISSING and stored.init:
+        return ""  # a resumed run does not read them, so the file may have been removed
+    if None not in (stored.init, run.init) and stored.init != run.init:
+        before, now = (o.init[:14] if o.init else "random" for o in (stored, run))
+        return f"other initial weights (--init: {before} there, {now} here)"
+    return ""
 
 
 def _foreign_file(out: Path, recipe: Recipe, genome: Genome) -> str | None:
@@ -91,18 +142,27 @@ def _foreign_file(out: Path, recipe: Recipe, genome: Genome) -> str | None:
 def _read_settings(file: Path) -> Recipe | None:
     """Return the recipe in a ``config.yaml``, which may have old names; None if it has none."""
     try:
-        content = yaml.safe_load(file.read_text())
+        content = read_yaml(file)
         return from_dict(content, str(file)) if isinstance(content, Mapping) else None
-    except YAML_ERRORS:  # RecipeError is a ValueError
+    except DocumentError as error:
+        raise CheckpointError(f"cannot read the settings of a run as YAML: {error}") from None
+    except RecipeError:
         return None
 
 
-def _difference(stored: Recipe, given: Recipe) -> str:
-    """Return the first setting that two recipes differ in, in brackets."""
+def _is_longer(stored: Origin, run: Origin) -> bool:
+    """Return whether a run differs from a stored one by a larger number of epochs only."""
+    names = [name for name, *_ in _differences(stored.recipe, run.recipe)]
+    longer = run.recipe.training.epochs > stored.recipe.training.epochs
+    return longer and names == ["training.epochs"]
+
+
+def _differences(stored: Recipe, given: Recipe) -> list[tuple[str, Any, Any]]:
+    """Return the settings that two recipes differ in, with both values."""
     one, other = _flat(stored.to_dict()), _flat(given.to_dict())
     names = (name for name in one | other if name != "description")  # is not compared
-    name = next(name for name in names if one.get(name) != other.get(name))
-    return f" ({name} is {one.get(name)} there, {other.get(name)} here)"
+    pairs = ((name, one.get(name), other.get(name)) for name in names)
+    return [(name, there, here) for name, there, here in pairs if there != here]
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

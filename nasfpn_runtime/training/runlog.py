@@ -17,8 +17,10 @@ from nasfpn_runtime.extras import require
 from nasfpn_runtime.files import atomic_write
 from nasfpn_runtime.progress import Progress, say
 from nasfpn_runtime.training.curves import draw_curves
+from search_space.names import printable
 
-# Keys of every line of metrics.jsonl; the other keys are COCO's metrics.
+# Keys of every line of metrics.jsonl; the other keys are COCO's metrics. The loss is the mean of
+# the steps that updated the weights, or None if there are none.
 PROGRESS = ("epoch", "step", "loss", "lr")
 
 
@@ -65,19 +67,42 @@ class RunLog:
         self.options, self.writes = options, writes
         self.metrics = out / "metrics.jsonl"
         self.text = out / "train.log"
+        self.curves = out / "figures" / "curves.svg"
         self.first = 0  # steps done in previous processes
         self._progress = Progress("train", "step", None, shown=False)
         self._events: Any = None
         self._started = self._last_line = time.monotonic()
 
     def start(self) -> None:
-        """Start the logs of a new run: empty the files."""
-        self.metrics.write_text("")
-        self.text.write_text("")
+        """Start the logs of a new run: empty the files.
 
-    def resume(self, epoch: int) -> dict[str, float]:
+        If there are lines of an earlier run, which was killed before its first checkpoint, a
+        line says so.
+        """
+        old = (
+            self.metrics.read_text(errors="replace", encoding="utf-8")
+            if self.metrics.exists()
+            else ""
+        )
+        lost = (
+            f"there is no checkpoint in {self.out}: training starts again, and the "
+            f"{len(old.splitlines())} epochs in {self.metrics} are lost"
+        )
+        if old and self.options.progress:
+            say(lost)
+        self.metrics.write_text("", encoding="utf-8")
+        self.text.write_text(f"{lost}\n" if old else "", encoding="utf-8")
+
+    def warn(self, text: str) -> None:
+        """Report, in one line, that a result says little; see also ``train.log``."""
+        self._write_line(printable(f"warning: {text}"))
+        if self.options.progress:
+            say(f"warning: {text}")
+
+    def resume(self, epoch: int, steps: int = 0) -> dict[str, float]:
         """Drop the lines after a checkpoint of that epoch; return its COCO metrics.
 
+        The checkpoint may have been saved ``steps`` steps after the end of the epoch.
         ``metrics.jsonl`` is replaced atomically: other cards may be reading it, and a kill must
         not lose lines.
 
@@ -85,20 +110,33 @@ class RunLog:
             CheckpointError: ``metrics.jsonl`` lacks the line of an epoch up to that one.
         """
         lines = self._read_lines(epoch)
+        text = f"resuming after {self.describe(epoch, steps)}"
+        if epoch == self.epochs:
+            text = f"already finished ({epoch} of {self.epochs} epochs)"
         if self.writes:
             with atomic_write(self.metrics) as draft:
-                draft.write_text("".join(f"{line}\n" for line in lines))
-            self._write_line(f"resuming after epoch {epoch}")
+                draft.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            self._write_line(text)
         if self.options.progress:
-            say(f"resuming after epoch {epoch} of {self.epochs}")
-        self.first = epoch * self.steps_per_epoch
-        record = json.loads(lines[-1])
+            say(text)
+        self.first = epoch * self.steps_per_epoch + steps
+        record = json.loads(lines[-1]) if lines else {}
         return {key: value for key, value in record.items() if key not in PROGRESS}
+
+    def describe(self, epoch: int, steps: int) -> str:
+        """Return a position in the run, such as ``epoch 3 of 5`` or ``step 7 of 20 in epoch 4``."""
+        if not steps:
+            return f"epoch {epoch} of {self.epochs}"
+        return f"step {steps} of {self.steps_per_epoch} in epoch {epoch + 1} of {self.epochs}"
 
     def _read_lines(self, epoch: int) -> list[str]:
         """Return the lines of the first ``epoch`` epochs of ``metrics.jsonl``."""
         exists = self.metrics.exists()
-        lines = self.metrics.read_text(errors="replace").splitlines() if exists else []
+        lines = (
+            self.metrics.read_text(errors="replace", encoding="utf-8").splitlines()
+            if exists
+            else []
+        )
         for number in range(1, epoch + 1):
             try:
                 logged = json.loads(lines[number - 1])["epoch"]
@@ -148,7 +186,7 @@ class RunLog:
         """Record an epoch: the values of ``PROGRESS`` and, if it was scored, COCO's metrics."""
         if not self.writes:
             return
-        with self.metrics.open("a") as file:
+        with self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()
             os.fsync(file.fileno())  # the checkpoint saved next cannot resume without this line
@@ -161,18 +199,23 @@ class RunLog:
         epoch, ap, ap50 = record["epoch"], record["AP"], record["AP50"]
         self._write_line(f"epoch: {epoch}, AP {ap:.4f}, AP50 {ap50:.4f}")
         if self.options.progress:
-            loss = record["loss"]
-            say(f"epoch {epoch}/{self.epochs}: loss {loss:.3f}, AP {ap:.4f}, AP50 {ap50:.4f}")
-        draw_curves(self.metrics, self.out / "figures" / "curves.svg")
+            loss = "none" if record["loss"] is None else f"{record['loss']:.3f}"
+            say(f"epoch {epoch}/{self.epochs}: loss {loss}, AP {ap:.4f}, AP50 {ap50:.4f}")
+        draw_curves(self.metrics, self.curves)
         if self._events is not None:
             for name, value in record.items():
                 if name not in PROGRESS:
                     self._events.add_scalar(f"val/{name}", value, epoch)
 
+    def draw_missing_curves(self) -> None:
+        """Draw the curves again if the file is missing, as they follow from ``metrics.jsonl``."""
+        if self.writes and not self.curves.exists():
+            draw_curves(self.metrics, self.curves)
+
     def _write_line(self, line: str) -> None:
         """Add a line to ``train.log``."""
         if self.writes:
-            with self.text.open("a") as file:
+            with self.text.open("a", encoding="utf-8") as file:
                 file.write(f"{line}\n")
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from nasfpn_runtime.errors import RecipeError
 from nasfpn_runtime.recipe.settings import Ramp, Training
 
 # tensorflow/tpu retinanet_config.py: warm-up from 0.0067 to 0.08, then a tenth at steps 60k and 80k
 # of 90k.
 WARMUP_START = 1 / 12
-STEPS = (2 / 3, 8 / 9)
+MOST_STEPS = 20_000_000  # their rates take about 1 GB
+MILESTONE_FRACTIONS = (2 / 3, 8 / 9)
 
 
 def learning_rates(training: Training, steps_per_epoch: int) -> NDArray[np.float32]:
@@ -22,9 +24,17 @@ def learning_rates(training: Training, steps_per_epoch: int) -> NDArray[np.float
     still count from the first epoch (tensorflow/tpu ``learning_rates.py``, mmdetection's
     configs). If ``batch`` differs from ``base_batch``, all rates are scaled linearly (Goyal et
     al. 2017).
+
+    Raises:
+        RecipeError: the run has more than ``MOST_STEPS`` steps.
     """
     total = training.epochs * steps_per_epoch
-    ramps = [_ramp(ramp, steps_per_epoch) for ramp in training.warmup]
+    if total > MOST_STEPS:
+        raise RecipeError(
+            f"training.epochs times the steps of an epoch must be at most {MOST_STEPS:,} steps, "
+            f"got {training.epochs:,} x {steps_per_epoch:,}"
+        )
+    ramps = [_ramp(ramp, steps_per_epoch, total) for ramp in training.warmup]
     warmup = np.concatenate([np.zeros(0), *ramps])[:total]
     if training.schedule == "cosine":
         factor = _cosine(total - len(warmup), training.lr_end)
@@ -40,10 +50,10 @@ def learning_rates(training: Training, steps_per_epoch: int) -> NDArray[np.float
     return rates
 
 
-def _ramp(ramp: Ramp, steps_per_epoch: int) -> NDArray[np.float64]:
-    """Return the factor of each step of a linear warm-up."""
+def _ramp(ramp: Ramp, steps_per_epoch: int, most: int) -> NDArray[np.float64]:
+    """Return the factor of each step of a linear warm-up, of its first ``most`` steps only."""
     length = round(ramp.epochs * steps_per_epoch) + ramp.steps
-    step = np.arange(length)
+    step = np.arange(min(length, most))
     rates: NDArray[np.float64] = (ramp.start * (length - step) + ramp.stop * step) / length
     return rates
 
@@ -59,7 +69,7 @@ def _steps(training: Training, steps_per_epoch: int) -> NDArray[np.float64]:
     """Return the factor of each step of the run: a tenth of the previous after each milestone."""
     total = training.epochs * steps_per_epoch
     if training.milestones is None:
-        milestones = [fraction * total for fraction in STEPS]
+        milestones = [fraction * total for fraction in MILESTONE_FRACTIONS]
     else:
         milestones = [epoch * steps_per_epoch for epoch in training.milestones]
     passed = np.sum([np.arange(total) >= step for step in milestones], axis=0, dtype=int)

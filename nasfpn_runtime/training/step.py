@@ -10,6 +10,7 @@ from typing import NamedTuple
 import mindspore
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
+from numpy.typing import NDArray
 
 from nasfpn_runtime.cluster.cards import ALONE, Cards
 from nasfpn_runtime.network.checkpoint import AVERAGE
@@ -193,10 +194,12 @@ class StepOutcome(NamedTuple):
     Attributes:
         loss: loss of the batch, over all cards.
         finite: whether the gradients were finite. If not, the weights did not change.
+        stop: whether a card was asked to stop, so that all of them stop after this step.
     """
 
     loss: float
     finite: bool
+    stop: bool = False
 
 
 class TrainStep:
@@ -223,6 +226,7 @@ class TrainStep:
         self.backward = BackwardPass(network, self.update.weights)
         self.state = FullStep(self.backward, self.update)
         self.state.set_train()
+        self._set_aside: list[NDArray[np.float32]] | None = None
 
     def __call__(self, *parts: Sequence[Tensor]) -> StepOutcome:
         """Update the weights once by a batch, given as the ``Inputs`` of its one or more parts."""
@@ -232,8 +236,9 @@ class TrainStep:
             accumulate, update = self._accumulation
             loss = sum(accumulate(*part) for part in parts)
             finite = update()
-        (total,) = self.cards.sum([float(loss.asnumpy())])
-        return StepOutcome(total, bool(finite.asnumpy()))
+        stop = self.cards.asked_to_stop()
+        total, stopping = self.cards.sum([float(loss.asnumpy()), float(stop)])
+        return StepOutcome(total, bool(finite.asnumpy()), stopping > 0)
 
     @cached_property
     def _accumulation(self) -> tuple[AccumulateStep, AccumulatedUpdate]:
@@ -248,13 +253,29 @@ class TrainStep:
 
     def share_statistics(self) -> None:
         """Average the running statistics of batch norm over the cards."""
-        if self.cards.count == 1:
-            return
-        running = [p for p in self.state.get_parameters() if p.name.endswith(STATISTICS)]
-        means = self.cards.mean(np.concatenate([p.asnumpy() for p in running]))
+        if self.cards.count > 1:
+            self._set_statistics(self.cards.mean(self._statistics()))
+
+    def gather_statistics(self) -> NDArray[np.float32]:
+        """Return the running statistics of batch norm of all cards, a row for each."""
+        return self.cards.gather(self._statistics()[None])
+
+    def restore_statistics(self, table: NDArray[np.float32]) -> None:
+        """Set this card's row of :meth:`gather_statistics`; the mean, if there were other cards."""
+        same = len(table) == self.cards.count
+        self._set_statistics(table[self.cards.rank] if same else table.mean(axis=0))
+
+    def _running(self) -> list[Parameter]:
+        return [p for p in self.state.get_parameters() if p.name.endswith(STATISTICS)]
+
+    def _statistics(self) -> NDArray[np.float32]:
+        return np.concatenate([p.asnumpy() for p in self._running()])
+
+    def _set_statistics(self, values: NDArray[np.float32]) -> None:
+        running = self._running()
         ends = np.cumsum([p.shape[0] for p in running])[:-1]
-        for parameter, mean in zip(running, np.split(means, ends), strict=True):
-            parameter.set_data(Tensor(mean))
+        for parameter, part in zip(running, np.split(values, ends), strict=True):
+            parameter.set_data(Tensor(part))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -262,14 +283,24 @@ class TrainStep:
         if self.update.ema is None:
             yield
             return
-        weights = [source.asnumpy().copy() for source in self.update.sources]
-        for source, average in zip(self.update.sources, self.update.averages, strict=True):
-            source.set_data(Tensor(average.asnumpy().copy()))
+        self._set_aside = [source.asnumpy().copy() for source in self.update.sources]
         try:
+            for source, average in zip(self.update.sources, self.update.averages, strict=True):
+                source.set_data(Tensor(average.asnumpy().copy()))
             yield
         finally:
-            for source, weight in zip(self.update.sources, weights, strict=True):
+            self.put_weights_back()
+
+    def put_weights_back(self) -> None:
+        """Undo :meth:`averaged`, unless that is done.
+
+        An interrupt may have kept the block from doing it; whoever saves the state after one
+        calls this before.
+        """
+        if self._set_aside is not None:
+            for source, weight in zip(self.update.sources, self._set_aside, strict=True):
                 source.set_data(Tensor(weight))
+            self._set_aside = None
 
 
 def use_precision(detector: Network, precision: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import ExitStack, closing, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,21 +25,25 @@ from nasfpn_runtime.data.dataset import (
     fault_report,
     load_split,
 )
+from nasfpn_runtime.data.digest import check_unchanged, digests
 from nasfpn_runtime.errors import CheckpointError, DivergedError, RecipeError
+from nasfpn_runtime.files import atomic_write
 from nasfpn_runtime.inference.description import describe
 from nasfpn_runtime.inference.detector import Detector
 from nasfpn_runtime.inference.engines.mindspore import NetworkEngine, compile_notice
 from nasfpn_runtime.network import checkpoint
 from nasfpn_runtime.network.build import build_network
-from nasfpn_runtime.network.checkpoint import Origin
+from nasfpn_runtime.network.checkpoint import Origin, PartialEpoch
 from nasfpn_runtime.network.convolution import use_low_memory_gradients
 from nasfpn_runtime.network.init import initialise
 from nasfpn_runtime.network.losses import DetectionLoss
 from nasfpn_runtime.network.network import Network
 from nasfpn_runtime.progress import say, waiting
+from nasfpn_runtime.recipe.memory import check_training
 from nasfpn_runtime.recipe.recipe import Recipe
+from nasfpn_runtime.scoring.coco_eval import doubts
 from nasfpn_runtime.scoring.evaluate import score
-from nasfpn_runtime.training.finetune import Init, InitReport, freeze, start_from
+from nasfpn_runtime.training.finetune import Init, InitReport, freeze, shortened, start_from
 from nasfpn_runtime.training.runfolder import alone_in, check_same, write_settings
 from nasfpn_runtime.training.runlog import PROGRESS, RunLog, RunOptions
 from nasfpn_runtime.training.schedule import learning_rates
@@ -48,6 +52,10 @@ from search_space.genome import Genome
 
 # Smallest loss scale in float16: gradients that overflow with a smaller one overflow without it.
 LEAST_SCALE = 1.0
+# Entry of a checkpoint saved within an epoch: the running statistics of batch norm of each card,
+# which are averaged at the end of the epoch only.
+OF_CARDS = "statistics_of_cards"
+REMEDY = "a lower training.lr or a training.clip may help"
 
 
 @dataclass(frozen=True)
@@ -77,15 +85,16 @@ def train(
     device: str = "CPU",
     options: RunOptions | None = None,
     init: Init | None = None,
+    expected: Mapping[str, str] | None = None,
 ) -> TrainResult:
     """Train on the ``train`` split of ``data`` and score on its ``val`` split.
 
-    Writes ``out/config.yaml``, ``genome.json``, ``faults.txt`` (faults of the data),
-    ``metrics.jsonl`` (a line for each epoch), ``train.log``, ``figures/curves.svg`` and
-    ``checkpoints/{last,best}.ckpt``. If ``out`` has a ``last.ckpt`` with the same recipe, genome,
-    categories and seed, the run resumes from it. On CPU a resumed run ends with the same weights
-    as one that was never interrupted, because every random number is a function of (seed, epoch,
-    image) or (seed, step).
+    Writes ``out/config.yaml``, ``genome.json``, ``run.json`` (what identifies the run),
+    ``faults.txt`` (faults of the data), ``metrics.jsonl`` (a line for each epoch), ``train.log``,
+    ``figures/curves.svg`` and ``checkpoints/{last,best}.ckpt``. If ``out`` has a ``last.ckpt`` with
+    the same recipe, genome, categories, data, seed and initial weights, the run resumes from it.
+    On CPU a resumed run ends with the same weights as one that was never interrupted, because
+    every random number is a function of (seed, epoch, image) or (seed, step).
 
     If msrun started this process as one of several, they train together: each takes its share of
     every batch, gradients are summed, running statistics of batch norm are averaged at the end of
@@ -95,10 +104,12 @@ def train(
         device: ``CPU`` or ``Ascend``.
         options: how the run reports, and what prepares its batches; None for the defaults.
         init: weights to start from, see ``finetune.start_from``. A resumed run does not read
-            them again.
+            them again, but must be given the same ones.
+        expected: digests that the splits must have (see ``data.digest``); None for any.
 
     Raises:
         DataError: the dataset cannot be used.
+        ChangedDataError: the dataset has not the expected digests.
         RecipeError: stages are frozen but no weights are given, or a batch cannot be divided
             into equal shares.
         CheckpointError: ``out`` belongs to another run or another process is training in it, or
@@ -111,6 +122,7 @@ def train(
     set_device(device)
     check_precision(device, recipe.training.precision)
     cards = join()  # in msrun's scheduler process this does not return
+    check_training(recipe, genome, device, cards=cards.count)
     if not cards.first:
         options = replace(options, progress=False, tensorboard=False)
 
@@ -120,13 +132,23 @@ def train(
     if options.progress:
         _report_data(data, splits)
 
-    origin = Origin(recipe, genome, splits[0].categories, seed, epoch=0)
+    data_digests = digests({"train": splits[0], "val": splits[1]})
+    check_unchanged(expected or {}, data_digests, str(data))
+    origin = Origin(
+        recipe,
+        genome,
+        splits[0].categories,
+        seed,
+        epoch=0,
+        data=data_digests,
+        init=init.digest() if init else "",
+    )
     with waiting("building the network", shown=options.progress):
         net = _build(origin, device)
 
     with alone_in(out) if cards.first else nullcontext():
         newest = checkpoint.load_newest(out / "checkpoints" / "last.ckpt")
-        _check_same_epoch(newest[1].epoch if newest else 0, out, cards)
+        _check_same_position(newest[1].position if newest else (0, 0), out, cards)
         if newest is None:
             report = _initialise(net, origin, init)
             if options.progress and report is not None:
@@ -139,14 +161,18 @@ def train(
         else:
             run.resume(*newest)
         training = recipe.training
-        with run.log, run.loader:
+        with run.log, run.loader, run.saved_if_stopped():
+            if run.origin.epoch < training.epochs:
+                run.warn_about_data()
             for epoch in range(run.origin.epoch, training.epochs):
                 record = run.train_epoch(epoch)
                 if _is_due(epoch, training.evaluate_every, training.epochs):
                     record |= run.evaluate()
-                run.log.end_epoch(record)  # before the checkpoint: resuming drops later lines
+                run.end_epoch(record)
                 if _is_due(epoch, training.save_every, training.epochs):
                     run.save()
+            run.log.draw_missing_curves()
+        run.warn_about_result()
 
     best_ap = run.origin.best_ap
     assert best_ap is not None  # the last epoch is always evaluated
@@ -166,6 +192,8 @@ class TrainingRun:
 
     Attributes:
         origin: as given, with the number of epochs done and the best AP so far.
+        done, losses: number of steps done in the next epoch, and losses of those of them that
+            updated the weights.
         metrics: COCO's metrics of the last evaluation.
         last, best: paths of the checkpoints.
         loader: training batches.
@@ -202,6 +230,11 @@ class TrainingRun:
         self.step = TrainStep(network, training, self.rates.tolist(), cards)
         self.notice = compile_notice(recipe, genome, training=True)
         self.compiled = False  # whether a step has run in this process
+        self.done = 0
+        self.losses: list[float] = []
+        self._between_steps = True  # whether all state is that after the steps counted
+        self._stopping = False  # whether all cards stop after this step
+        self._saved: tuple[int, int] | None = None  # position of the last checkpoint
         self.val = Pictures(splits[1], recipe.image_size(genome.levels), recipe.data)
         self.detector = Detector(
             NetworkEngine(net, recipe, genome, progress=options.progress),
@@ -213,42 +246,57 @@ class TrainingRun:
         """Write the files that stay the same during the run, and empty the logs."""
         if not self.cards.first:
             return
-        write_settings(self.out, self.origin.recipe, self.origin.genome)
-        (self.out / "faults.txt").write_text("".join(map(fault_lines, self.splits)))
+        write_settings(self.out, self.origin)
+        with atomic_write(self.out / "faults.txt") as draft:
+            draft.write_text(
+                "".join(map(fault_lines, self.splits)), errors="backslashreplace", encoding="utf-8"
+            )
         self.log.start()
 
     def resume(self, arrays: Mapping[str, NDArray[Any]], stored: Origin) -> None:
         """Set all state from a checkpoint of this run: weights, optimiser, epoch and logs."""
         check_same(self.out, stored, self.origin)
         checkpoint.restore(self.step.state, arrays, self.last)
-        self.origin = stored
-        self.metrics = self.log.resume(stored.epoch)
+        if OF_CARDS in arrays:
+            self.step.restore_statistics(arrays[OF_CARDS])
+        self.origin = replace(stored, partial=None)
+        self._saved = stored.position
+        if stored.partial is not None:
+            self.done, self.losses = stored.partial.steps, list(stored.partial.losses)
+        self.metrics = self.log.resume(*stored.position)
         if self.cards.first:
             checkpoint.drop_broken(self.last)
-            if self.last.exists():
+            if stored.best_ap is not None and not self.best.exists():
+                self.log.warn(
+                    f"{self.best} is missing and cannot be made again: the weights with AP "
+                    f"{stored.best_ap:.4f} are lost"
+                )
+            if self.last.exists() and stored.partial is None:
                 self._keep_copy()  # in case the run was killed after the save, before the copy
 
     def train_epoch(self, epoch: int) -> dict[str, Any]:
-        """Run the steps of an epoch, counted from 0; return its values of ``runlog.PROGRESS``."""
+        """Run the steps left of an epoch, counted from 0; return its values of ``PROGRESS``."""
         self.step.state.set_train()
-        losses = []
-        done = epoch * len(self.loader)
-        with ExitStack() as compilation, closing(self.loader.epoch(epoch)) as batches:
-            if not self.compiled:
+        first, last = epoch * len(self.loader), (epoch + 1) * len(self.loader)
+        with ExitStack() as compilation, closing(self.loader.epoch(epoch, self.done)) as batches:
+            if not self.compiled and first + self.done < last:
                 compilation.enter_context(waiting(self.notice, shown=self.options.progress))
-            for step, batch in enumerate(batches, start=done):
+            for step, batch in enumerate(batches, start=first + self.done):
                 interrupts.check()
                 outcome = self._train_step(step, batch)
                 compilation.close()  # only the first step compiles
+                if not self.compiled:
+                    self.cards.can_be_asked_to_stop()
                 self.compiled = True
-                if outcome.finite:
-                    losses.append(outcome.loss)
                 self.log.end_step(step + 1, outcome.loss, float(self.rates[step]))
         self.step.share_statistics()
-        self.origin = replace(self.origin, epoch=epoch + 1)
-        done += len(self.loader)
-        loss = sum(losses) / len(losses) if losses else math.nan
-        values = (epoch + 1, done, loss, float(self.rates[done - 1]))
+        loss = sum(self.losses) / len(self.losses) if self.losses else None
+        if loss is None:
+            self.log.warn(
+                f"no step of epoch {epoch + 1} updated the weights, because all gradients "
+                f"overflowed; the loss scale is {self.step.scale:g} now"
+            )
+        values = (epoch + 1, last, loss, float(self.rates[last - 1]))
         return dict(zip(PROGRESS, values, strict=True))
 
     def _train_step(self, step: int, batch: Batch) -> StepOutcome:
@@ -259,12 +307,22 @@ class TrainingRun:
         """
         origin = self.origin
         inputs = make_inputs(batch, origin.recipe, self.cards, origin.seed, step, self.rates.size)
-        outcome = self.step(*inputs)
-        if not math.isfinite(outcome.loss) or self.step.scale < LEAST_SCALE:
-            raise DivergedError(
-                f"the loss diverged, got {outcome.loss} in step {step + 1}; a lower training.lr or "
-                f"a training.clip may help; the batch is kept in {self._keep_batch(step, batch)}"
-            )
+        # The first step may be interrupted, because compiling can take minutes.
+        with interrupts.deferred() if self.compiled else nullcontext():
+            self._between_steps = False
+            outcome = self.step(*inputs)
+            if not math.isfinite(outcome.loss) or self.step.scale < LEAST_SCALE:
+                raise DivergedError(
+                    f"the loss diverged, got {outcome.loss} in step {step + 1}; {REMEDY}; the "
+                    f"batch is kept in {self._keep_batch(step, batch)}"
+                )
+            self.done += 1
+            if outcome.finite:
+                self.losses.append(outcome.loss)
+            self._between_steps = True
+        if outcome.stop:
+            self._stopping = True
+            raise KeyboardInterrupt
         return outcome
 
     def _keep_batch(self, step: int, batch: Batch) -> Path:
@@ -275,30 +333,125 @@ class TrainingRun:
         return path
 
     def evaluate(self) -> dict[str, float]:
-        """Score the validation split; save the weights if they are the best so far."""
+        """Score the validation split; save the weights if they are the best so far.
+
+        Raises:
+            DivergedError: the state of the run has a number that is not finite.
+        """
+        with _with_remedy():
+            checkpoint.check_finite(self.step.state, self.last)
         self.net.set_train(False)
-        with self.step.averaged():
+        # After an interrupt, the batch or the compilation under way ends before the state is saved.
+        with interrupts.allowing(interrupts.SAVING), self.step.averaged():
             self.metrics = score(
                 self.detector, self.val, cards=self.cards, progress=self.options.progress
             )
             if self.origin.best_ap is None or self.metrics["AP"] > self.origin.best_ap:
-                self.origin = replace(self.origin, best_ap=self.metrics["AP"])
+                origin = replace(self.origin, best_ap=self.metrics["AP"])
                 if self.cards.first:
-                    checkpoint.save(self.best, self.net, self.origin)
+                    ended = replace(origin, epoch=self.origin.epoch + 1)
+                    checkpoint.save(self.best, self.net, ended)
+                self.origin = origin  # after the save, so that it is repeated if interrupted
         return self.metrics
 
+    def end_epoch(self, record: Mapping[str, Any]) -> None:
+        """Log an epoch, and count it as done."""
+        self.log.end_epoch(record)  # before the checkpoint: resuming drops later lines
+        with interrupts.deferred():
+            self.origin = replace(self.origin, epoch=self.origin.epoch + 1)
+            self.done, self.losses = 0, []
+
     def save(self) -> None:
-        """Save all state that a run resumes from; keep as many copies as the recipe asks for."""
-        if not self.cards.first:
+        """Save all state that a run resumes from; keep as many copies as the recipe asks for.
+
+        Raises:
+            DivergedError: the state has a number that is not finite. Nothing is saved.
+        """
+        self._save(self.origin)
+        if self.cards.first:
+            self._keep_copy()
+
+    def _save(self, origin: Origin, more: Mapping[str, NDArray[Any]] | None = None) -> None:
+        if self.cards.first:
+            with _with_remedy():
+                checkpoint.save(self.last, self.step.state, origin, keep=True, more=more)
+        self._saved = origin.position
+
+    @contextmanager
+    def saved_if_stopped(self) -> Iterator[None]:
+        """Save the state if the block is interrupted or fails, and report what is saved.
+
+        A step is always completed before, except the first one, which compiles. Nothing is saved
+        if the state is not that after a step, as when a loss diverged.
+        """
+        try:
+            yield
+        except CheckpointError:  # could not be written
+            raise
+        except BaseException as error:
+            with interrupts.allowing(interrupts.SAVING):
+                # Alone, a card does not know the statistics of batch norm of the others.
+                together = self.cards.count == 1 or self._stopping
+                if self._between_steps and together and not isinstance(error, DivergedError):
+                    self._save_now()
+                if self.options.progress:
+                    saved = self._saved and self.log.describe(*self._saved)
+                    say(
+                        f"the last checkpoint is after {saved}: {self.last}"
+                        if saved
+                        else f"there is no checkpoint in {self.out}: the run has to start again"
+                    )
+            if self._stopping:
+                self.cards.sum([0.0])  # wait for the first card: msrun kills all if one ends
+                raise SystemExit(128 + interrupts.received()) from None
+            raise
+
+    def _save_now(self) -> None:
+        """Save all state, also within an epoch, unless the last checkpoint has it."""
+        origin = self.origin
+        if self.done:
+            origin = replace(origin, partial=PartialEpoch(self.done, tuple(self.losses)))
+        if origin.position in (self._saved, (0, 0)):
             return
-        checkpoint.save(self.last, self.step.state, self.origin, keep=True)
-        self._keep_copy()
+        self.step.put_weights_back()
+        several = self.cards.count > 1
+        more = {OF_CARDS: self.step.gather_statistics()} if several else {}
+        try:
+            self._save(origin, more)
+        except (CheckpointError, DivergedError) as error:
+            say(str(error))
+
+    def warn_about_data(self) -> None:
+        """Warn if the data are too few for the recipe, or lack boxes of a category."""
+        images, batch = len(self.splits[0].with_boxes), self.origin.recipe.training.batch
+        if images < batch:
+            self.log.warn(
+                f"the train split has fewer images with boxes than a batch, {images} for "
+                f"{batch}: each batch repeats images"
+            )
+        for name, split in zip(("train", "val"), self.splits, strict=True):
+            if missing := split.without_boxes:
+                self.log.warn(f"the {name} split has no box of {shortened(missing)}")
+
+    def warn_about_result(self) -> None:
+        """Warn if the last evaluation says nothing about the network."""
+        for line in doubts(self.metrics):
+            self.log.warn(f"{line} (split val, after the last epoch)")
 
     def _keep_copy(self) -> None:
         recipe, epoch = self.origin.recipe, self.origin.epoch
         if recipe.training.keep:
             name = f"{recipe.name}-{epoch}_{epoch * len(self.loader)}.ckpt"
             checkpoint.keep_copy(self.last, name, recipe.training.keep)
+
+
+@contextmanager
+def _with_remedy() -> Iterator[None]:
+    """Add to a DivergedError what may help against it."""
+    try:
+        yield
+    except DivergedError as error:
+        raise DivergedError(f"{error}; {REMEDY}") from None
 
 
 def _report_data(data: Path, splits: tuple[Split, Split]) -> None:
@@ -330,14 +483,14 @@ def _build(origin: Origin, device: str) -> Network:
     return net
 
 
-def _check_same_epoch(epoch: int, out: Path, cards: Cards) -> None:
-    """Check that all cards resume from the same epoch."""
-    epochs = cards.gather(np.array([[epoch]], np.float32))[:, 0]
-    if (epochs != epoch).any():
+def _check_same_position(position: tuple[int, int], out: Path, cards: Cards) -> None:
+    """Check that all cards resume from the same epoch and step."""
+    positions = cards.gather(np.array([position], np.float32))
+    if (positions != positions[0]).any():
         raise CheckpointError(
             f"all cards must resume from the same epoch, got epochs "
-            f"{', '.join(str(int(e)) for e in epochs)} (at {out}); all servers must share this "
-            "folder"
+            f"{', '.join(str(int(epoch)) for epoch, _ in positions)} (at {out}); all servers must "
+            "share this folder"
         )
 
 

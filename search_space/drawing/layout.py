@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_space.drawing.routing import Array, Disc, bernstein, route, sample
+from search_space.errors import PictureError
 from search_space.genome import Genome, Level
 from search_space.graph import to_graph
 
+MOST_INPUTS = 400  # they take some 10 s to draw; 100 cells of two inputs have 200
 Mask = NDArray[np.bool_]
 
 ROW = 1.15  # height of a row: more than a column's width, for the curves between rows
@@ -147,7 +149,16 @@ def arrange(genome: Genome) -> Layout:
     """Return the layout of a genome.
 
     No two nodes touch, and an edge touches no node except its source and target.
+
+    Raises:
+        PictureError: the cells have more than ``MOST_INPUTS`` inputs.
     """
+    count = sum(len(cell.inputs) for cell in genome.cells)
+    if count > MOST_INPUTS:
+        raise PictureError(
+            f"cells of a genome to draw must have at most {MOST_INPUTS} inputs together, "
+            f"got {count}"
+        )
     graph = to_graph(genome)
     inputs = len(genome.levels)
     nodes = []

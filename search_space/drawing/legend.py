@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import search_space.plotting  # noqa: F401 - before matplotlib, see there
+
+# isort: split
 from matplotlib.axes import Axes
 
 from search_space.drawing.layout import TIP, Layout, PlacedEdge, PlacedNode

@@ -10,6 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import search_space.plotting  # noqa: F401 - before matplotlib, see there
+
+# isort: split
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Circle, Patch, PathPatch, Polygon
@@ -18,6 +21,7 @@ from matplotlib.textpath import TextPath, text_to_path
 from matplotlib.transforms import Affine2D
 
 from search_space.drawing.layout import SHAPES, TIP, PlacedEdge, PlacedNode, Shape
+from search_space.names import shown
 
 Point = tuple[float, float]
 
@@ -110,12 +114,12 @@ def draw_edge(axes: Axes, edge: PlacedEdge, origin: Point, pen: Pen = PLAIN) -> 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Return the width in picture units of a text of ``size`` points."""
     font = FontProperties(family=FONT, weight=weight, size=size)
-    points, _, _ = text_to_path.get_text_width_height_descent(text, font, False)
+    points, _, _ = text_to_path.get_text_width_height_descent(shown(text), font, False)
     return float(points) / (72 * INCH)
 
 
 def draw_text(axes: Axes, position: Point, text: str, *, size: float, **style: str) -> None:
-    """Write a text literally (no TeX, no mathematics).
+    """Write a text literally (no TeX, no mathematics), as ``names.shown`` shows it.
 
     Args:
         position: by default the left end of the text, at half its height.
@@ -125,7 +129,7 @@ def draw_text(axes: Axes, position: Point, text: str, *, size: float, **style: s
     options: dict[str, Any] = {"ha": "left", "va": "center_baseline", "color": INK, **style}
     axes.text(
         *position,
-        text,
+        shown(text),
         family=FONT,
         fontsize=size,
         usetex=False,

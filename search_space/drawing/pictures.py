@@ -6,13 +6,15 @@ threads may draw at the same time.
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import search_space.plotting  # noqa: F401 - before matplotlib, see there
+
+# isort: split
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -42,6 +44,7 @@ from search_space.drawing.marks import (
     text_width,
 )
 from search_space.errors import PictureError
+from search_space.files import atomic_write
 from search_space.genome import Genome
 
 SUFFIXES = (".pdf", ".png", ".svg")
@@ -101,7 +104,7 @@ def draw_genome(
     Raises:
         PictureError: ``path`` has another suffix; nothing is drawn then.
     """
-    _check_suffix(path)
+    check_suffix(path)
     panel = _Panel(arrange(genome), title)
     return _render([panel], items_of([panel.layout]), path)
 
@@ -121,7 +124,7 @@ def draw_difference(
     Raises:
         PictureError: the suffix of ``path`` is not that of a PNG, SVG or PDF.
     """
-    _check_suffix(path)
+    check_suffix(path)
     panels = [
         _difference_panel(genome, name, common, pen)
         for genome, name, common, pen in zip(
@@ -148,7 +151,7 @@ def draw_gallery(genomes: Mapping[str, Genome], path: str | Path | None = None) 
         PictureError: the suffix of ``path`` is not that of a PNG, SVG or PDF, or there is
             no genome.
     """
-    _check_suffix(path)
+    check_suffix(path)
     if not genomes:
         raise PictureError("a gallery must have at least one genome, got none")
     panels = [_Panel(arrange(genome), name) for name, genome in genomes.items()]
@@ -244,7 +247,12 @@ def _draw_band(axes: Axes, corner: Point, width: float) -> None:
     axes.add_patch(Rectangle(corner, width, 2 * HALF_ROW, color=BAND, linewidth=0, zorder=0))
 
 
-def _check_suffix(path: str | Path | None) -> None:
+def check_suffix(path: str | Path | None) -> None:
+    """Check the suffix of a picture.
+
+    Raises:
+        PictureError: it is not that of a PNG, SVG or PDF.
+    """
     if path is not None and Path(path).suffix.lower() not in SUFFIXES:
         raise PictureError(
             f"suffix of a picture must be one of {', '.join(SUFFIXES)}, "
@@ -256,6 +264,5 @@ def _save(figure: Figure, path: Path) -> None:
     kind = path.suffix.lower()[1:]
     # No dates, so that equal pictures are equal bytes.
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[kind]
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
-    path.write_bytes(buffer.getvalue())
+    with atomic_write(path) as draft:
+        figure.savefig(draft, format=kind, dpi=200, metadata=metadata)

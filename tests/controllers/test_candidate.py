@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from controllers import candidate
+from controllers.errors import SearchError
 from nasfpn_runtime.data.drawn import write_shapes
 from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.recipe.recipe import Recipe, load_recipe
 from nasfpn_runtime.training import train as training
 from search_space import Genome, to_json
 from synthetic import SPACE
@@ -24,17 +27,10 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def arguments(data: Path, *overrides: str) -> dict[str, Any]:
+def arguments(data: Path, *overrides: str, recipe: str = "shapes-proxy") -> dict[str, Any]:
     genome = next(iter(SPACE.enumerate()))
-    return {
-        "genome": to_json(genome),
-        "recipe": "shapes-proxy",
-        "overrides": list(overrides),
-        "data": str(data),
-        "out": str(data.parent / "out"),
-        "seed": 3,
-        "device": "CPU",
-    }
+    prepared = candidate.prepare(load_recipe(recipe, overrides), data, seed=3, device="CPU")
+    return {**prepared, "genome": to_json(genome), "out": str(data.parent / "out")}
 
 
 def test_each_epoch_is_reported(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,9 +58,43 @@ def test_each_epoch_is_reported(shapes: Path, monkeypatch: pytest.MonkeyPatch) -
     assert candidate.evaluate(arguments(shapes)) == {"AP": 0.25}  # also without a report
 
 
-def test_dependencies_are_the_recipe_and_the_annotations(shapes: Path, tmp_path: Path) -> None:
+def test_arguments_are_plain_data_and_have_the_recipe_by_value(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recipe file that is edited or removed during the search changes no later trial."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("training: {epochs: 2}")
+    given = arguments(shapes, "training.batch=4", recipe=str(file))
+    assert json.loads(json.dumps(given)) == given
+    file.unlink()
+    trained: list[Recipe] = []
+
+    def train(recipe: Recipe, *_: Any, **options: Any) -> Any:
+        trained.append(recipe)
+        assert options["expected"] == given["digests"]
+        return SimpleNamespace(metrics={"AP": 0.25})
+
+    monkeypatch.setattr(training, "train", train)
+    candidate.evaluate(given)
+    file.write_text("training: {epochs: 2, batch: 4}")
+    assert trained == [load_recipe(file)]
+
+
+def test_a_candidate_on_changed_data_is_no_failure_of_the_genome(
+    shapes: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(shapes, tmp_path / "copy")
+    given = arguments(copy)
+    (image,) = (copy / "val2017").iterdir()
+    image.write_bytes(image.read_bytes() + b"more")
+    with pytest.raises(SearchError, match=f"'val' .*{copy}"):
+        candidate.evaluate(given)
+
+
+def test_dependencies_are_the_recipe_and_the_data(shapes: Path, tmp_path: Path) -> None:
     dependencies = candidate.dependencies(arguments(shapes, "training.epochs=2"))
-    assert dependencies.keys() == {"recipe", "annotations"}
+    assert dependencies.keys() == {"recipe", "data", "annotations"}
+    assert dependencies["data"].keys() == {"train", "val"}
     assert dependencies["recipe"]["training"]["epochs"] == 2
     assert "description" not in dependencies["recipe"]
     copy = tmp_path / "copy"
@@ -75,6 +105,7 @@ def test_dependencies_are_the_recipe_and_the_annotations(shapes: Path, tmp_path:
     changed = candidate.dependencies(arguments(copy, "training.epochs=2"))
     assert changed["recipe"] == dependencies["recipe"]
     assert changed["annotations"] != dependencies["annotations"]
+    assert changed["data"] == dependencies["data"]  # a blank in a file is no change of the data
 
 
 def test_data_are_checked(shapes: Path, tmp_path: Path) -> None:

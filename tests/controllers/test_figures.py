@@ -34,6 +34,15 @@ def test_points_are_the_trained_genomes_and_the_line_is_their_running_maximum() 
     assert list(best.get_ydata()) == [0.2, 0.2, 0.4]
 
 
+def test_the_axes_have_whole_genomes_and_start_at_zero() -> None:
+    for figure in (draw_search(trials()), compare_searches({"ppo": trials()})):
+        (axes,) = figure.axes
+        assert axes.get_ylim()[0] == 0
+        assert all(tick == round(tick) for tick in axes.get_xticks())
+    (axes,) = draw_search([create_trial(value=-0.5)]).axes
+    assert axes.get_ylim()[0] < -0.5
+
+
 def test_searches_differ_in_colour_and_in_dash() -> None:
     (axes,) = compare_searches({"ppo": trials(), "random": trials()[:3]}).axes
     first, second = (line for line in axes.lines if not line.get_label().startswith("_"))
@@ -48,6 +57,17 @@ def test_the_file_is_written_even_before_the_first_result(tmp_path: Path, suffix
     draw_search([], tmp_path / f"a.{suffix}")
     compare_searches({"ppo": []}, tmp_path / f"b.{suffix}")
     assert {path.stat().st_size > 0 for path in tmp_path.iterdir()} == {True}
+
+
+def test_names_are_no_formulas_and_have_no_control_characters(tmp_path: Path) -> None:
+    names = ["$\\frac{1$", "a\nb\x1b[31m", "x" * 1000]
+    figure = compare_searches(
+        dict.fromkeys(names, trials()), tmp_path / "a.svg", metric="$\\frac{1$"
+    )
+    (axes,) = figure.axes
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts[:2] == ["$\\frac{1$", "a\\nb\\x1b[31m"]
+    assert len(texts[2]) < 100
 
 
 def test_the_same_search_makes_the_same_svg(tmp_path: Path) -> None:

@@ -152,9 +152,9 @@ def test_failed_trials_are_ignored() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"hidden": 0}, "^hidden .*1 or more, got 0"),
-        ({"batch": 0}, "^batch .*1 or more, got 0"),
-        ({"epochs": -1}, "^epochs .*1 or more, got -1"),
+        ({"hidden": 0}, "^hidden .*1 or more.*got 0"),
+        ({"batch": 0}, "^batch .*1 or more.*got 0"),
+        ({"epochs": -1}, "^epochs .*1 or more.*got -1"),
         ({"bound": -0.1}, r"^bound .*0 or more, got -0\.1"),
         ({"entropy": -1.0}, r"^entropy .*0 or more, got -1\.0"),
         ({"learning_rate": 0.0}, r"^learning_rate .*above 0, got 0\.0"),

@@ -64,13 +64,13 @@ def test_local_search_moves_at_the_first_improvement_even_to_the_last_neighbour(
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda s: RegularizedEvolutionSampler(s, population=0), "population .*1 or more, got 0"),
-        (lambda s: RegularizedEvolutionSampler(s, tournament=0), "tournament .*1 or more, got 0"),
+        (lambda s: RegularizedEvolutionSampler(s, population=0), "population .*1 or more.*got 0"),
+        (lambda s: RegularizedEvolutionSampler(s, tournament=0), "tournament .*1 or more.*got 0"),
         (
             lambda s: RegularizedEvolutionSampler(s, crossover_probability=1.5),
             r"crossover_probability .*from 0 to 1, got 1\.5",
         ),
-        (lambda s: NSGAIISampler(s, population=1), "population .*2 or more, got 1"),
+        (lambda s: NSGAIISampler(s, population=1), "population .*2 or more.*got 1"),
     ],
 )
 def test_settings_are_checked(make: object, message: str) -> None:

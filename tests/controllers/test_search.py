@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from controllers.study import (
     WORKER,
     locked,
     open_study,
+    save_best,
     trained,
 )
 from controllers.view import CandidateProgress
@@ -67,6 +69,57 @@ def test_best_json_and_the_folders_of_the_trials(tmp_path: Path) -> None:
             genome = load_genome(tmp_path / "trials" / str(trial.number) / "genome.json")
             assert SPACE.encode(genome) == SPACE.encode(SPACE.decode(trial.params))
             assert trial.user_attrs["metrics"]["AP"] == trial.value == reward(genome)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        Path.unlink,
+        lambda path: path.write_text(path.read_text().replace('"level": 4', '"level": 3')),
+        lambda path: path.write_text(path.read_text().replace('"value": ', '"value": 1')),
+        lambda path: path.write_bytes(b"\xff no genome"),
+        lambda path: path.write_bytes(b"\0" * 100),
+    ],
+    ids=["deleted", "another genome", "another value", "no genome", "NULs"],
+)
+def test_best_json_is_that_of_the_study_whatever_was_done_to_the_file(
+    damage: Callable[[Path], None], tmp_path: Path
+) -> None:
+    run(tmp_path, "random", 3)
+    best = tmp_path / "best.json"
+    before = best.read_bytes()
+    damage(best)
+    view = Recorder()
+    search(opened(tmp_path), SPACE, settings(tmp_path, 3), view)  # nothing is left to train
+    assert best.read_bytes() == before
+    assert [note for note in view.notes if str(best) in note]
+    written = best.stat().st_mtime_ns
+    search(opened(tmp_path), SPACE, settings(tmp_path, 3))
+    assert best.stat().st_mtime_ns == written
+
+
+def test_a_best_genome_that_was_not_written_is_written_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = run(tmp_path / "whole", "random", 6).best_trial.number
+    whole = (tmp_path / "whole" / "best.json").read_bytes()
+    saves = 0
+
+    def save_or_end(*arguments: Any) -> bool:
+        nonlocal saves
+        saves += 1
+        if saves == best + 2:  # the first is at the start; the study has the value of the best
+            raise SystemExit
+        return save_best(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("controllers.search.save_best", save_or_end)
+        with pytest.raises(SystemExit):
+            run(tmp_path / "out", "random", best + 1)
+    written = tmp_path / "out" / "best.json"
+    assert not written.exists() or written.read_bytes() != whole
+    assert len(trained(run(tmp_path / "out", "random", best + 1))) == best + 1  # none is left
+    assert written.read_bytes() == whole
 
 
 def test_known_genomes_are_scored_without_training(tmp_path: Path) -> None:

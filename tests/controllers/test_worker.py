@@ -159,6 +159,37 @@ def test_a_failure_leaves_its_traceback_in_the_log(worker: ProxyWorker, tmp_path
     assert "Fatal Python error: Aborted" in (tmp_path / "trial" / "log").read_text()
 
 
+def test_what_a_child_prints_before_it_dies_without_a_log_is_kept_and_shown(
+    worker: ProxyWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child cannot import what it is made of."""
+    (tmp_path / "nasfpn_runtime").mkdir()
+    (tmp_path / "nasfpn_runtime" / "__init__.py").write_text("raise ImportError('decoy')")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "path", [str(tmp_path), *sys.path])
+        outcome = worker.evaluate(job(tmp_path, how="print"), timeout=60)
+    assert outcome.error == "the worker process ended with exit code 1: ImportError: decoy"
+    assert "Traceback" in (tmp_path / "trial" / "log").read_text()
+    assert worker.evaluate(good(tmp_path), timeout=60).error is None
+
+
+def test_a_log_that_cannot_be_opened_is_named(worker: ProxyWorker, tmp_path: Path) -> None:
+    (tmp_path / "trial").write_text("a file, not a folder")
+    outcome = worker.evaluate(job(tmp_path, how="print"), timeout=60)
+    assert outcome.error is not None
+    assert re.search(r"exit code 1: .*Error: .*trial'$", outcome.error)
+
+
+def test_what_a_child_prints_before_its_log_is_open_comes_first_in_the_log(
+    worker: ProxyWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONVERBOSE", "1")
+    outcome = worker.evaluate(job(tmp_path, how="raise"), timeout=60)
+    assert outcome.error == "RuntimeError: the loss is not finite"
+    log = (tmp_path / "trial" / "log").read_text()
+    assert log.index("import 'controllers") < log.index("Traceback")
+
+
 def process_of(worker: ProxyWorker, tmp_path: Path) -> float:
     metrics = worker.evaluate(good(tmp_path), timeout=60).metrics
     assert metrics is not None

@@ -1,4 +1,4 @@
-"""Small data sets in COCO's format, and loaders, for the tests of training batches."""
+"""Small datasets in COCO's format, and loaders, for the tests of training batches."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The same drawn images and boxes, written in every format of data sets."""
+"""The same drawn images and boxes, written in every format of datasets."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,8 +141,28 @@ WRITERS: dict[str, Callable[[Path, list[Drawn]], None]] = {
 }
 
 
+# What to copy, so that a folder written by one of these has a split val, too.
+COPIES = {
+    "coco": {
+        "train2017": "val2017",
+        "annotations/instances_train2017.json": "annotations/instances_val2017.json",
+    },
+    "voc": {"ImageSets/Main/train.txt": "ImageSets/Main/val.txt"},
+    "yolo": {"images/train": "images/val", "labels/train": "labels/val"},
+    "text": {"train.txt": "val.txt"},
+}
+
+
+def add_val(folder: Path, kind: str) -> Path:
+    """Add a split ``val`` with the images of ``train`` to a folder of a format; return it."""
+    for source, target in COPIES[kind].items():
+        copy = shutil.copytree if (folder / source).is_dir() else shutil.copy
+        copy(folder / source, folder / target)
+    return folder
+
+
 def make(folder: Path, kind: str, drawn: list[Drawn]) -> Path:
-    """Write a data set of a format; ``mindrecord-<format>`` packs one of that format."""
+    """Write a dataset of a format; ``mindrecord-<format>`` packs one of that format."""
     packed, _, source = kind.rpartition("-")
     WRITERS[source](folder / kind, drawn)
     if packed:
@@ -158,7 +179,7 @@ def add_line(path: Path, line: str) -> None:
 
 
 def assert_one_fault(folder: Path, change: Callable[[Path], None], fault: str) -> Fault:
-    """Change a data set so that its split ``train`` has one fault, and leaves the rest as it is.
+    """Change a dataset so that its split ``train`` has one fault, and leaves the rest as it is.
 
     Args:
         fault: kind of the fault and the start of where it is, ``kind @ where``.

@@ -14,7 +14,7 @@ HEAD = "from pathlib import Path\nfrom nasfpn_runtime.cluster.modelarts.jobs imp
 
 
 class Cloud:
-    """An object storage with a data set, and the cache of a server."""
+    """An object storage with a dataset, and the cache of a server."""
 
     def __init__(self, home: Path) -> None:
         self.home, self.bucket, self.cache = home, home / "bucket", home / "cache"

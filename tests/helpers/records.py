@@ -1,4 +1,4 @@
-"""MindRecord folders made from small data sets."""
+"""MindRecord folders made from small datasets."""
 
 from __future__ import annotations
 
@@ -36,6 +36,6 @@ def encoded(tmp_path: Path, suffix: str, pixels: np.ndarray) -> bytes:
 
 
 def packed(folder: Path, out: Path, *names: str, shards: int = 2) -> Path:
-    """Pack splits of a data set as MindRecord to a new folder ``out`` and return it."""
+    """Pack splits of a dataset as MindRecord to a new folder ``out`` and return it."""
     pack({name: load_split(folder, name) for name in names}, out, shards=shards, progress=False)
     return out

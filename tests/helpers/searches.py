@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,17 @@ def settings(
     return SearchSettings(out, trials, arguments, f"synthetic:{evaluate}")
 
 
-def opened(out: Path, controller: str = "random", seed: int = 0, **identity: Any) -> Study:
+def opened(
+    out: Path,
+    controller: str = "random",
+    seed: int = 0,
+    *,
+    repair: Callable[[str], None] | None = None,
+    **identity: Any,
+) -> Study:
     """Open the study of a run folder, with an identity that is made up."""
     identity = {"controller": controller, "seed": seed, "recipe": {"epochs": 3}, **identity}
-    return open_study(out, identity, create_sampler(controller, SPACE, seed))
+    return open_study(out, identity, create_sampler(controller, SPACE, seed), repair=repair)
 
 
 def run(out: Path, controller: str, trials: int, **arguments: Any) -> Study:

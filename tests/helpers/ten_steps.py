@@ -1,6 +1,6 @@
 """Train ten steps with batch norm in evaluation mode, alone or, started by msrun, on each card.
 
-Arguments: data set, file for the results without its ending, parts of a card's share of a batch.
+Arguments: dataset, file for the results without its ending, parts of a card's share of a batch.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ def mistakes(tmp: Path, shapes: Path) -> dict[str, tuple[list[str], str]]:
         "wrong type": ([*train, "fpn", *data, "--recipe", str(recipe)], "training.epochs"),
         "unknown key": ([*train, "fpn", *data, "--set", "training.epoch=1"], "epochs"),
         "out of range": ([*train, "fpn", *data, "--set", "training.lr=-1"], "training.lr=-1"),
-        "no lines": ([*train, "fpn", *data, "--log-every", "0"], "--log-every must be 1 or more"),
         "no head": ([*train, "fpn", *data, "--drop-head"], "--init"),
+        "nothing to freeze": ([*train, "fpn", *data, "--freeze-stages", "2"], "--init"),
         "no kernels": (
             [*train, "fpn", *data, "--set", "training.precision=bfloat16"],
             "--device Ascend",
@@ -78,19 +78,10 @@ def mistakes(tmp: Path, shapes: Path) -> dict[str, tuple[list[str], str]]:
             ["search", *data, "--out", str(tmp / "s"), "--recipe", "shapes", "--controller", "pp"],
             "ppo",
         ),
-        "no trials": (
-            ["search", *data, "--out", str(tmp / "s"), "--recipe", "shapes", "--trials", "0"],
-            "--trials",
-        ),
-        "no levels": (
-            ["search", *data, "--out", str(tmp / "s"), "--recipe", "shapes", "--levels", "36"],
-            "--levels",
-        ),
         "nothing to compare": (
             ["compare", *data, "--out", str(tmp / "c"), "--controllers", "--archs"],
             "--controllers or --archs",
         ),
-        "no rounds": (["bench", "genome", "--rounds", "0"], "--rounds must be 1 or more, got 0"),
     }
 
 

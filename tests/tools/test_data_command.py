@@ -133,8 +133,6 @@ def test_mistakes_are_one_line(
             "-o",
             "sheet.txt",
         ],
-        "--val must be 1 or more, got 0": ["synth", str(tmp_path / "x"), "--val", "0"],
-        "--size must be 16 or more, got 1": ["synth", str(tmp_path / "x"), "--size", "1"],
     }
     for message, args in mistakes.items():
         assert main(["data", *args]) == 2
@@ -142,4 +140,3 @@ def test_mistakes_are_one_line(
         assert "Traceback" not in error
         assert error.splitlines()[-1].startswith("nasfpn: error: ")
         assert message in error.splitlines()[-1]
-    assert not (tmp_path / "x").exists()

@@ -51,7 +51,7 @@ def test_all_draws_every_shipped_genome(capsys: pytest.CaptureFixture[str]) -> N
         (["fpn", "fpn", "fpn"], "got fpn fpn fpn"),
         (["nasfnp"], "got 'nasfnp'.* nasfpn"),
         (["fpn", "-o", "fpn.gif"], r"\.pdf, \.png, \.svg, got '\.gif'"),
-        (["fpn", "-o", "no/where.svg"], r"cannot write no/where\.svg: No such file"),
+        (["fpn", "-o", "broken.json/a.svg"], r"cannot write broken\.json/a\.svg: broken\.json "),
         (["."], r"cannot read \.: Is a directory"),
         (["broken.json"], r"broken\.json: version"),
     ],

@@ -23,7 +23,7 @@ RECIPE = load_recipe("shapes-proxy", SMALL)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a checkpoint and a data set of its categories in another order."""
+    """Return a folder with a checkpoint and a dataset of its categories in another order."""
     folder = tmp_path_factory.mktemp("export")
     write_random(folder / "a.ckpt", RECIPE, GENOME)
     write_shapes(folder / "data", train=1, val=5, test=1, size=64)
@@ -53,7 +53,8 @@ def test_exported_files_score_as_their_checkpoint(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, data = folder / "a.ckpt", folder / "data"
-    assert main(["export", str(source), "--format", "onnx", "--with-nms", "--dynamic"]) == 0
+    command = ["export", str(source), "--format", "onnx", "--with-nms", "--dynamic"]
+    assert main([*command, "--overwrite"]) == 0
     assert "suppression" in capsys.readouterr().out
     expected = score_checkpoint(source, data, "val", progress=False)
     assert expected["AR100"] > 0.005  # else there is nothing to compare
@@ -73,8 +74,7 @@ def test_exported_files_score_as_their_checkpoint(
         (["--format", "air"], r"AIR.*Ascend.*CPU"),
         (["--format", "mindir", "--with-nms"], r"onnx.*mindir"),
         (["--format", "onnx", "-o", "m.mindir"], r"--out .*\.onnx .*, got m\.mindir"),
-        (["--format", "onnx", "--size", "0", "9"], r"--size .* 1 or more, got 0 9"),
-        (["--format", "onnx", "--stacks", "9"], r"from 1 to 1\b"),
+        (["--format", "onnx", "--stacks", "9", "--overwrite"], r"from 1 to 1\b"),
     ],
 )
 def test_a_mistake_is_one_line(

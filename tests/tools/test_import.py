@@ -152,4 +152,4 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         assert not (tmp_path / "o.ckpt").exists()
     assert run(tmp_path / "less.npz", *mmdet, "--partial") == 0
     assert "missing     1: head.classes.predict.bias" in capsys.readouterr().out
-    assert run(tmp_path / "more.npz", *mmdet, "--partial") == 0
+    assert run(tmp_path / "more.npz", *mmdet, "--partial", "--overwrite") == 0

@@ -159,8 +159,7 @@ def test_options_that_keys_are_moved_to_exist(capsys: pytest.CaptureFixture[str]
     ]
     assert {command for command, _ in uses} == {"train", "eval", "import", "data create"}
     for command, option in uses:
-        with pytest.raises(SystemExit):
-            main([*command.split(), "--help"])
+        assert main([*command.split(), "--help"]) == 0
         assert f"{option} " in capsys.readouterr().out, (command, option)
 
 
@@ -341,7 +340,8 @@ def test_settings_of_the_command_line_come_last(
     printed = capsys.readouterr().out
     assert "nasfpn train --data, was 'obs://b/x'" in printed
     assert printed.endswith("--devices 1\n")
-    assert main(["import-config", str(source), "-o", str(out), "--devices", "2"]) == 0
+    command = ["import-config", str(source), "-o", str(out), "--devices", "2", "--overwrite"]
+    assert main(command) == 0
     assert load_recipe(out).training.batch == 8
 
 
@@ -352,17 +352,17 @@ def test_settings_of_the_command_line_come_last(
         ("epoch_siz=1", r"epoch_siz, .* epoch_size\?"),
         ("lr", r"key=value, got 'lr'"),
         ("lr=[", r"YAML"),
-        ("lr=fast", r"lr .* float, got 'fast'"),
-        ("lr=true", r"lr .* float, got True"),
+        ("lr=fast", r"lr .* finite number, got 'fast'"),
+        ("lr=true", r"lr .* finite number, got True"),
         ("lr=-1", r"lr .* above 0, got -1\.0"),
         ("lr=0", r"lr .* above 0, got 0\.0"),
-        ("epoch_size=1.5", r"epoch_size .* int, got 1\.5"),
+        ("epoch_size=1.5", r"epoch_size .* whole number, got 1\.5"),
         ("epoch_size=0", r"epoch_size: training\W+epochs .* above 0, got 0"),
         ("warmup_epochs3=-1", r"warmup_epochs3 .* 0 or more, got -1"),
-        ("distribute=8", r"distribute .* bool, got 8"),
+        ("distribute=8", r"distribute .* true or false, got 8"),
         ("img_shape=640", r"img_shape .* list, got 640"),
         ("img_shape=[]", r"img_shape .* list, got \[\]"),
-        ("img_shape=[640, a]", r"img_shape\[1\] .* int, got 'a'"),
+        ("img_shape=[640, a]", r"img_shape\[1\] .* whole number, got 'a'"),
         ("img_shape=[640, 512]", r"img_shape .* 128, got \[640, 512\]"),
         ("img_shape=[600, 600]", r"img_shape .* 128, got \[600, 600\]"),
         ("img_shape=[512, 512]", r"feature_size .*\[64, 32, 16, 8, 4\] \(img_shape .* steps\)"),
@@ -425,7 +425,7 @@ def test_the_place_of_a_mistake_is_where_it_was_made(
         (b"- lr", r"mapping, got \['lr'\] \(at .*a\.yaml\)"),
         (b"", r"mapping, got None \(at .*a\.yaml\)"),
         (b"lr: [", r"YAML: .* \(at .*a\.yaml\)"),
-        (b"\xff\xfe", r"YAML: .* \(at .*a\.yaml\)"),
+        (b"\xff", r"YAML: .* \(at .*a\.yaml\)"),
         (b"lr: !!python/object/apply:os.getcwd []", r"YAML: could not .*os\.getcwd"),
         (b"1: 2", r"key 1 \(at .*a\.yaml\)"),
     ],
@@ -445,12 +445,8 @@ def test_a_file_that_is_no_settings_is_named(
 def test_options_out_of_range_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "a.yaml"
     source.write_text("lr: 0.1\n")
-    for words, message in (
-        (["-o", "b.txt"], "--out must end in .yaml or .yml, got b.txt"),
-        (["-o", str(tmp_path / "b.yaml"), "--devices", "0"], "1 or more, got 0"),
-    ):
-        assert main(["import-config", str(source), *words]) == 2
-        assert message in capsys.readouterr().err
+    assert main(["import-config", str(source), "-o", "b.txt"]) == 2
+    assert "--out must end in .yaml or .yml, got b.txt" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

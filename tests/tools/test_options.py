@@ -10,8 +10,6 @@ from nasfpn_runtime.cluster.device import set_device
 from nasfpn_runtime.inference.engines.registry import ENGINES
 from tools import options
 from tools.cli import main, make_parser
-from tools.errors import UsageError
-from tools.options import check_least
 
 # Commands that write, with what they need besides -o.
 WRITING = [
@@ -43,8 +41,7 @@ def test_the_old_name_of_the_output_of_draw_works_and_warns(
     assert main(["draw", "fpn", "--output", str(path)]) == 0
     assert path.stat().st_size > 1000
     assert "--output is now -o or --out" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["draw", "--help"])
+    assert main(["draw", "--help"]) == 0
     assert "--output" not in capsys.readouterr().out
 
 
@@ -93,10 +90,4 @@ def test_a_seed_is_checked_by_every_command(
     assert stop.value.code == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "--seed" in error
-    assert error.endswith(f"0 or more, got {value}")
-
-
-def test_a_number_below_its_range_is_named() -> None:
-    check_least("--rounds", 1, 1)
-    with pytest.raises(UsageError, match=r"--rounds .* 2 or more, got 1"):
-        check_least("--rounds", 1, 2)
+    assert error.endswith(f"from 0 to 4,294,967,295, got {value}")

@@ -13,12 +13,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nasfpn_runtime import interrupts
 from nasfpn_runtime.cluster.modelarts import obs
 from nasfpn_runtime.cluster.modelarts.unzip import unpack
 from nasfpn_runtime.cluster.modelarts.uploads import Uploads
 from nasfpn_runtime.errors import TransferError
 from nasfpn_runtime.files import locked
 from nasfpn_runtime.progress import say, waiting
+
+UPLOADING = 600.0  # seconds that the last upload may take after SIGINT or SIGTERM
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def _cached(address: str, cache: Path, fetch: Callable[[str, Path], None]) -> Pa
     folder = cache / hashlib.sha256(address.encode()).hexdigest()[:12]
     target = folder / address.rsplit("/", 1)[1].removesuffix(".zip")
     if target.exists():
-        _report(f"{address} is at {target} already")
+        _report(f"{address} is at {target} already; to copy it again, remove that first")
         return target
     shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed
     folder.mkdir()
@@ -145,7 +148,8 @@ def _uploaded(folder: Path, address: str) -> Iterator[None]:
         yield
     except BaseException:
         try:
-            uploads.finish()
+            with interrupts.allowing(UPLOADING):
+                uploads.finish()
         except TransferError as error:  # reported only: the other exception is more important
             _report(str(error))
         raise

@@ -19,6 +19,7 @@ from nasfpn_runtime.network.network import Network
 from nasfpn_runtime.network.tensors import as_tensor
 from nasfpn_runtime.pictures.boxes import decode
 from nasfpn_runtime.progress import waiting
+from nasfpn_runtime.recipe.memory import check_detecting
 from nasfpn_runtime.recipe.recipe import Recipe
 from search_space.genome import Genome
 
@@ -98,6 +99,8 @@ def open_checkpoint(
     """
     arrays, origin = checkpoint.load_weights(path)
     recipe, genome, names = origin.recipe, origin.genome, origin.categories
+    if mindspore.get_context("device_target") == "CPU":
+        check_detecting(recipe, genome, 1)
     net = build_network(recipe, genome, len(names), stacks=stacks)
     checkpoint.restore(net, arrays, path)
     engine = NetworkEngine(net, recipe, genome, progress=progress)

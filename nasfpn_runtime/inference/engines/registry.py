@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nasfpn_runtime.errors import CheckpointError, EngineError
+from nasfpn_runtime.inference.checksum import check_checksum
 from nasfpn_runtime.inference.description import ENTRY, Description, from_json
 from nasfpn_runtime.inference.engines.base import Engine
 from nasfpn_runtime.inference.metadata import read_entries
@@ -66,17 +67,20 @@ def engine_of(path: Path, engine: str | None = None) -> str:
 
 
 def read_description(path: Path) -> Description:
-    """Return the description inside an exported file; no engine is needed.
+    """Return the description inside an exported file, checked to be as written; needs no engine.
 
     Raises:
-        CheckpointError: the file is missing, broken, or not written by this program.
+        CheckpointError: the file is missing, damaged, or not written by this program.
     """
     entries = read_entries(path)
     if ENTRY not in entries:
         raise CheckpointError(
             f"{path} has no description of its detector: it was not written by nasfpn export"
         )
-    return from_json(entries[ENTRY], str(path))
+    description, checksum = from_json(entries[ENTRY].text, str(path))
+    if checksum is not None:  # files of earlier versions have none
+        check_checksum(path, entries[ENTRY], checksum)
+    return description
 
 
 def _open(path: Path, engine: str) -> Engine:

@@ -46,6 +46,18 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Split:
     return write_noise(tmp_path_factory.mktemp("data") / "coco", boxes)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resumed_epoch_has_the_batches_that_are_left(noise: Split, workers: int) -> None:
+    loader = make_loader(noise, VARIED, batch=1, workers=workers)
+    batches = [batch.images.copy() for batch in loader.epoch(3)]
+    for skipped in range(len(batches) + 1):
+        left = [batch.images.copy() for batch in loader.epoch(3, skipped)]
+        assert len(left) == len(batches) - skipped
+        for actual, expected in zip(left, batches[skipped:], strict=True):
+            np.testing.assert_array_equal(actual, expected)
+    loader.close()
+
+
 def test_an_epoch_has_every_image_with_boxes_once_except_for_the_tail(split: Split) -> None:
     with_boxes = set(range(14)) - {3, 7, 8}
     seen: set[int] = set()

@@ -10,7 +10,7 @@ import pytest
 
 from nasfpn_runtime.bench import data as bench_data
 from nasfpn_runtime.data.dataset import load_split
-from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.errors import ProcessError
 from nasfpn_runtime.pictures.image import read_image
 from tools.cli import main
 
@@ -84,7 +84,7 @@ def test_both_pipelines_are_timed(data: Path, tmp_path: Path) -> None:
 
 def test_a_pipeline_that_fails_is_named_with_its_error(data: Path, tmp_path: Path) -> None:
     folder = checkout(tmp_path, "import cv3")
-    with pytest.raises(DataError, match=r"modelzoo: ModuleNotFoundError.*'cv3'"):
+    with pytest.raises(ProcessError, match=r"modelzoo .*: ModuleNotFoundError.*'cv3'"):
         bench_data.compare(data, folder, 1)
 
 

@@ -18,6 +18,6 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def shapes(tmp_path: Path) -> Path:
-    """Return a drawn data set with 5 images in train, 4 in val and 1 in test."""
+    """Return a drawn dataset with 5 images in train, 4 in val and 1 in test."""
     write_shapes(tmp_path / "shapes", train=5, val=4, test=1, size=32)
     return tmp_path / "shapes"

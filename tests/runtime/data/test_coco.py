@@ -68,7 +68,7 @@ def test_what_is_not_coco_is_named(folder: Path, content: str, message: str) -> 
 
 
 def test_missing_files_are_named(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"'val'.* got no such file \(at .*annotations\)"):
+    with pytest.raises(DataError, match=r"no split 'val' in .*; found none$"):
         load_split(folder, "val")
     (folder / "annotations" / "instances_val2017.json").write_text("{}")
     with pytest.raises(DataError, match=r"'val'.*val2017, got no folder"):

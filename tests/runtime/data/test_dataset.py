@@ -1,4 +1,4 @@
-"""Data sets: which format a folder has, empty ones, reports of faults."""
+"""Datasets: which format a folder has, empty ones, reports of faults."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_path_that_is_no_folder_is_named(tmp_path: Path, form: str | None) -> 
     file = tmp_path / "set.zip"
     file.touch()
     for read in (load_split, lambda path, _, form: split_names(path, form)):
-        with pytest.raises(DataError, match=r"got no such folder: .*nowhere$"):
+        with pytest.raises(DataError, match=r"no such dataset folder: .*nowhere$"):
             read(tmp_path / "nowhere", "train", form)
         with pytest.raises(DataError, match=r"got a file: .*set\.zip$"):
             read(file, "train", form)

@@ -1,4 +1,4 @@
-"""The drawn data set: the same seed gives the same bytes, boxes are tight, writing is atomic."""
+"""The drawn dataset: the same seed gives the same bytes, boxes are tight, writing is atomic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every format of data sets gives the same samples and batches."""
+"""Every format of datasets gives the same samples and batches."""
 
 from __future__ import annotations
 

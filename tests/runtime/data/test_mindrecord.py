@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -9,12 +10,14 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nasfpn_runtime.data.dataset import form_of, load_split, split_names
+from nasfpn_runtime.data.mindrecord import checksum_of
 from nasfpn_runtime.data.mindrecord_writer import pack
 from nasfpn_runtime.data.rows import INDEX, Row
 from nasfpn_runtime.errors import DataError
@@ -101,8 +104,17 @@ def overwrite(folder: Path) -> None:
 
 
 def rewrite_index(change: Callable[[str], str]) -> Callable[[Path], None]:
-    """Return a function that changes the text of the index."""
-    return lambda folder: (folder / INDEX).write_text(change((folder / INDEX).read_text())) and None
+    """Return a function that changes the text of the index, with the checksum that then fits."""
+
+    def rewrite(folder: Path) -> None:
+        text = change((folder / INDEX).read_text())
+        with suppress(ValueError):
+            index = json.loads(text)
+            if "splits" in index:
+                text = json.dumps({**index, "checksum": checksum_of(index["splits"])})
+        (folder / INDEX).write_text(text)
+
+    return rewrite
 
 
 @pytest.mark.parametrize(
@@ -111,7 +123,7 @@ def rewrite_index(change: Callable[[str], str]) -> Callable[[Path], None]:
         (shorten, r"\d+ bytes, got \d+ \(at .*val.mindrecord1\)"),
         (lambda f: (f / "val.mindrecord0").unlink(), r"bytes, got no file .*val.mindrecord0\)"),
         (lambda f: (f / "val.mindrecord0.db").unlink(), r"got no file .*val.mindrecord0.db\)"),
-        (overwrite, r"Invalid file, the size of mindrecord file header.*\(at .*val.mindrecord0\)"),
+        (overwrite, r"checksum \w{8}, got \w{8}.*\(at .*val.mindrecord\d\)"),
         (rewrite_index(lambda text: text[:-20]), r"JSON: .*\(at .*mindrecord.json\)"),
         (rewrite_index(lambda text: "[]"), r"version .* 1, got None \(at .*mindrecord.json\)"),
         (
@@ -156,3 +168,54 @@ def test_a_shard_that_goes_away_is_named(shapes: Path) -> None:
     os.truncate(folder / "val.mindrecord", 1 << 20)
     with pytest.raises(DataError, match=r"shard: .* \(at .* in .*mindrecord.json\)"):
         [sample.read() for sample in samples]
+
+
+PAGE = 1 << 25  # bytes of a page of a shard; the header has half as many
+
+
+def damaged_places(path: Path, rng: np.random.Generator) -> list[int]:
+    """Return places in each part of a file that holds something: header, pages and index."""
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    used = np.flatnonzero(content)
+    parts = np.split(used, np.flatnonzero(np.diff(used // (PAGE // 2))) + 1)
+    return [int(place) for part in parts for place in rng.choice(part, 6)]
+
+
+@pytest.mark.parametrize("length", [1, 4000])
+def test_damage_of_the_same_size_is_refused_anywhere(shapes: Path, length: int) -> None:
+    folder = packed(shapes, shapes.with_name("out"), "val", shards=2)
+    rng = np.random.default_rng(length)
+    for path in sorted(folder.glob("val.mindrecord*")):
+        intact = path.read_bytes()
+        for place in damaged_places(path, rng):
+            with path.open("r+b") as file:
+                file.seek(place)
+                file.write(bytes(len(intact[place : place + length])))
+            with pytest.raises(DataError, match=rf"checksum .*\(at {path}\)"):
+                load_split(folder, "val")
+            with path.open("r+b") as file:
+                file.seek(place)
+                file.write(intact[place : place + length])
+    load_split(folder, "val")
+
+
+def test_any_other_byte_in_the_index_is_refused(shapes: Path) -> None:
+    folder = packed(shapes, shapes.with_name("out"), "val", shards=1)
+    intact = (folder / INDEX).read_bytes()
+    rng = np.random.default_rng(0)
+    for place, byte in enumerate(intact):
+        content = bytearray(intact)
+        content[place] = byte ^ int(rng.integers(1, 256))
+        (folder / INDEX).write_bytes(content)
+        if content.split() != intact.split():  # space between the values has no meaning
+            with pytest.raises(DataError, match=INDEX):
+                load_split(folder, "val")
+
+
+def test_a_folder_of_an_earlier_version_is_read(shapes: Path) -> None:
+    folder = packed(shapes, shapes.with_name("out"), "val")
+    expected = [sample.path.read_bytes() for sample in load_split(folder, "val").samples]
+    index = json.loads((folder / INDEX).read_text())
+    del index["checksum"], index["splits"]["val"]["checksums"]
+    (folder / INDEX).write_text(json.dumps(index))
+    assert [sample.path.read_bytes() for sample in load_split(folder, "val").samples] == expected

@@ -14,8 +14,10 @@ import pytest
 from nasfpn_runtime.errors import CheckpointError, EngineError, MissingPackageError
 from nasfpn_runtime.export.onnx_graph import OnnxGraph
 from nasfpn_runtime.extras import PACKAGES
+from nasfpn_runtime.inference.checksum import write_checksum
 from nasfpn_runtime.inference.description import ENTRY, describe
 from nasfpn_runtime.inference.engines.registry import ENGINES, engine_of, open_model
+from nasfpn_runtime.inference.metadata import read_entries
 from nasfpn_runtime.recipe.recipe import load_recipe
 from search_space import Genome, MergingCell
 
@@ -30,8 +32,14 @@ def write(path: Path, text: str = TEXT) -> Path:
     graph.add("Identity", "scores", "images")
     shape = ("n", 3, 4, 4)
     outputs = {name: (np.float32, shape) for name in ("boxes", "scores")}
-    onnx.save(graph.model({"images": shape}, outputs, {ENTRY: text}, "1"), str(path))
+    save(graph.model({"images": shape}, outputs, {ENTRY: text}, "1"), path)
     return path
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Save a model, with the checksum of its content."""
+    onnx.save(model, path)
+    write_checksum(path, read_entries(path)[ENTRY])
 
 
 @pytest.mark.parametrize("engine", [None, "onnxruntime", "openvino"])
@@ -57,7 +65,7 @@ def test_an_error_of_a_runtime_is_reported_in_one_line(tmp_path: Path, engine: s
     assert "\n" not in str(e.value)
     model = onnx.load(tmp_path / "a.onnx")
     model.graph.node[0].op_type = "NoSuchOperator"
-    onnx.save(model, tmp_path / "a.onnx")
+    save(model, tmp_path / "a.onnx")
     with pytest.raises(EngineError, match=rf"{engine} cannot run .*a\.onnx: .") as e:
         open_model(tmp_path / "a.onnx", engine)
     assert "\n" not in str(e.value)

@@ -32,14 +32,17 @@ def test_texts_are_read_as_written(
     tmp_path_factory: pytest.TempPathFactory, texts: dict[str, str]
 ) -> None:
     path = tmp_path_factory.mktemp("files") / "a.onnx"
-    write_file(path, texts)
-    assert read_entries(path) == texts
+    content = write_file(path, texts)
+    entries = read_entries(path)
+    assert {key: entry.text for key, entry in entries.items()} == texts
+    for entry in entries.values():
+        assert content[entry.start :].startswith(entry.text.encode())
 
 
 def texts_or_error(path: Path) -> dict[str, str] | str:
     """Return the texts of a file, or the message of the error."""
     try:
-        return read_entries(path)
+        return {key: entry.text for key, entry in read_entries(path).items()}
     except CheckpointError as error:
         return str(error)
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import mindspore
@@ -15,7 +16,7 @@ import pytest
 
 import searched_archs
 from locations import ASSETS
-from nasfpn_runtime.errors import CheckpointError
+from nasfpn_runtime.errors import CheckpointError, DivergedError
 from nasfpn_runtime.network import checkpoint
 from nasfpn_runtime.recipe.recipe import load_recipe
 
@@ -57,6 +58,56 @@ def test_version_2_is_read_with_the_old_name_of_the_dialect(tmp_path: Path) -> N
     assert (origin.seed, origin.epoch, origin.best_ap) == (7, 12, 0.25)
 
 
+class Holder(mindspore.nn.Cell):
+    """A cell with one parameter."""
+
+    def __init__(self, name: str, value: float) -> None:
+        super().__init__()
+        array = np.array([1, value], np.float32)
+        self.held = mindspore.Parameter(mindspore.Tensor(array), name=name)
+
+
+def an_origin() -> checkpoint.Origin:
+    return checkpoint.Origin(load_recipe("shapes"), searched_archs.load("fpn"), ("a",), 0, epoch=1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["weight", "bn.moving_variance", "moments.weight", "ema.weight"])
+def test_no_number_that_is_not_finite_is_saved(name: str, value: float, tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    checkpoint.save(path, Holder(name, 2.0), an_origin())
+    before = path.read_bytes()
+    with pytest.raises(DivergedError, match=rf"finite, got {value} in {name} \(at .*last\.ckpt"):
+        checkpoint.save(path, Holder(name, value), an_origin(), keep=True)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {path.name: before}
+
+
+def test_an_interrupt_while_a_file_is_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    checkpoint.save(path, Holder("weight", 2.0), an_origin())
+    before = path.read_bytes()
+
+    def interrupted(net: object, file: str, **options: object) -> None:
+        Path(file).write_bytes(before[:50])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mindspore, "save_checkpoint", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(path, Holder("weight", 3.0), an_origin(), keep=True)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {path.name: before}
+
+
+def test_a_part_of_an_epoch_survives_a_round_trip_and_no_earlier_version_reads_it() -> None:
+    partial = checkpoint.PartialEpoch(3, (0.1, 1 / 3))
+    origin = replace(an_origin(), partial=partial)
+    assert checkpoint.Origin.from_json(origin.to_json(), Path("x")) == origin
+    assert json.loads(origin.to_json())["version"] == 3
+    assert json.loads(an_origin().to_json())["version"] == 2
+    assert (an_origin().position, origin.position) == ((1, 0), (1, 3))
+
+
 def test_an_origin_survives_a_round_trip(tmp_path: Path) -> None:
     _, origin = checkpoint.load(write(tmp_path / "v1.ckpt", V1))
     _, again = checkpoint.load(write(tmp_path / "now.ckpt", origin.to_json()))
@@ -64,9 +115,9 @@ def test_an_origin_survives_a_round_trip(tmp_path: Path) -> None:
 
 
 def test_a_later_version_is_refused(tmp_path: Path) -> None:
-    content = json.loads(V1) | {"version": checkpoint.VERSION + 1}
+    content = json.loads(V1) | {"version": checkpoint.PARTIAL_VERSION + 1}
     with pytest.raises(
-        CheckpointError, match=rf"version.* got {checkpoint.VERSION + 1} .*later\.ckpt"
+        CheckpointError, match=rf"version.* got {checkpoint.PARTIAL_VERSION + 1} .*later\.ckpt"
     ):
         checkpoint.load(write(tmp_path / "later.ckpt", json.dumps(content)))
 

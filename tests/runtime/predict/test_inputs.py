@@ -48,6 +48,21 @@ def test_patterns_and_names(photos: Path) -> None:
             list_files([str(photos / wrong)])
 
 
+def test_inputs_without_a_file_are_skipped_unless_nothing_is_left(photos: Path) -> None:
+    (photos / "empty").mkdir()
+    skipped: list[str] = []
+    wrong = [str(photos / name) for name in ("missing.jpg", "empty", "*.tif")]
+    files = list_files([wrong[0], str(photos / "a.png"), *wrong[1:]], skipped.append)
+    assert names(files) == ["a.png"]
+    assert [line.partition(": ")[2] for line in skipped] == wrong
+    with pytest.raises(DataError, match=re.escape(wrong[0])):
+        list_files(wrong, skipped.append)
+    assert len(skipped) == 3
+    (photos / "nothing").mkdir()
+    # A pattern may match folders without images, too.
+    assert names(list_files([f"{photos}/*t*"])) == ["notes.txt"]
+
+
 def test_a_list_has_one_name_per_line() -> None:
     lines = [b"x/a.png\n", b"\n", b" b.png\r\n", b"\xff.png"]
     files = list(listed_files(lines))

@@ -20,7 +20,6 @@ import predict_stub
 from locations import HELPERS, ROOT
 from nasfpn_runtime.inference.detector import Detector
 from nasfpn_runtime.predict import loop
-from nasfpn_runtime.predict.loop import one_line
 from nasfpn_runtime.predict.results import PictureFolder
 from nasfpn_runtime.progress import Progress
 from predict_stub import HEIGHT, MARK, RED, WIDTH, KeptDetections, marked_image, run_predict
@@ -209,8 +208,13 @@ def test_a_video_is_reported_if_ffmpeg_is_missing(
     assert re.search(r"a\.mp4: .*nasfpn\[video\]", reports[0])
 
 
-def test_a_report_is_one_line_for_any_file_name() -> None:
-    assert one_line("a\nb\x1b[31m\udcff é") == "a\\nb\\x1b[31m\\udcff é"
+def test_a_report_is_one_line_for_any_file_name(finder: Detector, tmp_path: Path) -> None:
+    path = tmp_path / "a\nb\x1b[31m\udcff é.png"
+    path.write_text("not an image")
+    tally, reports = run_predict(finder, [path])
+    assert tally.skipped == 1
+    assert reports[0].startswith(f"skipped {tmp_path}/a\\nb\\x1b[31m\\udcff é.png: ")
+    assert reports[0].isprintable()
 
 
 def test_files_of_every_kind_are_read_or_reported() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from nasfpn_runtime.errors import RecipeError
 from nasfpn_runtime.recipe.recipe import from_dict, load_recipe
-from nasfpn_runtime.recipe.schema import build, nearest, one_line, plain
+from nasfpn_runtime.recipe.schema import build, nearest, plain
 from nasfpn_runtime.recipe.settings import Anchors, Ramp, Training
 
 
@@ -28,12 +28,12 @@ def test_a_list_may_contain_sections() -> None:
     [
         ("training.epoch=3", r"unknown key training\.epoch, .* epochs\?"),
         ("trainign.epochs=3", r"unknown key trainign, .* training\?"),
-        ("training.epochs=2.5", r"training\.epochs .* int, got 2\.5"),
-        ("training.epochs=true", r"training\.epochs .* int, got True"),
-        ("training.lr=fast", r"training\.lr .* float, got 'fast'"),
+        ("training.epochs=2.5", r"training\.epochs .* whole number, got 2\.5"),
+        ("training.epochs=true", r"training\.epochs .* whole number, got True"),
+        ("training.lr=fast", r"training\.lr .* finite number, got 'fast'"),
         ("training=3", "training .* mapping, got 3"),
         ("data.image=[1, 2, 3]", r"data\.image .* list of 2, got \[1, 2, 3\]"),
-        ("data.image=[1, a]", r"data\.image\[1\] .* int, got 'a'"),
+        ("data.image=[1, a]", r"data\.image\[1\] .* whole number, got 'a'"),
         ("training.warmup=[{start: 0, step: 1}]", r"unknown key training\.warmup\[0\]\.step"),
         ("training.warmup=[{start: 0}]", r"training\.warmup\[0\] .* stop, got {'start': 0}"),
         ("training.warmup=[{}]", r"training\.warmup\[0\] .* start, stop, got {}"),
@@ -41,13 +41,13 @@ def test_a_list_may_contain_sections() -> None:
         ("training.warmup={start: 0, stop: 1}", r"training\.warmup .* list, got {'start'"),
         ("training.dropblock=[0.9]", r"training\.dropblock .* mapping, got \[0\.9\]"),
         ("training=null", "training .* mapping, got None"),
-        ("training.epochs=null", r"training\.epochs .* int, got None"),
+        ("training.epochs=null", r"training\.epochs .* whole number, got None"),
         ("training.lr=.inf", r"training\.lr .* finite number, got inf"),
         ("training.lr=nan", r"training\.lr .* finite number, got nan"),
         ("anchors.ratios=[1, -.inf]", r"anchors\.ratios\[1\] .* finite number, got -inf"),
-        (f"training.lr=1{'0' * 400}", r"training\.lr .* float, got 10000"),
+        (f"training.lr=1{'0' * 400}", r"training\.lr .* finite number, got 10000"),
         ("epochs", "section.key=value, got 'epochs'"),
-        ("training.lr=[", "YAML: while parsing"),
+        ("training.lr=[", "YAML: .*while parsing"),
         ("description.x=1", "description is not a section"),
     ],
 )
@@ -75,8 +75,3 @@ def test_plain_values_have_lists_for_tuples_at_every_depth() -> None:
 def test_a_similar_name_is_suggested() -> None:
     assert "epochs" in nearest("epoch", ["batch", "epochs"])
     assert nearest("xyz", ["batch", "epochs"]) == ""
-
-
-def test_a_message_of_several_lines_becomes_one() -> None:
-    assert one_line(ValueError("a\n  b\tc")) == "a b c"
-    assert one_line(ValueError()) == "ValueError"

@@ -23,7 +23,7 @@ from nasfpn_runtime.recipe.settings import Anchors, check, check_one_of
         ("data.interpolation=cubic", r"data\.interpolation .* antialias, bilinear, got 'cubic'"),
         ("data.pad=none", r"data\.pad .* image, picture, got 'none'"),
         ("matching.contested=best", r"matching\.contested .* higher, first, last, got 'best'"),
-        ("matching.negative=0.9", r"matching\.negative .* positive, got 0\.9"),
+        ("matching.negative=0.9", r"matching\.negative .* 0 to matching\.positive, got 0\.9"),
         ("loss.normaliser=none", r"loss\.normaliser .* plus_one, batch, picture, got 'none'"),
         ("loss.huber_delta=0", r"loss\.huber_delta .* above 0 or null, got 0\.0"),
         ("detection.pre_nms=0", r"detection\.pre_nms .* above 0 or null, got 0"),

@@ -29,7 +29,7 @@ from nasfpn_runtime.pictures.image import normalise
 from nasfpn_runtime.recipe.recipe import Recipe, from_dict
 from nasfpn_runtime.recipe.settings import DetectionRule
 from nasfpn_runtime.scoring import evaluate
-from nasfpn_runtime.scoring.evaluate import batches_by_frame, detect, score
+from nasfpn_runtime.scoring.evaluate import batches_by_frame, class_indices, detect, score
 from search_space import Genome, MergingCell
 
 GENOME = Genome(tuple(MergingCell(level, "sum", (0, 1, 2)) for level in (3, 4, 5)), (3, 4, 5))
@@ -172,6 +172,13 @@ def test_a_detector_of_more_categories_is_scored_by_name(split: Split) -> None:
     oracle = Oracle(split, settings, categories=MORE)
     oracle.shift = 1  # the last category becomes "boat", which is not scored
     assert metrics_of(oracle, settings, classes)["AP"] == 0
+
+
+def test_classes_of_one_name_are_matched_in_their_order(split: Split) -> None:
+    truth = replace(split, categories=("fish", "fish", "cat"))
+    assert class_indices(("cat", "fish", "dog", "fish"), truth) == [1, 3, 0]
+    with pytest.raises(CheckpointError, match=r"\(cat, fish\), got fish \(2\) "):
+        class_indices(("cat", "fish"), truth)
 
 
 @pytest.fixture

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+import mindspore
 import pytest
 import yaml
+from PIL import Image
 
 import searched_archs
 from locations import TWO_LEVELS
 from nasfpn_runtime.data.drawn import write_shapes
-from nasfpn_runtime.errors import CheckpointError
+from nasfpn_runtime.errors import ChangedDataError, CheckpointError
+from nasfpn_runtime.network import checkpoint
+from nasfpn_runtime.network.checkpoint import Origin
 from nasfpn_runtime.recipe.recipe import load_recipe
+from nasfpn_runtime.training.finetune import Init
 from nasfpn_runtime.training.runfolder import alone_in, write_settings
 from nasfpn_runtime.training.runlog import RunOptions
 from nasfpn_runtime.training.train import train
+from records import packed
 from runs import LIMIT, SMALL, train_command
 from search_space import load_genome
 
@@ -55,7 +63,7 @@ def without_checkpoints(finished: Path, tmp_path: Path) -> Path:
     [
         (r"recipe \(training.lr is \S+ there, 0.01 here\)", None, 0, "training.lr=0.01"),
         ("genome", "panet", 0, "training.batch=2"),
-        ("seed", None, 1, "training.batch=2"),
+        (r"seed \(0 there, 1 here\)", None, 1, "training.batch=2"),
     ],
 )
 def test_a_folder_of_another_run_is_refused(
@@ -72,10 +80,12 @@ def test_a_folder_of_another_run_is_refused(
         )
 
 
-@pytest.mark.parametrize("name", ["faults.txt", "config.yaml", "genome.json", "train.log"])
+@pytest.mark.parametrize(
+    "name", ["faults.txt", "config.yaml", "genome.json", "run.json", "train.log"]
+)
 def test_files_of_something_else_are_not_overwritten(data: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(CheckpointError, match=f"{tmp_path / name} "):
+    with pytest.raises(CheckpointError, match=f"{tmp_path / name}[: ]"):
         train(load_recipe("shapes", SETTINGS), GENOME, data, tmp_path, options=QUIET)
     assert (tmp_path / name).read_text() == "mine"
     assert {path.name for path in tmp_path.iterdir()} <= {name, ".lock"}
@@ -87,8 +97,10 @@ def test_a_run_without_its_checkpoints_starts_again_with_the_same_settings_only(
     out = without_checkpoints
     before = (out / "metrics.jsonl").read_bytes()
     other = load_recipe("shapes", [*SETTINGS, "training.lr=0.01"])
-    with pytest.raises(CheckpointError, match=r"run/config\.yaml"):
+    with pytest.raises(CheckpointError, match=r"run holds .*training\.lr is \S+ there, 0\.01 here"):
         train(other, GENOME, data, out, options=QUIET)
+    with pytest.raises(CheckpointError, match=r"run holds .*seed \(0 there, 1 here\)"):
+        train(load_recipe("shapes", SETTINGS), GENOME, data, out, seed=1, options=QUIET)
     assert (out / "metrics.jsonl").read_bytes() == before
     train(load_recipe("shapes", SETTINGS), GENOME, data, out, options=QUIET)
     assert (out / "metrics.jsonl").read_bytes() == before
@@ -96,25 +108,27 @@ def test_a_run_without_its_checkpoints_starts_again_with_the_same_settings_only(
 
 def test_settings_are_compared_by_value_and_may_have_old_names(without_checkpoints: Path) -> None:
     """``model.dialect`` was ``model.semantics`` when older run folders were written."""
-    out, recipe = without_checkpoints, load_recipe("shapes", SETTINGS)
+    out, run = without_checkpoints, Origin(load_recipe("shapes", SETTINGS), GENOME, (), 0, 0)
     config = out / "config.yaml"
     present = config.read_text()
     content = yaml.safe_load(present)
     content["model"]["semantics"] = content["model"].pop("dialect")
     config.write_text(yaml.safe_dump(content, sort_keys=True))
-    write_settings(out, recipe, GENOME)
+    (out / "run.json").unlink()  # run folders had none then
+    write_settings(out, run)
     assert config.read_text() == present
+    (out / "run.json").unlink()
     content["model"]["semantics"] = "mmdet"
     config.write_text(yaml.safe_dump(content))
     with pytest.raises(CheckpointError, match=r"run/config\.yaml"):
-        write_settings(out, recipe, GENOME)
+        write_settings(out, run)
 
 
 @pytest.mark.parametrize("content", ["[1]", "model: {width: wide}", "a: [", "\x00", "!!int x"])
 def test_settings_that_are_not_a_recipe_are_kept(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.yaml").write_text(content)
     with pytest.raises(CheckpointError, match=r"config\.yaml"):
-        write_settings(tmp_path, load_recipe("shapes"), GENOME)
+        write_settings(tmp_path, Origin(load_recipe("shapes"), GENOME, (), 0, 0))
     assert (tmp_path / "config.yaml").read_text() == content
 
 
@@ -129,3 +143,125 @@ def test_two_runs_in_one_folder_are_refused(data: Path, tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert f"cannot train in {tmp_path}: another process" in refused.stderr
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def change_a_box(data: Path) -> None:
+    """Move the first box of the train split by 1 px."""
+    file = data / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["bbox"][2] -= 1
+    file.write_text(json.dumps(content))
+
+
+def change_a_file(data: Path) -> None:
+    """Write an image of the train split again, with the same pixels in more bytes."""
+    path = min((data / "train2017").iterdir())
+    Image.open(path).save(path, compress_level=0)
+
+
+def leave_an_image_out(data: Path) -> None:
+    """Remove an image of the val split."""
+    max((data / "val2017").iterdir()).unlink()
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["resumed", "started again"])
+@pytest.mark.parametrize(
+    ("change", "split"),
+    [(change_a_box, "train"), (change_a_file, "train"), (leave_an_image_out, "val")],
+)
+def test_a_run_on_another_data_set_is_refused(
+    finished: Path,
+    data: Path,
+    tmp_path: Path,
+    change: Callable[[Path], None],
+    split: str,
+    kept: bool,
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    if not kept:
+        shutil.rmtree(out / "checkpoints")
+    other = shutil.copytree(data, tmp_path / "other")
+    change(other)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(CheckpointError, match=f"run holds .*another dataset .*{split}"):
+        train(load_recipe("shapes", SETTINGS), GENOME, other, out, options=QUIET)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_same_data_elsewhere_and_as_mindrecord_resume_the_run(
+    finished: Path, data: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe("shapes", SETTINGS)
+    moved = shutil.copytree(data, tmp_path / "moved")
+    converted = packed(data, tmp_path / "converted", "train", "val")
+    for folder in (moved, converted):
+        out = shutil.copytree(finished, tmp_path / f"run-{folder.name}")
+        train(recipe, GENOME, folder, out, options=QUIET)
+        assert "already finished (2 of 2 epochs)" in (out / "train.log").read_text()
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_digest_and_is_resumed(
+    finished: Path, data: Path, tmp_path: Path
+) -> None:
+    """As before, its categories are compared."""
+    out = shutil.copytree(finished, tmp_path / "run")
+    (out / "run.json").unlink()
+    last = out / "checkpoints" / "last.ckpt"
+    _, origin = checkpoint.load(last)
+    assert origin.data is not None
+    entries = mindspore.load_checkpoint(str(last))
+    entry = json.loads(str(entries.pop("nasfpn")))
+    del entry["data"], entry["init"]
+    mindspore.save_checkpoint(
+        [{"name": name, "data": value} for name, value in entries.items()],
+        str(last),
+        append_dict={"nasfpn": json.dumps(entry)},
+        crc_check=True,
+    )
+    other = shutil.copytree(data, tmp_path / "other")
+    change_a_box(other)
+    train(load_recipe("shapes", SETTINGS), GENOME, other, out, options=QUIET)
+    for name in ("train", "val"):
+        file = other / "annotations" / f"instances_{name}2017.json"
+        file.write_text(file.read_text().replace("circle", "disc"))
+    with pytest.raises(CheckpointError, match=r"run holds .*categories \(circle, .*disc, "):
+        train(load_recipe("shapes", SETTINGS), GENOME, other, out, options=QUIET)
+
+
+def test_a_run_from_other_weights_is_refused(finished: Path, data: Path, tmp_path: Path) -> None:
+    recipe, last = load_recipe("shapes", SETTINGS), finished / "checkpoints" / "last.ckpt"
+
+    def start(out: Path, init: Init | None) -> None:
+        train(recipe, GENOME, data, out, options=QUIET, init=init)
+
+    for file in (last, tmp_path / "missing.ckpt"):
+        with pytest.raises(CheckpointError, match=r"other initial weights .*random there"):
+            start(finished, Init(file))
+    start(tmp_path / "run", Init(last))
+    start(tmp_path / "run", Init(last))
+    for other in (None, Init(last, drop_head=True), Init(finished / "checkpoints" / "best.ckpt")):
+        with pytest.raises(CheckpointError, match="other initial weights"):
+            start(tmp_path / "run", other)
+    moved = shutil.copy(last, tmp_path / "moved.ckpt")
+    start(tmp_path / "run", Init(Path(moved)))
+    start(tmp_path / "run", Init(tmp_path / "removed.ckpt"))  # cannot be compared
+
+
+def test_what_cannot_be_extended_says_how_to_train_on(finished: Path, data: Path) -> None:
+    longer = load_recipe("shapes", [*SETTINGS, "training.epochs=3"])
+    with pytest.raises(CheckpointError) as refused:
+        train(longer, GENOME, data, finished, options=QUIET)
+    message = str(refused.value)
+    assert "training.epochs is 2 there, 3 here" in message
+    assert f"--init {finished / 'checkpoints' / 'last.ckpt'}" in message
+    for other in (["training.epochs=1"], ["training.epochs=3", "training.lr=0.01"]):
+        with pytest.raises(CheckpointError) as refused:
+            train(load_recipe("shapes", [*SETTINGS, *other]), GENOME, data, finished, options=QUIET)
+        assert "--init" not in str(refused.value)
+
+
+def test_data_that_are_not_the_expected_are_refused(data: Path, tmp_path: Path) -> None:
+    recipe = load_recipe("shapes", SETTINGS)
+    with pytest.raises(ChangedDataError, match=f"'val' .*{data}"):
+        train(recipe, GENOME, data, tmp_path / "run", options=QUIET, expected={"val": "v1:0f"})
+    assert not (tmp_path / "run").exists()

@@ -70,6 +70,51 @@ def test_resuming_does_not_disturb_another_card_that_reads_the_lines(tmp_path: P
     assert [path.name for path in tmp_path.glob("*metrics*")] == ["metrics.jsonl"]
 
 
+def test_a_run_that_starts_again_says_what_is_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kill before the first checkpoint leaves lines that no run can resume from."""
+    run(RunLog(tmp_path, 3, 4, QUIET, writes=True), range(2))
+    RunLog(tmp_path, 3, 4, RunOptions(), writes=True).start()
+    shown, logged = capsys.readouterr().err, (tmp_path / "train.log").read_text()
+    for text in (shown, logged):
+        (line,) = text.splitlines()
+        assert re.search(rf"no checkpoint in {tmp_path}.* 2 epochs .*metrics\.jsonl", line)
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+    RunLog(tmp_path, 3, 4, RunOptions(), writes=True).start()  # nothing is lost
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_resumed_within_an_epoch_counts_its_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert RunLog(tmp_path, 3, 4, RunOptions(), writes=True).resume(0, 2) == {}
+    assert "step 2 of 3 in epoch 1 of 4" in capsys.readouterr().err
+    log = RunLog(tmp_path, 3, 4, QUIET, writes=True)
+    run(log, range(2))
+    log.resume(1, 2)
+    assert log.first == 5
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+
+
+def test_curves_that_are_gone_are_drawn_again(tmp_path: Path) -> None:
+    run(RunLog(tmp_path, 3, 4, QUIET, writes=True), range(4))
+    curves = tmp_path / "figures" / "curves.svg"
+    curves.unlink()
+    RunLog(tmp_path, 3, 4, QUIET, writes=True).draw_missing_curves()
+    assert curves.exists()
+
+
+def test_an_epoch_without_an_update_has_no_loss(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, 3, 4, RunOptions(), writes=True)
+    for epoch, loss in ((1, 0.5), (2, None)):
+        record = dict(zip(PROGRESS, (epoch, 3 * epoch, loss, 0.1), strict=True))
+        log.end_epoch({**record, "AP": 0.1, "AP50": 0.2})
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines():
+        json.loads(line, parse_constant=pytest.fail)  # NaN is not JSON
+    ElementTree.parse(tmp_path / "figures" / "curves.svg")
+
+
 def test_a_full_disk_loses_no_line_and_no_figure(
     tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
 ) -> None:
