@@ -32,7 +32,12 @@ def prepare(recipe: Recipe, data: Path, *, seed: int, device: str) -> dict[str, 
     return {
         "recipe": recipe.to_dict(),
         "data": str(data.resolve()),
-        "digests": digests({split: load_split(data, split) for split in ("train", "val")}),
+        "digests": digests(
+            {
+                split: load_split(data, split, reading=recipe.data.reading)
+                for split in ("train", "val")
+            }
+        ),
         "seed": seed,
         "device": device,
     }

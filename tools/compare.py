@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     check_run_folder(out, marks, ("table.md", "searches.svg"))
     winners = {controller: f"{controller} winner" for controller in controllers}
     named = load_all(args.archs, list(winners.values()))
-    splits = {name: load_split(args.data, name) for name in SPLITS}
+    splits = {name: load_split(args.data, name, reading=recipe.data.reading) for name in SPLITS}
     data, categories = digests(splits), splits["train"].categories
     genomes: dict[str, Genome] = {}
     folders: dict[str, Path] = {}
@@ -191,7 +191,8 @@ def _score(run: Origin, data: Path, folder: Path) -> tuple[float, float]:
     test = {"test": expected.pop("test")}
     result = train(run.recipe, run.genome, data, folder, seed=run.seed, expected=expected)
     scores = result.metrics["AP"], score_checkpoint(result.last, data, "test")["AP"]
-    check_unchanged(test, digests({"test": load_split(data, "test")}), str(data))
+    split = load_split(data, "test", reading=run.recipe.data.reading)
+    check_unchanged(test, digests({"test": split}), str(data))
     content = {"val": scores[0], "test": scores[1], "run": json.loads(run.to_json())}
     with atomic_write(file) as draft:
         draft.write_text(json.dumps(content), encoding="utf-8")

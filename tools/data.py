@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
 from tools.options import (
+    add_flag,
     add_option,
     add_out,
     add_overwrite,
@@ -20,6 +21,7 @@ from tools.options import (
 if TYPE_CHECKING:
     from nasfpn_runtime.data.dataset import Split
     from nasfpn_runtime.data.samples import Fault
+    from nasfpn_runtime.recipe.settings import Reading
 
 HELP = "Generate, check, show or pack a dataset"
 DESCRIPTION = f"{HELP}.\n`nasfpn data COMMAND --help` lists the options of a command."
@@ -146,6 +148,7 @@ def _check(args: argparse.Namespace) -> int:
             other = Fault("other categories than train", str(error), "stops training")
             faults["val"] += (other,)
     print(count_table(splits))
+    _report_notes(splits)
     if not args.splits:
         needed = f"; training also needs {' and '.join(missing)}" if missing else ""
         print(f"\nsplits: {', '.join(splits)}{needed}")
@@ -164,7 +167,7 @@ def _show(args: argparse.Namespace) -> int:
     inputs = Inputs(folder=args.dir)
     check_output(args.out, overwrite=args.overwrite, inputs=inputs)
     say(f"data show: {args.dir}, split {args.split}")
-    split = load_split(args.dir, args.split, args.format)
+    split = load_split(args.dir, args.split, args.format, _reading(args))
     for sample in split.samples:  # the images of some formats may be outside the folder
         if isinstance(sample.path, Path):
             inputs.add(sample.path)
@@ -193,6 +196,9 @@ def _add_format(
 ) -> None:
     help = f"format of {of}"
     add_option(parser, "--format", choices=formats, unset="detected from the folder", help=help)
+    help = "frame of the boxes of images with an EXIF orientation"
+    add_option(parser, "--exif", choices=("auto", "stored", "upright"), default="auto", help=help)
+    add_flag(parser, "--merge-names", help="read categories of one name as one category")
 
 
 def _add_selection(
@@ -209,13 +215,28 @@ def _load(folder: Path, args: argparse.Namespace) -> dict[str, Split]:
     names = args.splits or split_names(folder, args.format)
     if not names:
         raise UsageError(f"cannot find a split, such as train or val, in {folder}")
-    return {name: load_split(folder, name, args.format) for name in names}
+    return {name: load_split(folder, name, args.format, _reading(args)) for name in names}
+
+
+def _reading(args: argparse.Namespace) -> Reading:
+    from nasfpn_runtime.recipe.settings import Reading
+
+    return Reading(args.exif, args.merge_names)
 
 
 def _reload(folder: Path, name: str) -> Split:
     from nasfpn_runtime.data.dataset import load_split
 
     return load_split(folder, name)
+
+
+def _report_notes(splits: dict[str, Split]) -> None:
+    """Print what was read in another way than it is written."""
+    from nasfpn_runtime.data.dataset import fault_report
+
+    for name, split in splits.items():
+        if split.notes:
+            print(f"\nread from {name}:\n{fault_report(split.notes)}")
 
 
 def _report(faults: dict[str, tuple[Fault, ...]]) -> bool:

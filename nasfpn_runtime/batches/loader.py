@@ -16,6 +16,7 @@ from nasfpn_runtime.batches.buffers import Arrays, BatchLayout, Buffers
 from nasfpn_runtime.batches.cache import CACHE_BYTES
 from nasfpn_runtime.batches.workers import Workers
 from nasfpn_runtime.data.dataset import Split
+from nasfpn_runtime.data.entry import Id
 from nasfpn_runtime.errors import DeviceError, RecipeError
 from nasfpn_runtime.recipe.recipe import Recipe
 from nasfpn_runtime.recipe.settings import Training
@@ -25,7 +26,7 @@ PREFETCH = 2  # batches to prepare while one is trained on
 # loop asks for the next one.
 HELD_BY_CALLER = 2
 
-_PendingBatch = tuple[Arrays, list[Future[list[int]]]]
+_PendingBatch = tuple[Arrays, list[Future[list[Id]]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,7 @@ class Batch:
     sizes: NDArray[np.int32]
     labels: NDArray[np.int32]
     deltas: NDArray[np.float32]
-    pictures: tuple[int, ...]
+    pictures: tuple[Id, ...]
 
 
 def check_shares(training: Training, cards: int) -> None:

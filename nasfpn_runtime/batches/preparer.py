@@ -10,6 +10,7 @@ from nasfpn_runtime.batches.buffers import Arrays
 from nasfpn_runtime.batches.cache import Pictures
 from nasfpn_runtime.batches.matching import Matcher
 from nasfpn_runtime.data.dataset import Split
+from nasfpn_runtime.data.entry import Id
 from nasfpn_runtime.pictures.augment import Part
 from nasfpn_runtime.recipe.recipe import Recipe
 
@@ -36,7 +37,7 @@ class Preparer:
         self.first_label = int(recipe.model.resolved_dialect().background)
         self.indices = split.with_boxes
 
-    def fill(self, arrays: Arrays, slot: int, index: int, epoch: int) -> int:
+    def fill(self, arrays: Arrays, slot: int, index: int, epoch: int) -> Id:
         """Write an image to a slot of a batch and return its id.
 
         If the recipe replaces images that lose all boxes, it may be another image than ``index``.

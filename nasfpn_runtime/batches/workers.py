@@ -18,10 +18,11 @@ from typing import Any
 from nasfpn_runtime import interrupts
 from nasfpn_runtime.batches.buffers import BatchLayout
 from nasfpn_runtime.batches.preparer import Preparer
+from nasfpn_runtime.data.entry import Id
 from nasfpn_runtime.processes import without_current_folder
 
 # (block, [(slot, index of the picture)], epoch) -> image ids
-Fill = Callable[[int, Sequence[tuple[int, int]], int], list[int]]
+Fill = Callable[[int, Sequence[tuple[int, int]], int], list[Id]]
 
 _fill: Fill  # of a worker process, set when it starts
 
@@ -60,7 +61,7 @@ class Workers:
         if count:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
-    def fill(self, block: int, pictures: Sequence[int], epoch: int) -> list[Future[list[int]]]:
+    def fill(self, block: int, pictures: Sequence[int], epoch: int) -> list[Future[list[Id]]]:
         """Start to write pictures to the slots of a block, an equal part for each worker.
 
         Args:
@@ -75,12 +76,12 @@ class Workers:
         parts = [slots[start : start + size] for start in range(0, len(slots), size)]
         return [self._submit(block, part, epoch) for part in parts]
 
-    def _submit(self, *part: Any) -> Future[list[int]]:
+    def _submit(self, *part: Any) -> Future[list[Id]]:
         if self._pool is not None:
             # The pool starts a process when it gets work.
             with interrupts.held_back(), without_current_folder():
                 return self._pool.submit(self._fill, *part)
-        done: Future[list[int]] = Future()
+        done: Future[list[Id]] = Future()
         done.set_result(self._fill(*part))
         return done
 
@@ -93,7 +94,7 @@ class Workers:
 def _make_fill(blocks: Sequence[Any], layout: BatchLayout, arguments: tuple[Any, ...]) -> Fill:
     batches, preparer = [layout.arrays(block) for block in blocks], Preparer(*arguments)
 
-    def fill(block: int, slots: Sequence[tuple[int, int]], epoch: int) -> list[int]:
+    def fill(block: int, slots: Sequence[tuple[int, int]], epoch: int) -> list[Id]:
         return [preparer.fill(batches[block], slot, index, epoch) for slot, index in slots]
 
     return fill
@@ -108,7 +109,7 @@ def _start_process(*arguments: Any) -> None:
     _fill = _make_fill(*arguments)
 
 
-def _fill_in_process(block: int, slots: Sequence[tuple[int, int]], epoch: int) -> list[int]:
+def _fill_in_process(block: int, slots: Sequence[tuple[int, int]], epoch: int) -> list[Id]:
     return _fill(block, slots, epoch)
 
 

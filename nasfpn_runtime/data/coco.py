@@ -1,99 +1,101 @@
-"""COCO folders: ``annotations/instances_<split>.json`` and a folder of images for each split."""
+"""COCO datasets: JSON files of images, annotations and categories; see ``coco_files``."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
-from nasfpn_runtime.data.lists import no_split
-from nasfpn_runtime.data.reader import Reader, is_id
+from nasfpn_runtime.data.classes import make_classes
+from nasfpn_runtime.data.coco_files import (
+    annotation_files,
+    find_file,
+    find_images,
+    read_annotations,
+    recognises,
+    split_names,
+)
+from nasfpn_runtime.data.entry import Id, identifier, other_spelling
+from nasfpn_runtime.data.reader import Reader
 from nasfpn_runtime.data.samples import Listing
-from nasfpn_runtime.documents import read_json
-from nasfpn_runtime.errors import DataError, DocumentError
+from nasfpn_runtime.data.units import SIZES
+from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.recipe.settings import Reading
+from search_space.errors import value_text
+from search_space.names import shown
+
+__all__ = ["read", "recognises", "splits"]
+
+splits = split_names
 
 
-def recognises(folder: Path) -> bool:
-    """Return whether the folder has the files of this format."""
-    return (folder / "annotations").is_dir()
+def read(folder: Path, split: str, reading: Reading) -> Listing:
+    """Read a split. Ids are kept as they are; 1.0 is 1.
 
-
-def splits(folder: Path) -> tuple[str, ...]:
-    """Return the names of the splits: ``train`` for ``train2017`` if no other year is there."""
-    stems = sorted(
-        path.stem.removeprefix("instances_")
-        for path in (folder / "annotations").glob("instances_*.json")
-    )
-    plain = [re.sub(r"(?<=\D)\d+$", "", stem) for stem in stems]
-    return tuple(p if plain.count(p) == 1 else s for p, s in zip(plain, stems, strict=True))
-
-
-def read(folder: Path, split: str) -> Listing:
-    """Read a split.
+    Boxes of images with an EXIF orientation are in the stored pixels, as in COCO's own files,
+    unless the annotated sizes tell otherwise (``frames.Frames``).
 
     Raises:
         DataError: a file or folder is missing or is not COCO.
     """
-    file, pictures = find_split(folder, split)
-    data = _read_json(file)
-    ids, names = _categories(data["categories"], file)
-    reader = Reader(pictures, {value: label for label, value in enumerate(ids)})
+    file = find_file(folder, split)
+    data = read_annotations(file)
+    categories = _categories(data["categories"], file)
+    roots = _roots(data, categories, folder)
+    kept = [(key, name) for key, name in categories.items() if key not in roots]
+    classes = make_classes(sorted(kept, key=_order), reading, file)
+    reader = Reader(find_images(folder, split, file, data["images"]), classes.label_of, reading)
+    for key in roots:
+        where = f"{shown(categories[key])} (id {key})"
+        reader.note("category of categories, without a box", where, "left out")
+    reader.survey(data["images"])
     for index, entry in enumerate(data["images"]):
         reader.add_picture(f"images[{index}]", entry)
     for index, entry in enumerate(data["annotations"]):
         reader.add_annotation(f"annotations[{index}]", entry)
-    return Listing(file, ids, names, reader.kept, tuple(reader.faults))
+    return reader.listing(file, classes, SIZES)
 
 
-def find_split(folder: Path, split: str) -> tuple[Path, Path]:
-    """Return the annotation file and the image folder of a split.
-
-    Raises:
-        DataError: they do not exist, or several files fit.
-    """
-    annotations = folder / "annotations"
-    if not annotations.is_dir():
-        raise DataError(f"dataset must be a folder with annotations/, got {folder}")
-    files = {p.name: p for p in annotations.glob("instances_*.json")}
-    exact = f"instances_{split}.json"
-    numbered = re.compile(rf"instances_{re.escape(split)}\d+\.json")
-    matches = [exact] if exact in files else sorted(filter(numbered.fullmatch, files))
-    if not matches:
-        raise no_split(split, folder, splits(folder))
-    if len(matches) > 1:
-        listed = ", ".join(matches)
-        raise DataError(
-            f"split {split!r} must have one file instances_{split}<number>.json, "
-            f"got {listed} (at {annotations})"
-        )
-    stem = matches[0].removeprefix("instances_").removesuffix(".json")
-    if not (folder / stem).is_dir():
-        raise DataError(f"images of split {split!r} must be in {folder / stem}, got no folder")
-    return files[matches[0]], folder / stem
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        data = read_json(file)
-    except DocumentError as error:
-        raise DataError(f"cannot read annotation file as JSON: {error}") from None
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise DataError(f"annotation file must have a list {key!r}, got none (at {file})")
-    result: dict[str, Any] = data
-    return result
-
-
-def _categories(entries: list[Any], file: Path) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Return ids, ascending, and names of the categories."""
-    names: dict[int, str] = {}
+def _categories(entries: list[Any], file: Path) -> dict[Id, str]:
+    """Return the names of the categories by id."""
+    names: dict[Id, str] = {}
     for index, entry in enumerate(entries):
-        value = entry.get("id") if isinstance(entry, dict) else None
-        if not is_id(value) or value in names or not isinstance(entry.get("name"), str):
+        key = identifier(entry.get("id")) if isinstance(entry, dict) else None
+        if key is None or key in names or not isinstance(entry.get("name"), str):
             raise DataError(
-                f"category must have a name and an id of its own, got {entry!r} "
+                f"category must have a name and an id of its own, got {value_text(entry)} "
                 f"(at categories[{index}] of {file})"
             )
-        names[value] = entry["name"]
-    ids = tuple(sorted(names))
-    return ids, tuple(names[value] for value in ids)
+        names[key] = entry["name"]
+    return names
+
+
+def _order(category: tuple[Id, str]) -> tuple[bool, float, str]:
+    """Order categories by id: numbers first, then texts that are numbers, then other texts."""
+    key = category[0]
+    number = other_spelling(key) if isinstance(key, str) else key
+    if isinstance(number, str) or number is None:
+        return True, float("inf"), str(key)
+    return isinstance(key, str), number, str(key)
+
+
+def _roots(data: dict[str, Any], names: dict[Id, str], folder: Path) -> list[Id]:
+    """Return the categories that others belong to and that no annotation of the dataset has.
+
+    Roboflow writes such a root with the id 0. All splits must agree, so all of them are read.
+    """
+    parents = [entry.get("supercategory") for entry in data["categories"]]
+    roots = {
+        key
+        for index, (key, name) in enumerate(names.items())
+        if name in parents[:index] + parents[index + 1 :]
+    }
+    if not roots or len(roots) == len(names):
+        return []
+    for path in annotation_files(folder).values():
+        roots -= _used(read_annotations(path)["annotations"], roots)
+    return [key for key in names if key in roots]
+
+
+def _used(annotations: list[Any], keys: set[Id]) -> set[Id]:
+    found = {identifier(a.get("category_id")) for a in annotations if isinstance(a, dict)}
+    return {key for key in keys if key in found or other_spelling(key) in found}

@@ -10,11 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasfpn_runtime.data import coco, mindrecord, text, voc, yolo
+from nasfpn_runtime.data.entry import Id
 from nasfpn_runtime.data.rows import INDEX
 from nasfpn_runtime.data.samples import Fault, Sample, Truth
 from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.recipe.settings import Reading
 from search_space.names import path_fault, printable, shown, unique
 
+_USUAL = Reading()
+CONTENTS = 6  # names of files that a message lists
+# For files that are there, what is missing to make them a dataset; the first that fits.
+_NEAREST = (
+    ("*.mindrecord*", "make MindRecord of the model zoo again: nasfpn data create SRC -o DIR"),
+    ("*.json", "for COCO, a JSON file must have the lists images, annotations and categories"),
+    ("**/*.json", "for COCO, put the JSON files into annotations/"),
+    ("**/*.xml", "for VOC, put the XML files into Annotations/ and the images into JPEGImages/"),
+    ("**/*.txt", "for YOLO, put the images into images/train/, the text files into labels/train/"),
+    ("**/*.jpg", "there are images, but no annotations"),
+    ("**/*.png", "there are images, but no annotations"),
+)
 EXAMPLES = 3  # entries named in each line of the fault report
 
 # The modules of the formats, each with recognises(folder), splits(folder) and
@@ -32,15 +46,17 @@ class Split:
         category_ids: ids in the annotation file, by class number.
         annotation_file: the file or folder it was read from.
         faults: what is wrong with it.
+        notes: what was read in another way than it is written, such as polygons as boxes.
         truth: the annotations for evaluation.
     """
 
     samples: tuple[Sample, ...]
     categories: tuple[str, ...]
-    category_ids: tuple[int, ...]
+    category_ids: tuple[Id, ...]
     annotation_file: Path
     faults: tuple[Fault, ...]
     truth: Truth
+    notes: tuple[Fault, ...] = ()
 
     @property
     def with_boxes(self) -> NDArray[np.intp]:
@@ -55,25 +71,30 @@ class Split:
         return tuple(printable(name) for label, name in names if label not in used)
 
 
-def load_split(folder: Path, split: str = "train", form: str | None = None) -> Split:
+def load_split(
+    folder: Path,
+    split: str = "train",
+    form: str | None = None,
+    reading: Reading = _USUAL,
+) -> Split:
     """Read one split of a dataset.
 
     In a COCO folder the split ``train`` is ``annotations/instances_train.json`` or, if there
-    is exactly one, the file of that name with a number (``instances_train2017.json``). Its
-    images are in the folder of the same stem (``train2017/``). The other formats are
-    described in their modules. Faults are listed, and faulty entries are dropped, with two
-    exceptions: boxes partly outside their image are clipped, and annotations with a repeated
-    id are kept.
+    is exactly one, the file of that name with a number (``instances_train2017.json``). The other
+    layouts and formats are described in their modules. Faults are listed, and faulty entries are
+    dropped, with two exceptions: boxes partly outside their image are clipped, and annotations
+    with a repeated id are kept.
 
     Args:
         form: a key of ``FORMS``; None for the format the folder has (:func:`form_of`).
+        reading: how it is read where its files leave a choice.
 
     Raises:
         DataError: a file or folder is missing or not of that format, or no image has a box.
     """
     if fault := path_fault(split):  # files are found by it, and MindRecord files are named after it
         raise DataError(f"the name of a split must be {fault}, got {printable(split)}")
-    listing = FORMS[form_of(folder, form)].read(folder, split)
+    listing = FORMS[form_of(folder, form)].read(folder, split, reading)
     samples = listing.kept.samples()
     if not any(len(sample.boxes) for sample in samples):
         report = "; ".join(fault_report(listing.faults).splitlines()) or "the file lists none"
@@ -87,6 +108,7 @@ def load_split(folder: Path, split: str = "train", form: str | None = None) -> S
         listing.file,
         listing.faults,
         listing.kept.truth(),
+        listing.notes,
     )
 
 
@@ -105,12 +127,30 @@ def form_of(folder: Path, form: str | None = None) -> str:
     for name, module in FORMS.items():
         if module.recognises(folder):
             return name
-    again = "; to use MindRecord of the model zoo, make it again: nasfpn data create SRC -o DIR"
+    for inner in sorted(folder.glob("*/")):
+        for name, module in FORMS.items():
+            if module.recognises(inner):
+                raise DataError(f"dataset must be one folder, got {folder}; {inner} has {name}")
     raise DataError(
         f"dataset must be a folder with {INDEX} (MindRecord), annotations/ (COCO), "
-        f"Annotations/ (VOC), labels/ or data.yaml (YOLO) or classes.txt (text), got {folder}"
-        + (again if any(folder.glob("*.mindrecord*")) else "")
+        f"Annotations/ (VOC), labels/ or data.yaml (YOLO) or classes.txt (text), got {folder} "
+        f"with {_contents(folder)}{_missing(folder)}"
     )
+
+
+def _contents(folder: Path) -> str:
+    """Return a part of a line on what is in a folder: the first names, by number."""
+    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    more = f" and {len(names) - CONTENTS:,} others" if len(names) > CONTENTS else ""
+    return ", ".join(map(shown, names[:CONTENTS])) + more if names else "nothing in it"
+
+
+def _missing(folder: Path) -> str:
+    """Return what the format is missing that the files in a folder are nearest to."""
+    for pattern, missing in _NEAREST:
+        if next(folder.glob(pattern), None) is not None:
+            return f"; {missing}"
+    return ""
 
 
 def split_names(folder: Path, form: str | None = None) -> tuple[str, ...]:
@@ -137,7 +177,7 @@ def fault_report(faults: Sequence[Fault]) -> str:
     """Return a line for each kind of fault: count, what was done and the first examples."""
     groups: dict[tuple[str, str], list[str]] = {}
     for fault in faults:
-        groups.setdefault((fault.kind, fault.action), []).append(printable(fault.where))
+        groups.setdefault((fault.kind, fault.action), []).append(_place(fault))
     return "\n".join(
         f"{len(entries)} x {kind}, {action}: {', '.join(entries[:EXAMPLES])}"
         + (", ..." if len(entries) > EXAMPLES else "")
@@ -148,6 +188,10 @@ def fault_report(faults: Sequence[Fault]) -> str:
 def fault_lines(split: Split) -> str:
     """Return the content of ``faults.txt`` for a split: a line for each fault."""
     return "".join(
-        f"{split.annotation_file}: {fault.kind}: {printable(fault.where)}: {fault.action}\n"
+        f"{split.annotation_file}: {fault.kind}: {_place(fault)}: {fault.action}\n"
         for fault in split.faults
     )
+
+
+def _place(fault: Fault) -> str:
+    return printable(fault.where) + (f" got {printable(fault.got)}" if fault.got else "")

@@ -20,8 +20,8 @@ def digest(split: Split) -> str:
     """Return a digest of one split, the same in every format and folder.
 
     It covers the categories in their order and, for each image, the last part of its file name,
-    the size of its file in bytes, its width and height, and the boxes that were kept, clipped to
-    the image, each with its class and whether it is a crowd region.
+    the size of its file in bytes, its width and height, their frame, and the boxes that were kept,
+    clipped to the image, each with its class and whether it is a crowd region.
 
     A COCO, VOC, YOLO or text folder with the same images and boxes has the same digest, and so
     has a MindRecord folder made from any of them. Therefore it does not see
@@ -86,7 +86,9 @@ def _records(split: Split) -> list[bytes]:
         except OSError as error:
             raise DataError(f"cannot read image: {error.strerror} (at {sample.path})") from None
         numbers = struct.pack("<4q", size, sample.width, sample.height, end - start)
-        records.append(_text(sample.path.name) + numbers + boxes[start:end, 1:].tobytes())
+        # Nothing is added for stored pixels, as all frames were before.
+        frame = b"upright" if sample.upright else b""
+        records.append(_text(sample.path.name) + numbers + boxes[start:end, 1:].tobytes() + frame)
         start = end
     return records
 

@@ -4,21 +4,47 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.files import locked
-from nasfpn_runtime.pictures.image import stored_size
 from search_space.files import listed
 from search_space.names import shown
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
+ALL = "all"  # name of the only split of a dataset that is not divided
+
 _LOCK = ".lock"
+_USUAL = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def usual_split(word: str) -> str:
+    """Return train, val or test for a name such as ``valid`` or ``train2017``, else ``""``."""
+    return _USUAL.get(re.sub(r"\d+$", "", word.lower()), "")
+
+
+def folder_of(folder: Path, split: str, holds: Callable[[Path], bool]) -> Path | None:
+    """Return the subfolder of a split, which may have another usual name of it: ``valid``.
+
+    Args:
+        holds: whether a folder has the files of the format.
+    """
+    names = [split, *(name for name, usual in _USUAL.items() if usual == split and name != split)]
+    return next((folder / name for name in names if holds(folder / name)), None)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -35,41 +61,20 @@ def read_lines(path: Path) -> list[str]:
 
 def no_split(split: str, folder: Path, found: Iterable[str]) -> DataError:
     """Return the error for a split that a folder lacks; ``found`` are the splits that it has."""
-    names = ", ".join(map(shown, sorted(found))) or "none"
-    return DataError(f"no split {split!r} in {folder}; found {names}")
+    names = sorted(found)
+    listed = ", ".join(map(shown, names)) or "none"
+    divide = f"; divide it: nasfpn data split {folder} -o DIR" if names == [ALL] else ""
+    return DataError(f"no split {split!r} in {folder}; found {listed}{divide}")
 
 
-def read_names(path: Path) -> tuple[str, ...]:
-    """Return the categories of a file that lists one on each line.
-
-    Raises:
-        DataError: there is none, or one is repeated.
-    """
-    return checked_names([line for line in read_lines(path) if line], path)
+def read_names(path: Path) -> list[str]:
+    """Return the categories of a file that lists one on each line."""
+    return [line for line in read_lines(path) if line]
 
 
-def checked_names(names: list[str], path: Path) -> tuple[str, ...]:
-    """Return the names.
-
-    Raises:
-        DataError: there are none, or one is repeated.
-    """
-    if not names or len(set(names)) != len(names):
-        raise DataError(f"categories must be one or more different names, got {names} (at {path})")
-    return tuple(names)
-
-
-def picture_size(path: Path) -> dict[str, int]:
-    """Return the width and height of an image, for formats that do not list them.
-
-    They are 1 x 1 if there is no such image: ``Reader`` checks the file itself and reports what
-    is wrong with it.
-    """
-    try:
-        height, width = stored_size(path)
-    except DataError:
-        height = width = 1
-    return {"width": width, "height": height}
+def images_in(folder: Path) -> list[Path]:
+    """Return the image files directly in a folder, sorted."""
+    return sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURES and p.is_file())
 
 
 @contextmanager

@@ -60,7 +60,8 @@ def pack(
         (draft / "faults.txt").write_text(
             "".join(lines), errors="backslashreplace", encoding="utf-8"
         )
-        index = {"version": VERSION, "splits": entries, "checksum": checksum_of(entries)}
+        index = {"version": VERSION, "splits": entries}
+        index["checksum"] = checksum_of(index)
         (draft / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     return faults
 
@@ -139,10 +140,11 @@ def _row(
 
     return {
         "place": index,
-        "image_id": sample.image_id,
+        "image_id": json.dumps(sample.image_id),
         "file_name": sample.path.name,
         "width": sample.width,
         "height": sample.height,
+        "upright": int(sample.upright),
         "image": content,
         "length": len(content),
         "count": len(rows),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nasfpn_runtime.data.entry import Id
 from nasfpn_runtime.data.rows import Row
 from nasfpn_runtime.pictures.boxes import Boxes
 from nasfpn_runtime.pictures.image import Pixels, decode_image, read_image
@@ -15,17 +16,19 @@ from nasfpn_runtime.pictures.image import Pixels, decode_image, read_image
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with a dataset and what was done about it.
+    """One thing wrong with a dataset, or odd about it, and what was done about it.
 
     Attributes:
         kind: what is wrong, such as ``box without area``.
         where: the entry in the file, such as ``annotations[17] (id 12, image 3)``.
-        action: ``dropped``, ``clipped`` or ``kept``.
+        action: ``dropped``, ``clipped`` or ``kept``; for what is odd only, how it was read.
+        got: the value at fault, if there is one to show.
     """
 
     kind: str
     where: str
     action: str
+    got: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,30 +38,35 @@ class Sample:
     Attributes:
         image_id: id in the annotation file.
         path: the image file, or its row in a MindRecord; :meth:`read` reads either.
-        width, height: size in stored pixels.
+        width, height: size in pixels of the frame of the boxes: the stored pixels, or those that a
+            viewer shows if ``upright`` is true.
         boxes: (n, 4) float32 xyxy px, inside the image, each with a positive area.
         labels: (n,) int32 from 0, indices into ``Split.categories``.
         crowd: (m, 4) float32 xyxy px: regions of objects that were not annotated one
             by one (``iscrowd``), to be left out of training.
+        upright: whether the image has an EXIF orientation, and the frame is the one that a viewer
+            shows.
     """
 
-    image_id: int
+    image_id: Id
     path: Path | Row
     width: int
     height: int
     boxes: Boxes
     labels: NDArray[np.int32]
     crowd: Boxes
+    upright: bool = False
 
     def read(self) -> Pixels:
-        """Return the image as ``image.read_image`` does, in its stored orientation.
+        """Return the image as ``image.read_image`` does, in the frame of the boxes.
 
         Raises:
             DataError: the image or its shard cannot be read.
         """
         if isinstance(self.path, Row):
-            return decode_image(self.path.read_bytes(), str(self.path))
-        return read_image(self.path)
+            content = self.path.read_bytes()
+            return decode_image(content, str(self.path), upright=self.upright)
+        return read_image(self.path, upright=self.upright)
 
     def file_size(self) -> int:
         """Return the size of the image file in bytes.
@@ -92,10 +100,11 @@ class Truth:
 class Draft:
     """A sample that annotations are still being added to."""
 
-    image_id: int
+    image_id: Id
     path: Path | Row
     width: int
     height: int
+    upright: bool = False
     boxes: list[list[float]] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     crowd: list[list[float]] = field(default_factory=list)
@@ -110,6 +119,7 @@ class Draft:
             np.array(self.boxes, dtype=np.float32).reshape(-1, 4),
             np.array(self.labels, dtype=np.int32),
             np.array(self.crowd, dtype=np.float32).reshape(-1, 4),
+            self.upright,
         )
 
 
@@ -124,9 +134,11 @@ class Collection:
         self.drafts: list[Draft] = []
         self._rows: list[tuple[float, ...]] = []
 
-    def add(self, image_id: int, path: Path | Row, width: int, height: int) -> int:
-        """Add an image and return its index."""
-        self.drafts.append(Draft(image_id, path, width, height))
+    def add(
+        self, image_id: Id, path: Path | Row, width: int, height: int, *, upright: bool = False
+    ) -> int:
+        """Add an image and return its index; see ``Sample`` for the arguments."""
+        self.drafts.append(Draft(image_id, path, width, height, upright))
         return len(self.drafts) - 1
 
     def annotate(self, index: int, label: int, box: list[float], area: float, crowd: bool) -> None:
@@ -170,13 +182,15 @@ class Listing:
         category_ids, categories: ids and names, by class number.
         kept: the images and annotations that can be used.
         faults: what was wrong with the others.
+        notes: what was read in another way than it is written.
     """
 
     file: Path
-    category_ids: tuple[int, ...]
+    category_ids: tuple[Id, ...]
     categories: tuple[str, ...]
     kept: Collection
     faults: tuple[Fault, ...] = ()
+    notes: tuple[Fault, ...] = ()
 
 
 def corners_inside(box: list[float], width: int, height: int) -> list[float]:

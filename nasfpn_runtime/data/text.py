@@ -4,8 +4,8 @@ Each line is the file name of an image, then its boxes as ``y1,x1,y2,x2,class`` 
 is that of the model zoo's nas-fpn ``src/dataset.py``, where ``_data_aug`` divides the first and
 third number by the height. Class 1 is the first line of ``classes.txt``, since class 0 is the
 background (``src/box_utils.py``). If the first line is ``background``, as in the model zoo's
-``coco_classes``, it is class 0 and left out. The format has no crowd regions, and a file name
-cannot contain a blank.
+``coco_classes``, it is class 0 and left out. The format has no crowd regions. Boxes of images with
+an EXIF orientation are in the stored pixels, as the model zoo reads them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nasfpn_runtime.data.lists import no_split, picture_size, read_lines, read_names
-from nasfpn_runtime.data.reader import Reader, leaves_folder
+from nasfpn_runtime.data.classes import make_classes
+from nasfpn_runtime.data.entry import numbers
+from nasfpn_runtime.data.lists import no_split, read_lines, read_names
+from nasfpn_runtime.data.reader import Reader
 from nasfpn_runtime.data.samples import Listing
+from nasfpn_runtime.data.units import CORNERS
 from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.recipe.settings import Reading
 
 _NAMES = "classes.txt"
 
@@ -31,7 +35,7 @@ def splits(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in folder.glob("*.txt") if p.name != _NAMES))
 
 
-def read(folder: Path, split: str) -> Listing:
+def read(folder: Path, split: str, reading: Reading) -> Listing:
     """Read a split. The id of an image is the number of its line, from 1.
 
     The images are in ``<split>/`` if there is such a folder, otherwise in ``images/``.
@@ -43,35 +47,47 @@ def read(folder: Path, split: str) -> Listing:
     if not file.exists():
         raise no_split(split, folder, splits(folder))
     names = read_names(folder / _NAMES)
-    names = names[1:] if names[0].lower() == "background" else names
+    names = names[1:] if names and names[0].lower() == "background" else names
     if not names:
         raise DataError(
-            "categories must be more than the background, got the background only "
+            "categories must be one or more besides the background, got none "
             f"(at {folder / _NAMES})"
         )
-    ids = tuple(range(1, len(names) + 1))
+    classes = make_classes(list(enumerate(names, start=1)), reading, folder / _NAMES)
     pictures = folder / (split if (folder / split).is_dir() else "images")
-    reader = Reader(pictures, {value: value - 1 for value in ids})
-    numbers: dict[str, int] = {}
+    reader = Reader(pictures, classes.label_of, reading)
+    first: dict[str, int] = {}
     for number, line in enumerate(read_lines(file), start=1):
         if line:
-            name, *boxes = line.split()
-            _read_picture(reader, f"line {number}", name, numbers.setdefault(name, number), boxes)
-    return Listing(file, ids, names, reader.kept, tuple(reader.faults))
+            name, boxes = _divided(reader, line)
+            key = first.setdefault(name, number)
+            if reader.add_picture(f"line {number}", {"id": key, "file_name": name}):
+                for index, box in enumerate(boxes):
+                    entry, corners = _annotation(box, key)
+                    reader.add_annotation(f"line {number} box[{index}]", entry, corners)
+    return reader.listing(file, classes, CORNERS)
 
 
-def _read_picture(reader: Reader, where: str, name: str, number: int, boxes: list[str]) -> None:
-    path = reader.pictures / name
-    size = {"width": 1, "height": 1} if leaves_folder(name) else picture_size(path)
-    if reader.add_picture(where, {"id": number, "file_name": name, **size}):
-        for index, box in enumerate(boxes):
-            reader.add_annotation(f"{where} box[{index}]", _annotation(box, number))
+def _divided(reader: Reader, line: str) -> tuple[str, list[str]]:
+    """Return the file name and the boxes of a line.
+
+    The name is the first word, or the first words that are the name of a file with blanks.
+    """
+    words = line.split(" ")
+    for end in range(1, len(words) + 1):
+        name = " ".join(words[:end])
+        if reader.images.find(name) is not None:
+            return name, " ".join(words[end:]).split()
+    name, *boxes = line.split()
+    return name, boxes
 
 
-def _annotation(words: str, number: int) -> dict[str, Any]:
-    try:
-        y1, x1, y2, x2, label = (float(word) for word in words.split(","))
-    except ValueError:
-        return {"image_id": number, "category_id": 1}  # has no box, which is reported as a fault
-    category = int(label) if label.is_integer() else None
-    return {"image_id": number, "category_id": category, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+def _annotation(word: str, key: int) -> tuple[dict[str, Any], list[float] | None]:
+    """Return a box in COCO's terms, and its corners as written."""
+    parts = word.split(",")
+    values = numbers(list(parts)) if len(parts) == 5 else None
+    if values is None:
+        return {"image_id": key, "category_id": 1, "bbox": [word]}, None
+    y1, x1, y2, x2, label = values
+    entry = {"image_id": key, "category_id": label, "bbox": [x1, y1, x2 - x1, y2 - y1]}
+    return entry, [x1, y1, x2, y2]

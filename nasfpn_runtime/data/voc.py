@@ -1,59 +1,74 @@
-"""Pascal VOC folders: ``ImageSets/Main/<split>.txt``, ``Annotations/``, ``JPEGImages/``.
+"""Pascal VOC datasets: an XML file for each image; see ``voc_files`` for the layouts.
 
 Pixels are counted from 1 and a box includes its last row and column, as in the development kit.
 There, a box over the whole image is from 1, 1 to its width and height; here it is from 0, 0 to
 the same (as in detectron2 ``data/datasets/pascal_voc.py``). An object marked ``difficult`` is a
 crowd region, as in mmdetection ``tools/dataset_converters/pascal_voc.py``: it is not trained on,
 and in scoring a detection inside it counts neither as correct nor as wrong. Categories are the
-lines of ``classes.txt`` or, without that file, all names in ``Annotations/``, sorted, which is
+lines of ``classes.txt`` or, without that file, the names in all XML files, sorted, which is
 the usual order of VOC's own twenty.
+
+An object without ``bndbox`` has the box around its ``polygon``. Boxes of images with an EXIF
+orientation are in the frame that a viewer shows, unless the annotated sizes tell otherwise.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from nasfpn_runtime.data.lists import PICTURES, no_split, picture_size, read_lines, read_names
-from nasfpn_runtime.data.reader import Reader, leaves_folder
+from nasfpn_runtime.data.classes import Classes, make_classes
+from nasfpn_runtime.data.entry import around, flag, number, numbers
+from nasfpn_runtime.data.frames import UPRIGHT
+from nasfpn_runtime.data.lists import no_split, read_names
+from nasfpn_runtime.data.locate import leaves_folder
+from nasfpn_runtime.data.reader import Reader
 from nasfpn_runtime.data.samples import Listing
+from nasfpn_runtime.data.units import CORNERS
+from nasfpn_runtime.data.voc_files import Files, find_splits, image_file
 from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.recipe.settings import Reading
 
 MOST_BYTES = 1 << 22  # largest size of an annotation file; those of VOC have a few thousand
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-_LISTS = Path("ImageSets", "Main")
 
 
 def recognises(folder: Path) -> bool:
     """Return whether the folder has the files of this format."""
-    return (folder / "Annotations").is_dir()
+    return (folder / "Annotations").is_dir() or bool(find_splits(folder))
 
 
 def splits(folder: Path) -> tuple[str, ...]:
-    """Return the names of the splits, without lists of one class such as ``cat_train.txt``."""
-    stems = sorted(path.stem for path in (folder / _LISTS).glob("*.txt"))
-    return tuple(stem for stem in stems if stem.rpartition("_")[2] not in stems or "_" not in stem)
+    """Return the names of the splits."""
+    return tuple(find_splits(folder))
 
 
-def read(folder: Path, split: str) -> Listing:
-    """Read a split. The id of an image is its position in the list, from 1.
+def read(folder: Path, split: str, reading: Reading) -> Listing:
+    """Read a split. The id of an image is its position in the split, from 1.
 
     Raises:
         DataError: a file or folder is missing, or there is no category.
     """
-    file = folder / _LISTS / f"{split}.txt"
-    if not file.exists():
-        raise no_split(split, folder, splits(folder))
-    names = [line.split()[0] for line in read_lines(file) if line]
-    categories = _categories(folder)
-    ids = tuple(range(1, len(categories) + 1))
-    reader = Reader(folder / "JPEGImages", {value: value - 1 for value in ids})
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names), start=1)}
-    for name in names:
-        _read_picture(reader, folder, name, numbers[name], dict(zip(categories, ids, strict=True)))
-    return Listing(file, ids, categories, reader.kept, tuple(reader.faults))
+    found = find_splits(folder)
+    if split not in found:
+        raise no_split(split, folder, found)
+    files = found[split]
+    names = files.names()
+    classes = _classes(folder, found, reading)
+    reader = Reader(files.images(names), classes.label_of, reading, UPRIGHT)
+    ids = {name: index for index, name in enumerate(dict.fromkeys(names), start=1)}
+    entries = [_read_file(reader, files.annotations, name, ids[name]) for name in names]
+    reader.survey([image for image, _ in entries])
+    known = dict(zip(classes.names, classes.ids, strict=True))
+    for name, (image, objects) in zip(names, entries, strict=True):
+        if image is None:
+            _record_unreadable(reader, name)
+        elif reader.add_picture(f"{name}.xml", image):
+            for index, item in enumerate(objects):
+                entry = {**item, "image_id": ids[name], "category_id": known.get(item["name"])}
+                reader.add_annotation(f"{name}.xml object[{index}]", entry, item["corners"])
+    return reader.listing(files.listing, classes, CORNERS)
 
 
 def parse(path: Path) -> ElementTree.Element:
@@ -86,77 +101,70 @@ class _Tree(ElementTree.TreeBuilder):
         raise ValueError("it has a document type")
 
 
-def _categories(folder: Path) -> tuple[str, ...]:
-    if (folder / "classes.txt").exists():
-        return read_names(folder / "classes.txt")
+def _classes(folder: Path, found: dict[str, Files], reading: Reading) -> Classes:
+    """Return the classes of all splits. Their ids are counted from 1."""
+    file = folder / "classes.txt"
+    if file.exists():
+        return make_classes(list(enumerate(read_names(file), start=1)), reading, file)
     names: set[str] = set()
-    for path in (folder / "Annotations").glob("*.xml"):
+    for path in {path for files in found.values() for path in files.annotations.glob("*.xml")}:
         try:
             names |= {_text(item, "name") for item in parse(path).iter("object")}
         except DataError:
             continue  # reported as a fault of the split that lists it
     names.discard("")
     if not names:
-        raise DataError(
-            f"dataset must have categories, got no object (at {folder / 'Annotations'})"
-        )
-    return tuple(sorted(names))
+        where = next(iter(found.values())).annotations
+        raise DataError(f"dataset must have categories, got no object (at {where})")
+    return make_classes(list(enumerate(sorted(names), start=1)), reading, folder)
 
 
-def _read_picture(
-    reader: Reader, folder: Path, name: str, number: int, categories: dict[str, int]
-) -> None:
-    where = f"{name}.xml"
+def _read_file(
+    reader: Reader, annotations: Path, name: str, key: int
+) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """Return the image of an XML file as an entry, and its objects; None if it cannot be read."""
     if leaves_folder(name):
-        reader.fault("file name outside the image folder", where)
-        return
+        return None, []
     try:
-        root = parse(folder / "Annotations" / where)
+        root = parse(annotations / f"{name}.xml")
     except DataError:
-        reader.fault("annotation file missing or unreadable", where)
-        return
-    picture = _picture_name(folder / "JPEGImages", name, _text(root, "filename"))
-    size: dict[str, Any] = {side: _number(root, f"size/{side}") for side in ("width", "height")}
-    if not all(size.values()):  # missing, or zero as some tools write
-        size = {} if leaves_folder(picture) else {**picture_size(folder / "JPEGImages" / picture)}
-    # Infinite and nan values stay as they are, and are reported as a fault.
-    size = {side: int(v) if math.isfinite(v) else v for side, v in size.items()}
-    entry = {"id": number, "file_name": picture, **size}
-    if reader.add_picture(where, entry):
-        for index, item in enumerate(root.findall("object")):
-            reader.add_annotation(f"{where} object[{index}]", _annotation(item, number, categories))
+        return None, []
+    picture = image_file(reader.images.folder, name) or _text(root, "filename") or f"{name}.jpg"
+    sides = {side: _text(root, f"size/{side}") or None for side in ("width", "height")}
+    if 0 in map(number, sides.values()):  # as some tools write, for one side or both
+        sides = dict.fromkeys(sides)
+    return {"id": key, "file_name": picture, **sides}, [_object(o) for o in root.findall("object")]
 
 
-def _annotation(item: ElementTree.Element, number: int, categories: dict[str, int]) -> Any:
-    x1, y1, x2, y2 = (_number(item, f"bndbox/{corner}") for corner in _CORNERS)
-    box = None
-    if x1 is not None and y1 is not None and x2 is not None and y2 is not None:
-        box = [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]
-    return {
-        "image_id": number,
-        "category_id": categories.get(_text(item, "name")),
-        "bbox": box,
-        "iscrowd": _number(item, "difficult") == 1,
+def _record_unreadable(reader: Reader, name: str) -> None:
+    outside = leaves_folder(name)
+    kind = "file name outside the image folder" if outside else ""
+    reader.fault(kind or "annotation file missing or unreadable", f"{name}.xml")
+
+
+def _object(item: ElementTree.Element) -> dict[str, Any]:
+    """Return an object in COCO's terms, with its name and its corners as written."""
+    corners = numbers([_text(item, f"bndbox/{corner}") for corner in _CORNERS])
+    entry: dict[str, Any] = {
+        "name": _text(item, "name"),
+        "iscrowd": flag(_text(item, "difficult")) or False,
     }
+    outline = None if item.find("bndbox") is not None else around(_points(item))
+    if outline is not None:
+        x, y, w, h = outline
+        corners = [x, y, x + w, y + h]
+        entry["segmentation"] = [[x - 1, y - 1, x + w, y - 1, x + w, y + h, x - 1, y + h]]
+    elif corners is not None:
+        x1, y1, x2, y2 = corners
+        entry["bbox"] = [x1 - 1, y1 - 1, x2 - x1 + 1, y2 - y1 + 1]
+    return {**entry, "corners": corners}
 
 
-def _picture_name(folder: Path, name: str, filename: str) -> str:
-    """Return the file name of an image.
-
-    It is the file with the name of the annotation file, or else the one that the annotation names.
-    """
-    for suffix in (".jpg", *PICTURES):
-        if (folder / f"{name}{suffix}").is_file():
-            return f"{name}{suffix}"
-    return filename or f"{name}.jpg"
+def _points(item: ElementTree.Element) -> list[float]:
+    """Return the coordinates of a polygon, which are x1, y1, x2, ... or pairs of x and y."""
+    nodes = [node for node in item.iterfind("polygon//*") if node.tag[:1] in ("x", "y")]
+    return numbers([(node.text or "").strip() for node in nodes]) or []
 
 
 def _text(element: ElementTree.Element, path: str) -> str:
     return (element.findtext(path) or "").strip()
-
-
-def _number(element: ElementTree.Element, path: str) -> float | None:
-    try:
-        return float(_text(element, path))
-    except ValueError:
-        return None

@@ -29,7 +29,7 @@ INTERPOLATIONS = ("antialias", "bilinear")
 
 # The EXIF entry with the orientation of an image, and what its values mean (EXIF 2.3, 4.6.4).
 _ORIENTATION = 0x0112
-_TURNS: dict[object, Image.Transpose] = {
+_TURNS: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -38,6 +38,10 @@ _TURNS: dict[object, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+_FIRST_SWAP = 5  # from here on, the turns swap height and width
+# Keys under which Pillow keeps EXIF and XMP entries of a PNG that come before its pixels.
+_PNG_EXIF = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
 
 # Exceptions that Pillow's decoders raise for broken files.
 BROKEN = (
@@ -118,15 +122,37 @@ def to_pixels(picture: Image.Image, *, upright: bool = False) -> Pixels:
         raise DataError(f"cannot read image: {error}") from error
 
 
-def stored_size(path: Path) -> tuple[int, int]:
-    """Return the (height, width) of an image from its header.
+@dataclass(frozen=True)
+class Header:
+    """What the header of an image file says.
+
+    Attributes:
+        size: (height, width) in stored pixels.
+        orientation: value of the EXIF entry from 2 to 8, 1 if there is none.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """(height, width) as an image viewer shows the image."""
+        height, width = self.size
+        return (width, height) if self.orientation >= _FIRST_SWAP else (height, width)
+
+
+def read_header(path: Path) -> Header:
+    """Return the header of an image file, without decoding the image.
 
     Raises:
         DataError: the file is missing or its header is not that of an image.
     """
     try:
         with Image.open(path) as picture:
-            return picture.height, picture.width
+            # Pillow would decode a whole PNG to look for an entry behind its pixels.
+            hidden = picture.format == "PNG" and not picture.info.keys() & _PNG_EXIF
+            orientation = 1 if hidden else _orientation(picture)
+            return Header((picture.height, picture.width), orientation)
     except BROKEN as error:
         raise DataError(f"cannot read image: {error} (at {path})") from error
 
@@ -250,11 +276,19 @@ def _half_up(value: float) -> int:
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    try:
-        turn = _TURNS.get(picture.getexif().get(_ORIENTATION))
-    except (*BROKEN, TypeError, KeyError, AttributeError):  # image viewers ignore a broken entry
-        return picture
+    turn = _TURNS.get(_orientation(picture))
     return picture if turn is None else picture.transpose(turn)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Return the orientation of the pixels as Pillow gives them; those of TIFF it has turned."""
+    if picture.format == "TIFF":
+        return 1
+    try:
+        value = picture.getexif().get(_ORIENTATION)
+    except (*BROKEN, TypeError, KeyError, AttributeError):  # image viewers ignore a broken entry
+        return 1
+    return value if isinstance(value, int) and value in _TURNS else 1
 
 
 def _to_rgb(picture: Image.Image) -> Pixels:

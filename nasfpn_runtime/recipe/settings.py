@@ -28,6 +28,7 @@ from search_space.errors import value_text
 
 CONTESTED = ("higher", "first", "last")
 DECAYS = ("kernels", "no_norm", "all")
+EXIF_FRAMES = ("auto", "stored", "upright")
 NORMALISERS = ("plus_one", "batch", "picture")
 PAD_MODES = ("image", "picture")
 PRECISIONS = ("float32", "float16", "bfloat16")
@@ -103,6 +104,19 @@ class Anchors:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """How a dataset is read where its files leave a choice.
+
+    Attributes:
+        exif: frame of the boxes of images with an EXIF orientation, see ``EXIF_FRAMES``.
+        merge_names: whether categories of one name are read as one category.
+    """
+
+    exif: str = "auto"
+    merge_names: bool = False
+
+
+@dataclass(frozen=True)
 class Data:
     """How images become inputs of the network.
 
@@ -118,6 +132,11 @@ class Data:
             to the even number (TF).
         pad: size that an image is padded to when it is scored: that of ``image``, or the
             smallest multiple of the coarsest stride that holds the ``picture`` (mmdetection).
+        exif: frame of the boxes of images with an EXIF orientation: that of the ``stored`` pixels,
+            the ``upright`` one that a viewer shows, or ``auto``: what the annotated sizes tell, or
+            else the convention of the dataset's format.
+        merge_names: if true, categories of one name are read as one category; otherwise they are
+            refused.
         augment: random changes to training images.
     """
 
@@ -126,6 +145,8 @@ class Data:
     interpolation: str = "antialias"
     round_up: bool = False
     pad: str = "image"
+    exif: str = "auto"
+    merge_names: bool = False
     augment: Augment = field(default_factory=lambda: Augment(hflip=0.5, scale=(0.8, 1.2)))
 
     def __post_init__(self) -> None:
@@ -133,6 +154,12 @@ class Data:
         check_one_of(self, "fit", FIT_MODES)
         check_one_of(self, "interpolation", INTERPOLATIONS)
         check_one_of(self, "pad", PAD_MODES)
+        check_one_of(self, "exif", EXIF_FRAMES)
+
+    @property
+    def reading(self) -> Reading:
+        """How the dataset is read."""
+        return Reading(self.exif, self.merge_names)
 
     def fitted(self, picture: Pixels, size: tuple[int, int]) -> tuple[Pixels, Placement]:
         """Return an image fitted to (height, width), and its placement; see ``image.fit``."""

@@ -145,8 +145,8 @@ def score_checkpoint(
     with waiting(f"loading {path}", shown=progress):
         detector = Detector.load(path, engine, stacks=stacks, progress=progress)
     with waiting(f"reading {data}", shown=progress):
-        truth = load_split(data, split)
-    about, chosen = detector.description, PROTOCOLS[protocol]
+        about, chosen = detector.description, PROTOCOLS[protocol]
+        truth = load_split(data, split, reading=about.data.reading)
     rule = chosen.detection or about.detection
     if about.suppressed and rule != about.detection:
         raise EngineError(

@@ -127,7 +127,10 @@ def train(
         options = replace(options, progress=False, tensorboard=False)
 
     with waiting(f"reading {data}", shown=options.progress):
-        splits = load_split(data, "train"), load_split(data, "val")
+        train_split, val_split = (
+            load_split(data, name, reading=recipe.data.reading) for name in ("train", "val")
+        )
+        splits = train_split, val_split
     check_same_categories(*splits)
     if options.progress:
         _report_data(data, splits)
@@ -455,13 +458,15 @@ def _with_remedy() -> Iterator[None]:
 
 
 def _report_data(data: Path, splits: tuple[Split, Split]) -> None:
-    """Report the size of a dataset and its faults."""
+    """Report the size of a dataset, how it was read, and its faults."""
     train, val = splits
     say(
         f"{data}: {len(train.with_boxes)} images to train on, {len(val.samples)} to score, "
         f"{len(train.categories)} categories"
     )
     for split in splits:
+        if split.notes:
+            say(f"read from {split.annotation_file}:\n{fault_report(split.notes)}")
         if split.faults:
             say(f"faults in {split.annotation_file}:\n{fault_report(split.faults)}")
 

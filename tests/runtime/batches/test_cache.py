@@ -26,9 +26,9 @@ def test_images_are_read_once_while_they_fit_in_memory(
 ) -> None:
     read: list[str] = []
 
-    def record(path: Path) -> Pixels:
+    def record(path: Path, **options: bool) -> Pixels:
         read.append(path.stem)
-        return read_image(path)
+        return read_image(path, **options)
 
     monkeypatch.setattr(samples, "read_image", record)
     cache = Pictures(split, SIZE, PLAIN, cache_bytes=2 * 64 * 64 * 3)  # two fitted pictures

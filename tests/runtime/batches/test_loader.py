@@ -24,7 +24,7 @@ from nasfpn_runtime.data import samples
 from nasfpn_runtime.data.dataset import Split
 from nasfpn_runtime.errors import RecipeError
 from nasfpn_runtime.pictures.augment import Augment
-from nasfpn_runtime.pictures.image import read_image
+from nasfpn_runtime.pictures.image import Pixels, read_image
 from nasfpn_runtime.recipe.settings import Data, Training
 
 VARIED = Data(SIZE, augment=Augment(0.5, 0.5, (0.5, 1.5), 0.5))
@@ -138,7 +138,12 @@ def test_a_batch_that_can_be_divided_evenly_is_accepted(
 
 def test_few_batches_are_prefetched(noise: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(samples, "read_image", lambda path: read.append(path) or read_image(path))
+
+    def record(path: Path, **options: bool) -> Pixels:
+        read.append(path)
+        return read_image(path, **options)
+
+    monkeypatch.setattr(samples, "read_image", record)
     with make_loader(noise, batch=2, workers=1, cache_bytes=0) as loader:
         batches = loader.epoch(0)
         for number in (1, 2):

@@ -268,11 +268,11 @@ def test_ctrl_c_while_waiting_ends_the_thread(
     """The main thread is interrupted while it waits for an image, as by a terminal."""
     main_waits = threading.Event()
 
-    def interrupt(path: Any) -> Pixels:
+    def interrupt(path: Any, **options: bool) -> Pixels:
         if not main_waits.is_set():
             main_waits.set()
             _thread.interrupt_main()
-        return read_image(path)
+        return read_image(path, **options)
 
     monkeypatch.setattr(samples, "read_image", interrupt)
     loader = make(split, workers=1, cache_bytes=0)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nasfpn_runtime.data.lists import checked_names, picture_size, read_lines, read_names
+from nasfpn_runtime.data.lists import no_split, read_lines, read_names, usual_split
 from nasfpn_runtime.errors import DataError
 
 
@@ -17,7 +17,7 @@ def test_lines_are_stripped_and_empty_ones_kept(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xef\xbb\xbfcat \r\n\n dog")
     assert read_lines(path) == ["cat", "", "dog"]
-    assert read_names(path) == ("cat", "dog")
+    assert read_names(path) == ["cat", "dog"]
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
@@ -29,14 +29,16 @@ def test_a_list_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
         read_lines(path)
 
 
-@pytest.mark.parametrize("names", [[], ["cat", "dog", "cat"]])
-def test_categories_differ(names: list[str]) -> None:
-    with pytest.raises(DataError, match=r"categories .*, got \[.*\] \(at names\.txt\)"):
-        checked_names(names, Path("names.txt"))
+def test_usual_names_of_splits() -> None:
+    given = ["train2017", "Valid", "validation", "test", "trainable", "default", ""]
+    assert [usual_split(name) for name in given] == ["train", "val", "val", "test", "", "", ""]
 
 
-def test_a_missing_image_has_size_one(tmp_path: Path) -> None:
-    assert picture_size(tmp_path / "gone.png") == {"width": 1, "height": 1}
+def test_a_set_of_one_split_is_to_be_split(tmp_path: Path) -> None:
+    assert f"found all; divide it: nasfpn data split {tmp_path} -o DIR" in str(
+        no_split("train", tmp_path, ["all"])
+    )
+    assert "divide" not in str(no_split("train", tmp_path, ["all", "val"]))
 
 
 WRITER = """

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mindspore.mindrecord import FileWriter
 
 from nasfpn_runtime.data.dataset import form_of, load_split, split_names
-from nasfpn_runtime.data.mindrecord import checksum_of
+from nasfpn_runtime.data.digest import digest
+from nasfpn_runtime.data.mindrecord import SCHEMA, checksum_of
 from nasfpn_runtime.data.mindrecord_writer import pack
 from nasfpn_runtime.data.rows import INDEX, Row
 from nasfpn_runtime.errors import DataError
@@ -111,7 +113,8 @@ def rewrite_index(change: Callable[[str], str]) -> Callable[[Path], None]:
         with suppress(ValueError):
             index = json.loads(text)
             if "splits" in index:
-                text = json.dumps({**index, "checksum": checksum_of(index["splits"])})
+                content = {key: index[key] for key in index if key != "checksum"}
+                text = json.dumps({**content, "checksum": checksum_of(content)})
         (folder / INDEX).write_text(text)
 
     return rewrite
@@ -125,10 +128,10 @@ def rewrite_index(change: Callable[[str], str]) -> Callable[[Path], None]:
         (lambda f: (f / "val.mindrecord0.db").unlink(), r"got no file .*val.mindrecord0.db\)"),
         (overwrite, r"checksum \w{8}, got \w{8}.*\(at .*val.mindrecord\d\)"),
         (rewrite_index(lambda text: text[:-20]), r"JSON: .*\(at .*mindrecord.json\)"),
-        (rewrite_index(lambda text: "[]"), r"version .* 1, got None \(at .*mindrecord.json\)"),
+        (rewrite_index(lambda text: "[]"), r"version .* 1 or 2, got None \(at .*mindrecord.json\)"),
         (
-            rewrite_index(lambda t: t.replace('"version": 1', '"version": 2')),
-            r"version .* 1, got 2 \(at .*mindrecord.json\)",
+            rewrite_index(lambda t: t.replace('"version": 2', '"version": 3')),
+            r"version .* 1 or 2, got 3 \(at .*mindrecord.json\)",
         ),
         (
             rewrite_index(lambda t: t.replace('"splits"', '"split"')),
@@ -212,10 +215,59 @@ def test_any_other_byte_in_the_index_is_refused(shapes: Path) -> None:
                 load_split(folder, "val")
 
 
-def test_a_folder_of_an_earlier_version_is_read(shapes: Path) -> None:
+def test_a_folder_without_checksums_is_read(shapes: Path) -> None:
     folder = packed(shapes, shapes.with_name("out"), "val")
     expected = [sample.path.read_bytes() for sample in load_split(folder, "val").samples]
     index = json.loads((folder / INDEX).read_text())
     del index["checksum"], index["splits"]["val"]["checksums"]
     (folder / INDEX).write_text(json.dumps(index))
     assert [sample.path.read_bytes() for sample in load_split(folder, "val").samples] == expected
+
+
+def test_a_folder_of_version_1_is_read(shapes: Path) -> None:
+    """Its ids were int64, it had no column for the frame, and the checksum was of the splits."""
+    expected = load_split(shapes, "val")
+    folder = shapes.with_name("old")
+    folder.mkdir()
+    columns = {name: SCHEMA[name] for name in SCHEMA if name != "upright"}
+    writer = FileWriter(str(folder / "val.mindrecord"), 1)
+    writer.add_schema({**columns, "image_id": {"type": "int64"}}, "pictures with boxes")
+    for place, sample in enumerate(expected.samples):
+        of_sample = expected.truth.sample == place
+        writer.write_raw_data(
+            [
+                {
+                    "place": place,
+                    "image_id": sample.image_id,
+                    "file_name": sample.path.name,
+                    "width": sample.width,
+                    "height": sample.height,
+                    "image": sample.path.read_bytes(),
+                    "length": sample.file_size(),
+                    "count": int(of_sample.sum()),
+                    "bbox": expected.truth.box[of_sample],
+                    "area": expected.truth.area[of_sample],
+                    "label": expected.truth.label[of_sample].astype(np.int32),
+                    "iscrowd": expected.truth.crowd[of_sample].astype(np.int32),
+                }
+            ]
+        )
+    writer.commit()
+    categories = [{"id": i, "name": n} for i, n in enumerate(expected.categories, start=1)]
+    files = sorted(folder.glob("val.mindrecord*"))
+    splits = {
+        "val": {
+            "pictures": len(expected.samples),
+            "categories": categories,
+            "shards": {path.name: path.stat().st_size for path in files},
+            "checksums": {path.name: f"{zlib.crc32(path.read_bytes()):08x}" for path in files},
+        }
+    }
+    checksum = f"{zlib.crc32(json.dumps(splits, sort_keys=True).encode()):08x}"
+    index = {"version": 1, "splits": splits, "checksum": checksum}
+    (folder / INDEX).write_text(json.dumps(index))
+    split = load_split(folder, "val")
+    assert [s.image_id for s in split.samples] == [s.image_id for s in expected.samples]
+    assert [s.boxes.tolist() for s in split.samples] == [s.boxes.tolist() for s in expected.samples]
+    assert digest(split) == digest(expected)
+    assert split.category_ids == expected.category_ids

@@ -58,5 +58,5 @@ def test_a_background_in_the_list_of_names_is_class_0(tmp_path: Path, first: str
 def test_a_background_alone_is_no_category(tmp_path: Path) -> None:
     folder = make(tmp_path, "text", draw(seed=5))
     write_lines(folder / "classes.txt", ["background"])
-    with pytest.raises(DataError, match=r"background .*\(at .*classes\.txt\)"):
+    with pytest.raises(DataError, match=r"background, .*\(at .*classes\.txt\)"):
         load_split(folder)

@@ -120,3 +120,21 @@ def test_a_size_of_zero_is_replaced_by_that_of_the_image(tmp_path: Path) -> None
     split = load_split(folder)
     assert split.faults == ()
     assert (split.samples[0].width, split.samples[0].height) == (WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        "<x1>5</x1><y1>3</y1><x2>9</x2><y2>3</y2><x3>9</x3><y3>8</y3>",
+        "<pt><x>5</x><y>3</y></pt><pt><x>9</x><y>3</y></pt><pt><x>9</x><y>8</y></pt>",
+    ],
+)
+def test_an_object_without_a_box_has_that_around_its_polygon(tmp_path: Path, points: str) -> None:
+    """Pixels count from 1, so the box is from 5 - 1, 3 - 1 to 9, 8."""
+    folder = make(tmp_path, "voc", draw(seed=5))
+    item = f"<object><name>cat</name><polygon>{points}</polygon></object></annotation>"
+    ending_in(item)(folder)
+    split = load_split(folder)
+    assert split.faults == ()
+    assert split.samples[0].boxes.tolist()[-1] == [4, 2, 9, 8]
+    assert [n.action for n in split.notes] == ["box around its outline"]

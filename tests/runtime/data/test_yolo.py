@@ -48,7 +48,7 @@ def test_a_fault_is_one_line_and_leaves_the_rest(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("names: [a, a]", r"got \['a', 'a'\] \(at .*data\.yaml\)"),
+        ("names: [a, a]", r"got a for the ids 0 and 1 \(at .*data\.yaml\)"),
         ("names: {0: a, 2: b}", r"got {0: 'a', 2: 'b'} \(at .*yolo\)"),
         ("names: 5", r"names .* got 5 \(at .*yolo\)"),
         ("- a", r"got \['a'\] \(at .*data\.yaml\)"),
@@ -74,3 +74,30 @@ def test_the_layout_of_exporters_is_read(tmp_path: Path) -> None:
     (folder / "data.yaml").write_text("val: ../valid/images\nnames: {0: cat, 1: dog, 2: owl}\n")
     assert split_names(folder) == ("val",)
     np.testing.assert_array_equal(load_split(folder, "val").samples[0].boxes, expected)
+
+
+@pytest.mark.parametrize(
+    ("line", "settings", "note"),
+    [
+        ("0 0.25 0.25 0.75 0.25 0.75 0.5", "", True),
+        ("0 0.25 0.25 0.75 0.25 0.75 0.5 0.25 0.5", "", True),  # also a rotated box
+        ("0 0.5 0.375 0.5 0.25 0.1 0.1 2 0.9 0.9 1", "kpt_shape: [2, 3]\n", False),
+    ],
+)
+def test_the_box_around_a_polygon_and_before_key_points(
+    tmp_path: Path, line: str, settings: str, note: bool
+) -> None:
+    """In an image of 64 x 32 px: x from 0.25 * 64 to 0.75 * 64, y from 0.25 * 32 to 0.5 * 32."""
+    write_lines(tmp_path / "data.yaml", [f"{settings}names: [cat]"])
+    write_lines(tmp_path / "labels" / "train" / "a.txt", [line])
+    (tmp_path / "images" / "train").mkdir(parents=True)
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "images" / "train" / "a.png")
+    split = load_split(tmp_path)
+    assert split.faults == ()
+    assert split.samples[0].boxes.tolist() == [[16, 8, 48, 16]]
+    assert [n.action for n in split.notes] == ["box around its outline"] * note
+
+
+def test_a_confidence_after_the_box_is_a_fault(tmp_path: Path) -> None:
+    folder = make(tmp_path, "yolo", draw(seed=5))
+    assert_one_fault(folder, with_line("1 0.5 0.5 0.1 0.1 0.9"), "box is not four finite numbers @")

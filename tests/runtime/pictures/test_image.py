@@ -18,9 +18,9 @@ from nasfpn_runtime.pictures.image import (
     fit_size,
     normalise,
     place,
+    read_header,
     read_image,
     resize,
-    stored_size,
 )
 
 
@@ -35,7 +35,7 @@ def test_rgb_is_read_as_stored(tmp_path: Path) -> None:
     for pixels in (read_image(path), decode_image(path.read_bytes(), "a.png")):
         np.testing.assert_array_equal(pixels, ramp(5, 7))
         assert pixels.dtype == np.uint8
-    assert stored_size(tmp_path / "a.png") == (5, 7)
+    assert read_header(tmp_path / "a.png").size == (5, 7)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "RGBA", "LA", "CMYK", "YCbCr", "I;16"])
@@ -70,7 +70,29 @@ def test_orientation_is_not_applied(tmp_path: Path) -> None:
     exif[0x0112] = 6  # the orientation: to be shown turned by 90 degrees
     picture.save(tmp_path / "a.jpg", exif=exif)
     assert read_image(tmp_path / "a.jpg").shape == (8, 16, 3)
-    assert stored_size(tmp_path / "a.jpg") == (8, 16)
+    assert read_header(tmp_path / "a.jpg").size == (8, 16)
+    assert read_header(tmp_path / "a.jpg").upright_size == (16, 8)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_header_and_pixels_agree_on_both_frames(
+    tmp_path: Path, suffix: str, orientation: int
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    dark = np.zeros((16, 32, 3), np.uint8)
+    dark[:8, :8] = 255
+    Image.fromarray(dark).save(path, exif=exif)
+    header = read_header(path)
+    assert read_image(path).shape[:2] == header.size
+    upright = read_image(path, upright=True)
+    assert upright.shape[:2] == header.upright_size
+    # Where EXIF 2.3, 4.6.4 puts the first row and column of the stored pixels.
+    corner = {2: (0, 31), 3: (15, 31), 4: (15, 0), 6: (0, 15), 7: (31, 15), 8: (31, 0)}
+    assert upright[corner.get(orientation, (0, 0))].min() > 200
+    assert upright.mean() < 80
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", None])
@@ -78,7 +100,7 @@ def test_what_is_no_image_is_named(tmp_path: Path, content: bytes | None) -> Non
     path = tmp_path / "a.png"
     if content is not None:
         path.write_bytes(content)
-    for read in (read_image, stored_size):
+    for read in (read_image, read_header):
         with pytest.raises(DataError, match=r"image: .* \(at .*a\.png\)$"):
             read(path)
 
