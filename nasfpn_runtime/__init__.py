@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import pkgutil
 from typing import TYPE_CHECKING, Any
 
 from nasfpn_runtime.cluster.isa import guard_isa
@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from nasfpn_runtime.network.build import build_network, build_pyramid
 
 __all__ = ["Detector", "build_network", "build_pyramid"]
+
+# Old names, with their present places; removed in version 0.3.
+_RENAMED = {
+    "build_detector": "nasfpn_runtime.network.build.build_network",
+    "checkpoint": "nasfpn_runtime.network.checkpoint",
+}
 
 # The only work done at import. It must come before the process runs its first convolution.
 guard_isa()
@@ -23,14 +29,11 @@ def __getattr__(name: str) -> Any:
         from nasfpn_runtime.inference import detector
 
         return detector.Detector
-    if name == "build_detector":
-        warnings.warn(
-            "nasfpn_runtime.build_detector is now build_network; the old name will be removed in "
-            "version 0.3",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        name = "build_network"
+    if name in _RENAMED:
+        from nasfpn_runtime.errors import warn_renamed
+
+        warn_renamed(f"nasfpn_runtime.{name}", _RENAMED[name])
+        return pkgutil.resolve_name(_RENAMED[name])
     if name in __all__:
         from nasfpn_runtime.network import build
 

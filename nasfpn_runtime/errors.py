@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 
 from search_space.errors import UserError
 
@@ -53,6 +54,15 @@ class OutputError(UserError, OSError):
 
 class MissingPackageError(UserError, ImportError):
     """An optional package is not installed."""
+
+
+def warn_renamed(old: str, present: str) -> None:
+    """Warn, at the line that called the caller, that a public name will go in version 0.3."""
+    warnings.warn(
+        f"{old} is now {present}; the old name will be removed in version 0.3",
+        DeprecationWarning,
+        stacklevel=3,
+    )
 
 
 def first_line(error: Exception) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nasfpn_runtime import interrupts
-from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.errors import DataError, warn_renamed
 from nasfpn_runtime.inference.description import Description
 from nasfpn_runtime.inference.engines.base import BATCH, Engine
 from nasfpn_runtime.inference.engines.registry import open_model
@@ -107,6 +107,7 @@ class Detector:
         *,
         rule: DetectionRule | None = None,
         classes: Sequence[int] | None = None,
+        columns: Sequence[int] | None = None,
     ) -> list[Detections]:
         """Return the detections in images scaled by :meth:`fit`, in pixels of the stored images.
 
@@ -115,7 +116,11 @@ class Detector:
                 applies its own.
             classes: indices of the classes to detect, which get the labels 0, 1, ... in this
                 order; None for all.
+            columns: the old name of ``classes``, which will be removed in version 0.3.
         """
+        if columns is not None:
+            warn_renamed("columns of Detector.find", "classes")
+            classes = columns
         interrupts.check()
         frames: dict[tuple[int, int], list[int]] = {}
         for index, (_, placement) in enumerate(fitted):

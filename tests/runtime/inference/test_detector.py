@@ -175,6 +175,10 @@ def test_classes_are_selected_and_numbered_in_the_given_order(suppressed: bool) 
     assert found.names == ("dog",)
     (found,) = detector.find(fitted, classes=[2, 0])
     assert len(found) == 0
+    with pytest.warns(DeprecationWarning, match=r"columns .*classes") as caught:
+        (old,) = detector.find(fitted, columns=[2, 1])
+    assert (old.labels.tolist(), old.names) == ([1], ("dog",))
+    assert caught[0].filename == __file__
 
 
 def test_a_rule_replaces_the_descriptions() -> None:
