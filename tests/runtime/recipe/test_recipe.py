@@ -74,6 +74,27 @@ def test_overrides_reach_every_depth_and_the_last_one_wins() -> None:
 RAMPS = "training.warmup=[{start: 0, stop: 1, steps: 1}]"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "place"),
+    [
+        # Wrong on its own, but corrected by a later override.
+        ([RAMPS, "training.warmup_epochs=0", "training.lr=-1"], "--set training.lr=-1"),
+        (["training.lr=-1", "training.lr=1", "training.clip=0"], "--set training.clip=0"),
+        # Wrong only together with the one before.
+        (["matching.positive=0.3", "matching.negative=0.35"], "--set matching.negative=0.35"),
+        (["training.keep=1"], "mine.yaml"),
+        ([], "mine.yaml"),
+    ],
+)
+def test_the_place_of_a_mistake_is_where_it_was_made(
+    tmp_path: Path, overrides: list[str], place: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("training: {epochs: 3}\n" if "--set" in place else "training: {epochs: a}\n")
+    with pytest.raises(RecipeError, match=rf"\(at .*{re.escape(place)}\)$"):
+        load_recipe(path, overrides)
+
+
 OLD = {"model": {"semantics": "mmdet", "stacks": 3}}  # as files and checkpoints had it
 
 
