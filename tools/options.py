@@ -225,5 +225,5 @@ def real(least: float, most: float, *, above: bool = False) -> Range:
     return Range(float, least, most, above=above)
 
 
-SEED = whole(0, (1 << 32) - 1)  # Optuna's samplers take 32 bits
+SEED = whole(0, (1 << 64) - 1)  # of 64 bits, as times and hashes are
 TRIALS = whole(1, 1_000_000)

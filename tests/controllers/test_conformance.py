@@ -31,7 +31,8 @@ def test_equal_seeds_propose_the_same_and_other_seeds_do_not(
 ) -> None:
     first = ask_and_tell(new_study(make(3)), TRIALS)
     assert ask_and_tell(new_study(make(3)), TRIALS) == first
-    assert ask_and_tell(new_study(make(4)), TRIALS)[:5] != first[:5]
+    for other in (4, (1 << 64) - 1):  # the largest that the commands take
+        assert ask_and_tell(new_study(make(other)), TRIALS)[:5] != first[:5]
     assert len(set(first)) > TRIALS // 2
 
 

@@ -93,7 +93,7 @@ SUFFIXES = [
     ".md",
     ".gif",
 ]
-NUMBERS = [*WORDS[:22], "3", "5", "64", "1000000", "4294967295", "4294967296"]
+NUMBERS = [*WORDS[:22], "3", "5", "64", "1000000", "4294967296", str(1 << 64)]
 
 
 class ReachedError(BaseException):

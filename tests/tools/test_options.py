@@ -81,7 +81,7 @@ def test_engines_are_those_of_the_runtime() -> None:
         "compare --data d --out o --seeds 0",
     ],
 )
-@pytest.mark.parametrize("value", ["-1", "x"])
+@pytest.mark.parametrize("value", ["-1", "x", str(1 << 64)])
 def test_a_seed_is_checked_by_every_command(
     command: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,4 +90,8 @@ def test_a_seed_is_checked_by_every_command(
     assert stop.value.code == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "--seed" in error
-    assert error.endswith(f"from 0 to 4,294,967,295, got {value}")
+    assert error.endswith(f"from 0 to 18,446,744,073,709,551,615, got {value}")
+    # People use times and hashes as seeds; earlier versions had no upper limit.
+    for seed in (0, 20261125093045, (1 << 64) - 1):
+        args = make_parser().parse_args([*command.split(), str(seed)])
+        assert seed in (getattr(args, "seed", None), *getattr(args, "seeds", ()))
