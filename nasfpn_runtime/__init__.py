@@ -15,7 +15,7 @@ __all__ = ["Detector", "build_network", "build_pyramid"]
 
 # Old names, with their present places; removed in version 0.3.
 _RENAMED = {
-    "build_detector": "nasfpn_runtime.network.build.build_network",
+    "build_detector": "nasfpn_runtime.build_network",
     "checkpoint": "nasfpn_runtime.network.checkpoint",
 }
 

@@ -25,7 +25,7 @@ def test_public_names_are_those_of_their_modules() -> None:
 @pytest.mark.parametrize(
     ("module", "old", "present", "value"),
     [
-        (nasfpn_runtime, "build_detector", "build_network", build_network),
+        (nasfpn_runtime, "build_detector", r"runtime\.build_network", build_network),
         (nasfpn_runtime, "checkpoint", r"network\.checkpoint", checkpoint),
         (importers, "SOURCES", r"spellings\.SOURCES", SOURCES),
         (importers, "Loaded", r"load\.LoadResult", LoadResult),
