@@ -19,13 +19,15 @@ PERIOD = 10.0  # seconds between two lines if standard error is not a terminal
 TICK = 1.0  # seconds between two updates of waiting() on a terminal
 
 
-def say(text: str) -> None:
+def say(text: str, *, whole: bool = False) -> None:
     """Print lines on standard error, above any bar.
 
-    Control characters are escaped, and the middle of a very long line is left out.
+    Control characters are escaped. The middle of a very long line is left out, except from a
+    result, which is printed ``whole``.
     """
     if sys.stderr is not None:
-        text = "\n".join(message_text(printable(line)) for line in text.split("\n"))
+        lines = [printable(line) for line in text.split("\n")]
+        text = "\n".join(lines if whole else map(message_text, lines))
         tqdm.write(text, file=sys.stderr)
         sys.stderr.flush()
 

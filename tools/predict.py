@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         tally.skipped += len(missing)
         if args.json is not None:
             results.close()
-    say(summary(tally))
+    say(summary(tally), whole=True)
     return 1 if tally.skipped else 0
 
 

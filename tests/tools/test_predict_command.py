@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from PIL import Image
 import predict_stub
 from locations import HELPERS, ROOT
 from nasfpn_runtime.inference.detector import Detector
+from nasfpn_runtime.predict.loop import Tally
 from tools.cli import main
+from tools.predict import summary
 
 # The command with the stub's detector, which prints a line for each batch and takes a while.
 SLOW = f"""
@@ -73,6 +76,17 @@ def test_a_missing_file_is_reported_and_the_others_are_processed(
     assert files(out) == ["1.png"]
     assert main(["predict", model, missing, "-o", str(tmp_path / "none")]) == 2
     assert not (tmp_path / "none").exists()
+
+
+def test_the_summary_has_the_counts_of_all_classes(
+    model: str, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = Counter({f"class {number}": 200 - number for number in range(91)})
+    line = summary(Tally(boxes=counts))
+    assert all(f", {count} {name}, " in line for name, count in counts.items())
+    monkeypatch.setattr("tools.predict.summary", lambda tally: line)
+    assert main(["predict", model, str(photos / "b.jpg"), "--no-pictures"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == line
 
 
 def test_pictures_results_and_a_summary(
