@@ -247,6 +247,7 @@ OWN = {
     "nasfpn_runtime/bench/step.py": "the output of a child process",
     "nasfpn_runtime/bench/data.py": "the output of a child process; annotations read before",
     "nasfpn_runtime/data/drawn.py": "annotations, only to compare them with drawn ones",
+    "nasfpn_runtime/data/mindrecord.py": "ids of images; their shard has a checksum",
     "tools/compare.py": "scores.json, which is compared with its run and replaced",
     "controllers/worker.py": "messages between processes",
     "controllers/journal.py": "lines of study.journal",

@@ -11,16 +11,16 @@ import pytest
 from PIL import Image
 
 import searched_archs
-from nasfpn_runtime.data.counts import count_table
 from nasfpn_runtime.data.dataset import load_split
 from nasfpn_runtime.data.drawn import write_shapes
 from nasfpn_runtime.inference.engines.registry import read_description
+from nasfpn_runtime.recipe.settings import Reading
 from runs import SMALL, metrics
 from search_space.codec import save_genome
 from search_space.names import shown, unique
 from tools.cli import main
 
-# Formulas, escape codes, line breaks, NUL, bytes that are not UTF-8, length, and twins.
+# Formulas, escape codes, line breaks, NUL, bytes that are not UTF-8, length.
 CLASSES = (
     "$\\frac{1$",
     "$$",
@@ -30,7 +30,6 @@ CLASSES = (
     "<&>|\\",
     "x" * 2000,
     "\u202eright to left",
-    "fish",
     "fish",
     "fish (2)",
     "",
@@ -77,7 +76,7 @@ def run(*words: object) -> int:
 def test_every_command_that_shows_names_of_classes(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One class has the name of another; none may lose its row, its id or its AP."""
+    """No class may lose its row, its id or its AP."""
     monkeypatch.chdir(tmp_path)
     keys = unique(CLASSES)
     titles = [shown(key) for key in keys]
@@ -124,12 +123,27 @@ def test_every_command_that_shows_names_of_classes(
     check_printed(capsys)
 
 
-def test_classes_of_one_name_are_counted_separately(data: Path) -> None:
-    split = load_split(data)
-    rows = count_table({"train": split}).split("\n")[-len(CLASSES) :]
-    boxes = [int((split.truth.label == label).sum()) for label in range(len(CLASSES))]
-    for row, name, count in zip(rows, unique(CLASSES), boxes, strict=True):
-        assert row.split() == [*shown(name).split(), str(count)]
+def test_classes_of_one_name_are_refused_or_merged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shapes(tmp_path / "data", train=4, val=4, test=4, size=64)
+    for file in (tmp_path / "data" / "annotations").iterdir():
+        data = json.loads(file.read_text())
+        for entry in data["categories"][:2]:
+            entry["name"] = "fish"
+        file.write_text(json.dumps(data))
+    split = load_split(tmp_path / "data", reading=Reading(merge_names=True))
+    assert run("data", "check", tmp_path / "data") == 2
+    assert "got fish for the ids" in capsys.readouterr().err
+    assert run("data", "check", tmp_path / "data", "--merge-names") == 0
+    (row,) = [line for line in capsys.readouterr().out.split("\n") if "fish" in line]
+    assert row.split()[2] == str((split.truth.label == 0).sum())  # test, train, val
+    train = ["train", "--arch", "fpn", "--data", tmp_path / "data", *OVERRIDES]
+    assert run(*train, "-o", tmp_path / "run") == 2
+    assert run(*train, "-o", tmp_path / "run", "--set", "data.merge_names=true") == 0
+    (line,) = metrics(tmp_path / "run")
+    assert [key[3:] for key in line if key.startswith("AP/")] == list(split.categories)
+    assert len(split.categories) == 2
 
 
 @pytest.mark.parametrize("name", ["$\\frac{1$", "a\nb", "\x1b[31m", "x" * 240, "a\udcff", "_a"])

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from itertools import chain
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -188,9 +189,9 @@ def test_a_process_that_dies_ends_the_epoch_with_a_clear_error(split: Split) -> 
         for epoch in (0, 1):
             # concurrent.futures looks for dead processes only while it has no results to take, so
             # the other process may finish an epoch alone.
+            again = (loader.epoch(epoch) for _ in range(1000))
             with pytest.raises(DeviceError, match="--workers"):
-                for _ in range(1000):
-                    list(loader.epoch(epoch))
+                list(chain.from_iterable(again))
 
 
 @pytest.mark.usefixtures("_interruptible")
