@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nasfpn_runtime.errors import CheckpointError, MissingPackageError
 from nasfpn_runtime.extras import require
 from nasfpn_runtime.importers.safetensors import read_safetensors
+from nasfpn_runtime.network.integrity import has_checksum
 from search_space.errors import UserError
 
 Arrays = dict[str, NDArray[Any]]
@@ -110,7 +111,8 @@ def _read_npz(path: Path) -> Arrays:
 def _read_mindspore(path: Path) -> Arrays:
     import mindspore
 
-    entries: dict[str, Any] = mindspore.load_checkpoint(str(path))
+    # MindSpore warns of a file without a checksum, which most files of others are.
+    entries: dict[str, Any] = mindspore.load_checkpoint(str(path), crc_check=has_checksum(path))
     tensors = {name: value for name, value in entries.items() if hasattr(value, "asnumpy")}
     return {
         name: (v.float() if v.dtype == mindspore.bfloat16 else v).asnumpy()

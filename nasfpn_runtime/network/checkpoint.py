@@ -12,7 +12,9 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import mindspore
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from nasfpn_runtime.documents import parse_json
 from nasfpn_runtime.errors import CheckpointError, DivergedError, DocumentError, RecipeError
 from nasfpn_runtime.files import link_or_copy
+from nasfpn_runtime.network.integrity import first_non_finite, has_checksum
 from nasfpn_runtime.recipe.recipe import Recipe, from_dict
 from search_space.codec import from_json, to_json
 from search_space.errors import GenomeError
@@ -148,7 +151,7 @@ def save(
         DivergedError: see :func:`check_finite`.
         CheckpointError: the file cannot be written. The existing file is unchanged.
     """
-    check_finite(net, path)
+    check_finite(net, path, more or {})
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.tmp.ckpt")
     entry: dict[str, Any] = {name: Tensor(array) for name, array in (more or {}).items()}
@@ -176,23 +179,24 @@ def _save_as(temporary: Path, path: Path, net: nn.Cell, entry: dict[str, str], k
             draft.unlink(missing_ok=True)
 
 
-def check_finite(net: nn.Cell, path: Path) -> None:
+def check_finite(
+    net: nn.Cell, path: Path, more: Mapping[str, NDArray[Any]] = MappingProxyType({})
+) -> None:
     """Check that every number in the parameters of ``net`` is finite, before they are saved.
 
     Args:
         path: where they would be saved, for the message.
+        more: arrays that would be saved besides, by name.
 
     Raises:
-        DivergedError: a parameter has a NaN or an infinity.
+        DivergedError: a parameter or an array has a NaN or an infinity.
     """
-    for parameter in net.get_parameters():
-        array = parameter.asnumpy()
-        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            value = array[~np.isfinite(array)].flat[0]
-            raise DivergedError(
-                f"all numbers of a checkpoint must be finite, got {value} in {parameter.name} (at "
-                f"{path}); nothing was saved, and an earlier checkpoint there is kept"
-            )
+    parameters = ((parameter.name, parameter.asnumpy()) for parameter in net.get_parameters())
+    if found := first_non_finite(chain(parameters, more.items())):
+        raise DivergedError(
+            f"all numbers of a checkpoint must be finite, got {found[1]} in {found[0]} (at "
+            f"{path}); nothing was saved, and an earlier checkpoint there is kept"
+        )
 
 
 def keep_copy(path: Path, name: str, most: int) -> None:
@@ -259,7 +263,8 @@ def load(path: Path) -> tuple[dict[str, NDArray[Any]], Origin]:
         Arrays by parameter name, and the origin.
 
     Raises:
-        CheckpointError: the file is missing, truncated, or not written by this program.
+        CheckpointError: the file is missing, truncated, changed or not written by this program, or
+            it has a number that is not finite.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}")
@@ -275,7 +280,16 @@ def load(path: Path) -> tuple[dict[str, NDArray[Any]], Origin]:
             f"not a checkpoint of this program"
         )
     arrays = {name: value.asnumpy() for name, value in entries.items()}
-    return arrays, Origin.from_json(str(text), path)
+    if found := first_non_finite(arrays.items()):
+        raise CheckpointError(
+            f"cannot use {path}: all numbers of a checkpoint must be finite, got {found[1]} in "
+            f"{found[0]}; the training diverged, use an earlier checkpoint"
+        )
+    origin = Origin.from_json(str(text), path)
+    # Versions that write the key `init` always write a checksum; the first ones did not.
+    if '"init": ' in str(text) and not has_checksum(path):
+        raise CheckpointError(f"cannot read {path}, which is damaged: its checksum is missing")
+    return arrays, origin
 
 
 def load_weights(path: Path) -> tuple[dict[str, NDArray[Any]], Origin]:

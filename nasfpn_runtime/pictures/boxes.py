@@ -108,10 +108,10 @@ def decode(deltas: NDArray[np.float32], anchors: Boxes, code: BoxCode = TF_CODE)
     offset = yxhw[:, 1::-1] * np.float32(code.variances[0])
     stretch = yxhw[:, :1:-1] * np.float32(code.variances[1])
     low, high = (np.float32(bound) for bound in CLIPS[code.clip])
-    centre = (anchors[:, :2] + anchors[:, 2:]) / 2 + offset * anchor_size
-    with np.errstate(over="ignore"):  # infinite boxes of an untrained network
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite boxes of an untrained network
+        centre = (anchors[:, :2] + anchors[:, 2:]) / 2 + offset * anchor_size
         half = np.exp(np.clip(stretch, low, high)) * anchor_size / 2
-    return np.concatenate([centre - half, centre + half], axis=1)
+        return np.concatenate([centre - half, centre + half], axis=1)
 
 
 def clip_boxes(boxes: Boxes, image: tuple[int, int]) -> Boxes:

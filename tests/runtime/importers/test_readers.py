@@ -120,6 +120,18 @@ def test_a_truncated_or_foreign_file_is_refused(suffix: str, tmp_path: Path) -> 
     assert_refused(tmp_path / f"text{suffix}", b"<html>404 Not Found</html>")
 
 
+def test_a_mindspore_file_that_does_not_match_its_checksum_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    entries = [{"name": "a", "data": Tensor(np.array([1, 2], np.float32))}]
+    mindspore.save_checkpoint(entries, str(path), crc_check=True)
+    assert read_arrays(path)["a"].tolist() == [1.0, 2.0]
+    path.write_bytes(
+        path.read_bytes().replace(np.float32(2.0).tobytes(), np.float32(2.5).tobytes())
+    )
+    with pytest.raises(CheckpointError, match=r"a\.ckpt"):
+        read_arrays(path)
+
+
 @pytest.mark.parametrize("name", ["none.npz", "folder.pth", "a.onnx"])
 def test_a_file_that_is_not_a_checkpoint_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / "folder.pth").mkdir()

@@ -26,10 +26,13 @@ V1 = (ASSETS / "checkpoint_v1.json").read_text()
 V2 = (ASSETS / "checkpoint_v2.json").read_text()
 
 
-def write(path: Path, entry: str) -> Path:
+def write(path: Path, entry: str, *, checksum: bool = False) -> Path:
     array = mindspore.Tensor(np.arange(3, dtype=np.float32))
     mindspore.save_checkpoint(
-        [{"name": "weight", "data": array}], str(path), append_dict={checkpoint.ENTRY: entry}
+        [{"name": "weight", "data": array}],
+        str(path),
+        append_dict={checkpoint.ENTRY: entry},
+        crc_check=checksum,
     )
     return path
 
@@ -82,6 +85,45 @@ def test_no_number_that_is_not_finite_is_saved(name: str, value: float, tmp_path
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {path.name: before}
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_no_array_beside_the_network_is_saved_if_it_is_not_finite(
+    value: float, tmp_path: Path
+) -> None:
+    path, more = tmp_path / "last.ckpt", {"of_cards": np.array([[0, value]], np.float32)}
+    with pytest.raises(DivergedError, match=rf"finite, got {value} in of_cards"):
+        checkpoint.save(path, Holder("weight", 2.0), an_origin(), more=more)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["weight", "bn.moving_variance", "moments.weight", "ema.weight"])
+def test_a_file_with_a_number_that_is_not_finite_is_refused(
+    name: str, value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    checkpoint.save(path, Holder("good", 2.0), an_origin())
+    with monkeypatch.context() as patch:  # as an earlier version saved it
+        patch.setattr(checkpoint, "check_finite", lambda *_: None)
+        checkpoint.save(path, Holder(name, value), an_origin(), keep=True)
+    with pytest.raises(CheckpointError, match=rf"last\.ckpt.* finite, got {value} in {name};"):
+        checkpoint.load(path)
+    with pytest.warns(RuntimeWarning, match=name):
+        assert "good" in checkpoint.load_newest(path)[0]  # the previous one
+
+
+@pytest.mark.parametrize("cut", [slice(None, -17), slice(None, -12)])
+def test_a_file_that_lost_its_checksum_is_refused(cut: slice, tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    checkpoint.save(path, Holder("weight", 2.0), an_origin())
+    whole = path.read_bytes()
+    changed = whole[cut].replace(np.float32(2.0).tobytes(), np.float32(2.5).tobytes())
+    path.write_bytes(
+        changed.ljust(len(whole), b"\0") if len(changed) > len(whole) - 17 else changed
+    )
+    with pytest.raises(CheckpointError, match=r"last\.ckpt.*damaged"):
+        checkpoint.load(path)
+
+
 def test_an_interrupt_while_a_file_is_written_leaves_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,7 +152,7 @@ def test_a_part_of_an_epoch_survives_a_round_trip_and_no_earlier_version_reads_i
 
 def test_an_origin_survives_a_round_trip(tmp_path: Path) -> None:
     _, origin = checkpoint.load(write(tmp_path / "v1.ckpt", V1))
-    _, again = checkpoint.load(write(tmp_path / "now.ckpt", origin.to_json()))
+    _, again = checkpoint.load(write(tmp_path / "now.ckpt", origin.to_json(), checksum=True))
     assert again == origin
 
 
