@@ -70,6 +70,31 @@ def test_a_backend_that_is_missing_is_no_error(backend: str, tmp_path: Path) -> 
     assert (tmp_path / "a.svg").stat().st_size > 0
 
 
+@pytest.mark.parametrize("variables", [("MPLCONFIGDIR",), ("HOME", "XDG_CACHE_HOME")])
+def test_nothing_is_said_of_a_folder_that_cannot_be_written(
+    variables: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    usual = {k: v for k, v in os.environ.items() if not k.startswith(("MPL", "XDG"))}
+    environment = {**usual, **dict.fromkeys(variables, str(tmp_path / "file" / "in"))}
+    code = (
+        "import logging\n"
+        "from search_space import draw_genome\n"
+        "from searched_archs import load\n"
+        "draw_genome(load('fpn'), 'a.svg')\n"
+        "logging.getLogger('matplotlib').warning('shown')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "shown\n")
+    assert (tmp_path / "a.svg").stat().st_size > 0
+
+
 def test_a_backend_that_exists_is_kept() -> None:
     code = "import search_space.plotting, matplotlib; print(matplotlib.get_backend())"
     environment = {**os.environ, "MPLBACKEND": "svg", "PYTHONPATH": str(ROOT)}
