@@ -1,4 +1,7 @@
-"""Handling of SIGINT (Ctrl-C) and SIGTERM where they would get lost or arrive at a bad moment.
+"""Handling of SIGINT (Ctrl-C), SIGTERM and SIGHUP where they would get lost or do harm.
+
+SIGHUP is what a terminal sends when it is closed or its connection is lost. ``nohup`` makes a
+command ignore it; that is left so.
 
 Python raises ``KeyboardInterrupt`` at whatever line is running. If that line is in a destructor,
 Python prints the exception and drops it. If MindSpore called it, MindSpore drops it or prints
@@ -23,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 1.0  # seconds that a command has to end after a signal
 SAVING = 60.0  # seconds that a step, or what must not be left half done, has to end
 _TICK = 0.1  # seconds between two attempts to raise an interrupt
@@ -33,6 +36,12 @@ _MINDSPORE = f"{os.sep}mindspore{os.sep}"
 _seen: int | None = None  # the first signal
 _raised_at: float | None = None
 _held = 0  # number of blocks in which nothing is raised
+
+
+def handled() -> tuple[signal.Signals, ...]:
+    """Return those of ``SIGNALS`` that end a command: not SIGHUP if it is ignored."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return SIGNALS[:-1] if ignored else SIGNALS
 
 
 def check() -> None:
@@ -51,7 +60,7 @@ def received() -> int:
 
 @contextmanager
 def remembered() -> Iterator[None]:
-    """Make SIGINT and SIGTERM raise KeyboardInterrupt, and remember them for :func:`check`.
+    """Make the signals raise KeyboardInterrupt, and remember them for :func:`check`.
 
     SIGTERM is included because MindSpore's compiler responds to Ctrl-C by sending SIGTERM to its
     own process. The exception is raised once: a second signal does so again only if it comes
@@ -59,7 +68,7 @@ def remembered() -> Iterator[None]:
     """
     global _seen, _raised_at
     _seen = _raised_at = None
-    handlers = {**dict.fromkeys(SIGNALS, _handle), signal.SIGALRM: _try_again}
+    handlers = {**dict.fromkeys(handled(), _handle), signal.SIGALRM: _try_again}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
@@ -75,10 +84,10 @@ def held_back() -> Iterator[None]:
     """Delay SIGINT to the end of the block, and block it in processes that are started inside.
 
     A terminal sends SIGINT to all processes, but only this one should act on it. A child
-    inherits the blocked signal, so that it is protected from its first instruction on. Blocking
-    alone is not enough here: another thread of this process, such as one of MindSpore's, can
-    still receive the signal, and Python would raise it in the main thread. That would leave a
-    half-started process that nobody ends.
+    inherits the blocked signal, so that it is protected from its first instruction on. SIGHUP is
+    blocked for the same reason, but not delayed. Blocking alone is not enough here: another
+    thread of this process, such as one of MindSpore's, can still receive the signal, and Python
+    would raise it in the main thread. That would leave a half-started process that nobody ends.
     """
     global _held
     held: list[int] = []
@@ -86,7 +95,7 @@ def held_back() -> Iterator[None]:
     handler = signal.getsignal(signal.SIGINT)
     if main:
         signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     _held += main
     try:
         yield
@@ -101,7 +110,7 @@ def held_back() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Delay SIGINT and SIGTERM to the end of the block, so that they do not leave it half done.
+    """Delay the signals to the end of the block, so that they do not leave it half done.
 
     After a signal the block has ``SAVING`` seconds to end. A second signal of the same kind, more
     than ``_SAME`` seconds after the first, takes effect at once. Outside the main thread, which

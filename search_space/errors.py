@@ -18,8 +18,11 @@ _short.maxlevel = 3
 _short.maxdict = _short.maxlist = _short.maxtuple = _short.maxset = _short.maxfrozenset = 6
 _short.maxstring = _short.maxother = _short.maxlong = LONGEST_VALUE
 
-_PASSWORD = re.compile(r"(?<=://)([^\s:/@'\"]*):[^\s'\"]*@")  # in a URL: user:password@host
-_PARAMETER = re.compile(r"([?&](?:password|passwd|pwd|token|secret)=)[^\s&'\"]+", re.IGNORECASE)
+_PASSWORD = re.compile(r"(?<=://)([^\s:/@]*):\S*@")  # in a URL: user:password@host
+_PARAMETER = re.compile(  # in a URL: ?password=..., &access_token=...
+    r"([?&;][\w-]*(?:password|passwd|pwd|token|secret|api_?key|access_?key)=)[^\s&;'\"]+",
+    re.IGNORECASE,
+)
 
 
 class UserError(Exception):

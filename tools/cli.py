@@ -30,7 +30,7 @@ from tools import (
     search,
     train,
 )
-from tools.errors import one_line, user_errors
+from tools.errors import one_line, user_errors, warnings_in_one_line
 from tools.options import help_settings
 from tools.streams import StreamError, flush_output, prepare
 from tools.supervisor import stopped_line
@@ -110,14 +110,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code.
 
     0: success. 1: some input is faulty (``data check``, ``predict``). 2: a user error, printed in
-    one line. 130 or 143: interrupted by SIGINT or SIGTERM.
+    one line. 129, 130 or 143: interrupted by SIGHUP, SIGINT or SIGTERM.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     prepare()
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _run(arguments)
+        with warnings_in_one_line():
+            code = _run(arguments)
     except SystemExit as end:  # of argparse
         if end.code:
             raise

@@ -2,8 +2,8 @@
 
 Python cannot act on a signal while a library holds the interpreter: MindSpore does so for seconds
 while it is loaded and while it compiles. So the command runs in a forked child. This process does
-nothing but wait for it. It passes SIGINT and SIGTERM on, and kills the command if it does not end
-within the time that it may take (``nasfpn_runtime.interrupts``).
+nothing but wait for it. It passes SIGINT, SIGTERM and SIGHUP on, and kills the command if it does
+not end within the time that it may take (``nasfpn_runtime.interrupts``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from nasfpn_runtime.interrupts import SharedState
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit codes
 RESUMABLE = ("quickstart", "train", "search", "compare")
 _POLL = 0.05  # seconds between two looks at a command that was signalled
@@ -34,7 +34,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 def supervise() -> None:
     """Fork, and return in the child only. This process ends as the child does.
 
-    Call it with SIGINT and SIGTERM blocked; they stay so in the child until it can handle them.
+    Call it with ``SIGNALS`` blocked; they stay so in the child until it can handle them.
     Does nothing in the processes of a job on several cards, which msrun supervises, in a debugger,
     and on systems other than Linux.
     """
@@ -51,7 +51,7 @@ def supervise() -> None:
     child = os.fork()
     if child:
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # children of a killed command become this process's
-        os._exit(_watch(child, state))
+        os._exit(_watch(child, state, interrupts.handled()))
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has been killed already
         os._exit(1)
@@ -70,12 +70,16 @@ def stopped_line(arguments: Sequence[str]) -> str:
     return f"Stopped. To resume, run the same command: {command}"
 
 
-def _watch(child: int, state: SharedState) -> int:
-    """Wait until the child ends, and return the exit code of this process."""
+def _watch(child: int, state: SharedState, signals: Sequence[int]) -> int:
+    """Wait until the child ends, and return the exit code of this process.
+
+    Args:
+        signals: what is passed on to the child.
+    """
     first, at = 0, 0.0  # the first signal and when it came
     while (status := _reap(child)) is None:
-        info = signal.sigtimedwait((*SIGNALS, signal.SIGCHLD), _POLL if first else 3600)
-        if info is not None and info.si_signo in SIGNALS:
+        info = signal.sigtimedwait((*signals, signal.SIGCHLD), _POLL if first else 3600)
+        if info is not None and info.si_signo in signals:
             if not first:
                 first, at = info.si_signo, time.monotonic()
             os.kill(child, info.si_signo)  # a second one too: it ends what may take longer

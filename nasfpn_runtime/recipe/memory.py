@@ -19,6 +19,9 @@ from search_space.genome import Genome
 MAPS = 3  # bytes for each byte of feature maps of a training step: the map, gradients, workspace
 COPIES = 4  # of the parameters in training: weights, gradients, momentum, the update
 PIXEL = 3 * (1 + 4 + 4)  # bytes: as read, normalised, and as the input of the engine
+TARGET = (
+    4 * 5
+)  # bytes for each anchor of an image: a label and four numbers, see batches/buffers.py
 BUFFERS = 2  # batches that are prepared ahead
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -42,7 +45,9 @@ def training_bytes(recipe: Recipe, genome: Genome, share: int, *, on_host: bool 
     """
     shape = recipe.shape(1, genome.levels)  # one category: fewer than any dataset has
     height, width = shape.image
-    batches = BUFFERS * share * recipe.training.accumulate * height * width * 3
+    anchors = shape.anchors * sum((height >> level) * (width >> level) for level in genome.levels)
+    image = 3 * height * width + TARGET * anchors
+    batches = BUFFERS * share * recipe.training.accumulate * image
     if not on_host:
         return batches
     maps = sum(step.bytes for step in detector_steps(genome, shape))

@@ -1,4 +1,4 @@
-"""Send SIGINT or SIGTERM to commands at random moments, and check how they end.
+"""Send SIGINT, SIGTERM or SIGHUP to commands at random moments, and check how they end.
 
 Run ``python tests/helpers/random_signals.py 40`` to try 40 moments over all commands.
 """
@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from command_runs import long_run, write_inputs
 from locations import ROOT
 from tools.cli import COMMANDS
+from tools.supervisor import SIGNALS
 
 MARK = "NASFPN_TEST_MARK"  # environment variable by which the processes of a command are found
 LATEST = 12.0  # seconds after the start
@@ -133,7 +134,7 @@ def main(moments: int, seed: int = 0) -> int:
         for index in range(moments):
             # The first third is in the first three seconds of a training, which imports MindSpore.
             command = "train" if index % 3 == 0 else names[index * 2 // 3 % len(names)]
-            number = rng.choice((signal.SIGINT, signal.SIGTERM))
+            number = rng.choice(SIGNALS)
             moment = rng.uniform(0, 3) if index % 3 == 0 else rng.uniform(0, LATEST)
             current = Path(name, f"current-{index}")
             current.mkdir()

@@ -19,11 +19,12 @@ import pytest
 
 from controllers.errors import ControllerError
 from controllers.registry import check_controller, controller_settings, create_sampler, names
+from nasfpn_runtime.batches.buffers import BatchLayout
 from nasfpn_runtime.bench.parity import write_random
 from nasfpn_runtime.data.drawn import write_shapes
 from nasfpn_runtime.errors import RecipeError
 from nasfpn_runtime.recipe import memory
-from nasfpn_runtime.recipe.memory import check_training, host_memory, training_bytes
+from nasfpn_runtime.recipe.memory import BUFFERS, check_training, host_memory, training_bytes
 from nasfpn_runtime.recipe.recipe import Recipe, load_recipe
 from nasfpn_runtime.training.schedule import MOST_STEPS, learning_rates
 from search_space import Genome, MergingCell, NASFPNSpace
@@ -201,6 +202,16 @@ def test_the_estimate_lets_pass_what_was_run(monkeypatch: pytest.MonkeyPatch) ->
     check_training(load_recipe("modelzoo-r50-7x256-640", ["training.accumulate=64"]), genome)
     with pytest.raises(RecipeError, match=r"model\.width|sizes of the model"):
         check_training(load_recipe("tf-r50-7x256-640", ["model.width=4096"]), genome)
+
+
+@pytest.mark.parametrize("octaves", [1, 20])
+def test_the_estimate_has_the_buffers_of_batches(octaves: int) -> None:
+    settings = ["training.batch=64", "training.accumulate=16", f"anchors.octaves={octaves}"]
+    recipe, genome = load_recipe("shapes", [*settings, "data.image=[100,300]"]), load("nasfpn")
+    size = recipe.image_size(genome.levels)
+    layout = BatchLayout(64, size, len(recipe.anchor_boxes(genome.levels)))
+    on_host = training_bytes(recipe, genome, 4, on_host=False)  # 16 parts of 4 images
+    assert on_host == BUFFERS * (layout.bytes - 64 * 8)  # without the sizes, 8 bytes an image
 
 
 def test_a_limit_of_the_process_counts_as_its_memory() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from nasfpn_runtime.errors import DeviceError, first_line
 from search_space.errors import UserError, mask_secrets
 from tools.cli import COMMANDS, main
-from tools.errors import one_line
+from tools.errors import TOO_LITTLE_MEMORY, one_line
 
 ASCEND = (
     "Unsupported device target Ascend. This process only supports one of the ['CPU']. Please check "
@@ -18,6 +20,21 @@ ASCEND = (
     'current mindspore wheel package was built with "-e Ascend". For details, please refer to '
     '"Device load error message".\n\n----\n- Device load error message:\n----\nLoad dynamic ...'
 )
+
+
+REQUIRED = {  # arguments that a command cannot do without
+    "data": ["check", "d"],
+    "train": ["--arch", "fpn", "--data", "d"],
+    "eval": ["--checkpoint", "a.ckpt", "--data", "d"],
+    "search": ["--data", "d", "--recipe", "shapes", "-o", "o"],
+    "compare": ["--data", "d", "-o", "o"],
+    "draw": ["fpn"],
+    "export": ["a.ckpt", "--format", "onnx"],
+    "predict": ["a.ckpt", "a.png"],
+    "import": ["a.npz", "--source", "mmdet", "-o", "a.ckpt"],
+    "import-config": ["a.yaml", "-o", "b.yaml"],
+    "bench": ["genome"],
+}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +51,8 @@ ASCEND = (
             "cannot read b: Invalid cross-device link",
         ),
         (BlockingIOError("another process holds a"), "another process holds a"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), TOO_LITTLE_MEMORY),
+        (MemoryError(), TOO_LITTLE_MEMORY),
         (
             UserError("cannot read a: [Errno 5] Input/output error"),
             "cannot read a: Input/output error",
@@ -57,24 +76,28 @@ def test_no_command_shows_numbers_or_secrets_of_errors(
         return 0
 
     monkeypatch.setattr(COMMANDS[command], "run", fail)
-    required = {
-        "data": ["check", "d"],
-        "train": ["--arch", "fpn", "--data", "d"],
-        "eval": ["--checkpoint", "a.ckpt", "--data", "d"],
-        "search": ["--data", "d", "--recipe", "shapes", "-o", "o"],
-        "compare": ["--data", "d", "-o", "o"],
-        "draw": ["fpn"],
-        "export": ["a.ckpt", "--format", "onnx"],
-        "predict": ["a.ckpt", "a.png"],
-        "import": ["a.npz", "--source", "mmdet", "-o", "a.ckpt"],
-        "import-config": ["a.yaml", "-o", "b.yaml"],
-        "bench": ["genome"],
-    }
-    assert main([command, *required.get(command, [])]) == 2
+    assert main([command, *REQUIRED.get(command, [])]) == 2
     assert capsys.readouterr().err == (
         "nasfpn: error: cannot use postgresql://me:***@host/db: "
         "No such file or directory: '/nowhere' more\n"
     )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_warning_is_one_line_without_source(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def warn(args: object) -> int:
+        # What Python's showwarning prints; pytest replaces that while a test runs.
+        warning = RuntimeWarning("cannot read a\nof mysql://me:geheim@host")
+        sys.stderr.write(warnings.formatwarning(warning, RuntimeWarning, "/source.py", 7, "x = 1"))
+        return 0
+
+    monkeypatch.setattr(COMMANDS[command], "run", warn)
+    before = warnings.formatwarning
+    assert main([command, *REQUIRED.get(command, [])]) == 0
+    assert capsys.readouterr().err == "nasfpn: warning: cannot read a of mysql://me:***@host\n"
+    assert warnings.formatwarning is before
 
 
 def test_only_passwords_are_masked() -> None:
@@ -82,6 +105,23 @@ def test_only_passwords_are_masked() -> None:
         assert mask_secrets(text) == text
     assert mask_secrets("'redis://:geheim@host'") == "'redis://:***@host'"
     assert mask_secrets("x://h/d?user=a&password=b&c=d") == "x://h/d?user=a&password=***&c=d"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("mysql://u:p'w\"@h/d", "mysql://u:***@h/d"),
+        ("mysql://us'er:pw@h", "mysql://us'er:***@h"),
+        ("--storage=MYSQL://U:p/w@h", "--storage=MYSQL://U:***@h"),
+        (
+            "x://h?access_token=a&api_key=b;sslpassword=c",
+            "x://h?access_token=***&api_key=***;sslpassword=***",
+        ),
+        ("x://h?a=1&secret-token=b'", "x://h?a=1&secret-token=***'"),
+    ],
+)
+def test_passwords_are_masked_wherever_a_url_has_them(text: str, masked: str) -> None:
+    assert mask_secrets(text) == masked
 
 
 def test_two_sentences_of_an_error_of_mindspore_are_kept() -> None:

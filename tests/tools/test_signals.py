@@ -1,7 +1,8 @@
-"""SIGINT and SIGTERM at any moment of any command: one line, exit code 130 or 143, nothing left."""
+"""SIGINT, SIGTERM and SIGHUP at any moment of any command: one line, 128 + number, nothing left."""
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import signal
@@ -12,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from command_runs import LONG, long_run, write_inputs
+from locations import ROOT
 from random_signals import drafts_in, signal_at
 from runs import wait_until
 from search_space.files import atomic_write
 from tools.cli import COMMANDS
-from tools.supervisor import stopped_line
+from tools.supervisor import SIGNALS, stopped_line
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def test_a_signal_ends_any_command_at_any_moment(
     command: str, inputs: Path, tmp_path: Path
 ) -> None:
     rng = random.Random(command)
-    number = rng.choice((signal.SIGINT, signal.SIGTERM))
+    number = rng.choice(SIGNALS)
     for left in inputs.glob("out*"):
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     end = signal_at(long_run(command, inputs), number, rng.uniform(0, 1.5), tmp_path)
@@ -72,7 +74,7 @@ sys.exit(__main__.main())
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_command_that_cannot_react_is_killed_with_its_children_and_drafts(
     number: signal.Signals, tmp_path: Path
 ) -> None:
@@ -105,15 +107,49 @@ sys.exit(__main__.main())
 """
 
 
-def test_what_must_not_be_left_half_done_is_completed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_must_not_be_left_half_done_is_completed(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SAVING], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     )
     wait_until((tmp_path / "ready").exists)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (143, "Stopped.\n")
+    assert (process.returncode, errors) == (128 + number, "Stopped.\n")
     assert (tmp_path / "saved").exists()
+
+
+NOHUP = """
+import signal, sys
+from pathlib import Path
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+from runs import wait_until
+from tools import archs, __main__
+
+def wait(args):
+    Path("ready").touch()
+    wait_until(Path("go").exists)
+    return 0
+
+archs.run = wait
+sys.argv = ["nasfpn", "archs"]
+sys.exit(__main__.main())
+"""
+
+
+def test_a_command_under_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", NOHUP],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT}/tests/helpers"},
+        start_new_session=True,
+    )
+    wait_until((tmp_path / "ready").exists)
+    os.killpg(process.pid, signal.SIGHUP)  # to command and supervisor, as a terminal does
+    (tmp_path / "go").touch()
+    assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
