@@ -47,8 +47,10 @@ def require(package: str) -> Any:
     """
     try:
         return importlib.import_module(package)
-    except ImportError as error:
+    # All errors, because a package that does not fit the others raises any of them when imported.
+    except Exception as error:
         purpose, remedy = PACKAGES[package]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MissingPackageError(
-            f"{purpose} needs the package {package}, which cannot be imported ({error}): {remedy}"
+            f"{purpose} needs the package {package}, which cannot be imported ({reason}): {remedy}"
         ) from None

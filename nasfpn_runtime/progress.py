@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import time
@@ -17,6 +18,8 @@ from search_space.names import printable
 
 PERIOD = 10.0  # seconds between two lines if standard error is not a terminal
 TICK = 1.0  # seconds between two updates of waiting() on a terminal
+
+_COLUMNS = re.compile(r"[1-9][0-9]{0,3}")  # a width that a terminal can have
 
 
 def say(text: str, *, whole: bool = False) -> None:
@@ -161,7 +164,7 @@ def _terminal_size() -> tuple[int | None, int | None]:
     # A terminal can report a size of 0, for example in a container. tqdm would show nothing then.
     columns, rows = (None if size.columns else 80), (None if size.lines else 24)
     wanted = os.environ.get("COLUMNS", "")
-    return (int(wanted) if wanted.isdecimal() and int(wanted) > 0 else columns), rows
+    return (int(wanted) if _COLUMNS.fullmatch(wanted) else columns), rows
 
 
 def _plural(unit: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,21 @@ def test_a_missing_package_comes_with_its_purpose_and_the_remedy(
     for text in PACKAGES[package]:
         assert text in str(failure.value)
     assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize(
+    "error", ["OSError('libx.so: no such file')", "AttributeError('_ARRAY_API')", "KeyError()"]
+)
+def test_a_package_that_fails_when_it_is_imported_is_named(
+    package: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"{package}.py").write_text(f"raise {error}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, package, raising=False)
+    with pytest.raises(MissingPackageError, match=package) as failure:
+        require(package)
+    assert (re.findall(r"'(.+)'", error) or [error[:-2]])[0] in str(failure.value)
 
 
 def test_an_installed_package_is_imported() -> None:

@@ -212,7 +212,7 @@ def test_a_bar_is_as_wide_as_columns(
     assert max(len(part) for part in parts) == columns
 
 
-@pytest.mark.parametrize("columns", ["", "0", "wide"])
+@pytest.mark.parametrize("columns", ["", "0", "wide", "-5", "99999999", "9" * 5000])
 def test_other_values_of_columns_and_a_terminal_without_a_size_are_no_problem(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, columns: str
 ) -> None:
@@ -220,6 +220,7 @@ def test_other_values_of_columns_and_a_terminal_without_a_size_are_no_problem(
     with Progress(WORK, "step", 4) as bar:
         bar.advance(4)
     assert "4/4" in terminal.screen()[0]
+    assert len(terminal.screen()[0]) < 200
 
 
 def test_a_bar_shows_what_earlier_runs_did_and_may_disappear(
