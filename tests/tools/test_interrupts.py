@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import cast
 
@@ -60,3 +62,12 @@ def test_a_lost_interrupt_ends_detection_at_the_next_pictures() -> None:
         Lost()
         with pytest.raises(KeyboardInterrupt):
             Detector.find(cast("Detector", None), [])
+
+
+def test_a_terminal_cannot_end_processes_that_are_started_while_it_is_held_back() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with interrupts.held_back():
+        code = "import signal; print(*map(int, signal.pthread_sigmask(signal.SIG_BLOCK, [])))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert {int(signal.SIGINT), int(signal.SIGHUP)} <= set(map(int, done.stdout.split()))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before

@@ -56,7 +56,7 @@ def test_ctrl_c_while_mindspore_is_imported_or_compiles(
 
 # Runs code as a command, with MindSpore's part played by a library that holds the interpreter.
 STUCK = """
-import ctypes, subprocess, sys
+import ctypes, signal, subprocess, sys
 from pathlib import Path
 from search_space.files import atomic_write
 from tools import archs, supervisor, __main__
@@ -66,6 +66,7 @@ def stick(args):
     with atomic_write(Path("result.txt")) as draft:
         draft.write_text("half")
         Path("ready").write_text(str(child.pid))
+        signal.pthread_sigmask(signal.SIG_BLOCK, supervisor.SIGNALS)  # else they end the sleep
         ctypes.PyDLL(None).sleep(600)  # unlike CDLL, keeps the interpreter's lock
 
 archs.run = stick
