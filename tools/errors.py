@@ -77,7 +77,11 @@ def warnings_in_one_line() -> Iterator[None]:
 
 
 def _format_warning(
-    message: Warning | str, category: type[Warning], file: str, number: int, line: str | None = None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
 ) -> str:
     error = message if isinstance(message, Warning) else category(message)
     return f"nasfpn: warning: {one_line(error)}\n"
