@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from controllers.samplers import Choices, LogSampler, Record
-from controllers.settings import MOST, check_range
+from controllers.settings import MOST, check_count, check_range
 from search_space import Genome, NASFPNSpace
 
 
@@ -17,7 +17,8 @@ class RegularizedEvolutionSampler(LogSampler):
     The population is the last ``population`` trials with a value: a new genome replaces the
     oldest one, however good that is. Until the population is full, genomes are drawn uniformly
     at random. A parent is the best of ``tournament`` members drawn with replacement, and the
-    child is one of its neighbours. Failed trials never enter the population.
+    child is one of its neighbours. Failed trials never enter the population. Parameters of the
+    objective that are not decisions are drawn evenly and independently, not learned.
 
     Args:
         space: what to search.
@@ -30,7 +31,7 @@ class RegularizedEvolutionSampler(LogSampler):
             mutated. The algorithm of the paper has no crossover.
 
     Raises:
-        ControllerError: ``population`` or ``tournament`` is below 1, or
+        ControllerError: ``population`` or ``tournament`` is no integer or below 1, or
             ``crossover_probability`` is outside 0..1.
 
     Example:
@@ -58,18 +59,13 @@ class RegularizedEvolutionSampler(LogSampler):
     ) -> None:
         super().__init__(space, seed)
         check_range(
-            "population", population, 1 <= population <= MOST, f"1 or more, at most {MOST:,}"
-        )
-        check_range(
-            "tournament", tournament, 1 <= tournament <= MOST, f"1 or more, at most {MOST:,}"
-        )
-        check_range(
             "crossover_probability",
             crossover_probability,
             0 <= crossover_probability <= 1,
             "from 0 to 1",
         )
-        self.population, self.tournament = population, tournament
+        self.population = check_count("population", population, 1, MOST)
+        self.tournament = check_count("tournament", tournament, 1, MOST)
         self.crossover_probability = crossover_probability
 
     def propose(self, records: Sequence[Record], rng: np.random.Generator) -> Choices:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -44,7 +45,9 @@ def identify(
         "space": asdict(space),
         **candidate.dependencies(arguments),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(identity))  # levels and tuples become plain
+    plain: dict[str, Any] = json.loads(
+        json.dumps(identity, default=operator.index)
+    )  # levels and tuples become plain
     return plain
 
 

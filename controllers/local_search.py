@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,8 @@ class LocalSearchSampler(LogSampler):
 
     If no neighbour is better, it restarts from a genome drawn uniformly at random. A failed
     trial counts as a neighbour without improvement. No genome is proposed twice, except by a
-    restart.
+    restart. Parameters of the objective that are not decisions are drawn evenly and independently,
+    not learned.
 
     Args:
         space: what to search.
@@ -38,9 +40,20 @@ class LocalSearchSampler(LogSampler):
 
     def __init__(self, space: NASFPNSpace, seed: int = 0) -> None:
         super().__init__(space, seed)
+        self._forget()
+
+    def _forget(self) -> None:
         # The log is read again for every proposal, so the same genomes come up again.
         self._canonical = lru_cache(maxsize=1 << 16)(lambda c: self.encode(self.decode(c)))
         self._neighbours = lru_cache(maxsize=256)(self._list_neighbours)
+
+    def __getstate__(self) -> dict[str, Any]:
+        cached = ("_canonical", "_neighbours")  # belong to this object and cannot be pickled
+        return {name: value for name, value in vars(self).items() if name not in cached}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self._forget()
 
     def propose(self, records: Sequence[Record], rng: np.random.Generator) -> Choices:
         untried = self._untried(records)

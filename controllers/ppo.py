@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from controllers.samplers import Choices, LogSampler, Record
-from controllers.settings import check_range
+from controllers.settings import check_count, check_range
 from search_space import NASFPNSpace
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class PPOSampler(LogSampler):
     After every ``batch`` trials with a value, the policy takes ``epochs`` gradient steps on
     them. The advantage of a trial is its reward minus a moving average of the earlier rewards,
     divided by their moving standard deviation. The defaults therefore suit rewards of any
-    scale. Failed trials are ignored.
+    scale. Failed trials are ignored. Parameters of the objective that are not decisions are drawn
+    evenly and independently, not learned.
 
     The NAS-FPN paper gives no hyperparameters for its controller. It follows NASNet (Zoph et
     al., CVPR 2018, appendix), whose values are for tens of thousands of trials:
@@ -79,7 +80,7 @@ class PPOSampler(LogSampler):
         decay: decay of the moving averages, per trial.
 
     Raises:
-        ControllerError: ``hidden``, ``batch`` or ``epochs`` is below 1, ``bound`` or
+        ControllerError: ``hidden``, ``batch`` or ``epochs`` is no integer or below 1, ``bound`` or
             ``entropy`` below 0, ``learning_rate`` or ``clip`` not above 0, or ``decay`` not in
             0 <= decay < 1.
 
@@ -112,15 +113,16 @@ class PPOSampler(LogSampler):
         decay: float = 0.95,
     ) -> None:
         super().__init__(space, seed)
-        for name, count in (("hidden", hidden), ("batch", batch), ("epochs", epochs)):
-            check_range(name, count, 1 <= count <= MOST_SIZE, f"1 or more, at most {MOST_SIZE:,}")
+        self.hidden = check_count("hidden", hidden, 1, MOST_SIZE)
+        self.batch = check_count("batch", batch, 1, MOST_SIZE)
+        self.epochs = check_count("epochs", epochs, 1, MOST_SIZE)
         for name, value in (("bound", bound), ("entropy", entropy)):
             check_range(name, value, value >= 0, "0 or more")
         for name, value in (("learning_rate", learning_rate), ("clip", clip)):
             check_range(name, value, value > 0, "above 0")
         check_range("decay", decay, 0 <= decay < 1, "from 0 to below 1")
-        self.hidden, self.bound, self.batch, self.epochs = hidden, bound, batch, epochs
-        self.learning_rate, self.clip, self.entropy = learning_rate, clip, entropy
+        self.bound, self.learning_rate = bound, learning_rate
+        self.clip, self.entropy = clip, entropy
         self.decay = decay
         self._memory = _Memory((), {})
 

@@ -12,6 +12,8 @@ from controllers.samplers import Choices, LogSampler, Record
 class RandomSampler(LogSampler):
     """Draws genomes uniformly at random and learns nothing.
 
+    Parameters of the objective that are not decisions are drawn evenly and independently, too.
+
     Args:
         space: what to search.
         seed: proposals of two seeds are independent.

@@ -11,11 +11,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from controllers.errors import ControllerError
 from search_space.errors import nearest, value_text
+from search_space.rules import as_int
 
 MOST = 100_000  # of a setting that counts trials
 
@@ -34,12 +35,16 @@ class Setting:
 
 
 def settings_of(sampler: Callable[..., Any]) -> dict[str, Setting]:
-    """Return the settings of a sampler class by name, in the order of its signature."""
+    """Return the settings of a sampler class by name, in the order of its signature.
+
+    Only numbers are settings. A keyword argument of another type, such as a function, can be given
+    from Python only.
+    """
     parameters = inspect.signature(sampler, eval_str=True).parameters.values()
     return {
         parameter.name: Setting(parameter.annotation, parameter.default)
         for parameter in parameters
-        if parameter.kind is parameter.KEYWORD_ONLY
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.annotation in (int, float)
     }
 
 
@@ -93,6 +98,19 @@ def check_range(name: str, value: float, holds: bool, rule: str) -> None:
         raise ControllerError(f"{name} must be {rule}, got {value}")
 
 
+def check_count(name: str, value: object, least: int, most: int) -> int:
+    """Return a setting that counts as a plain integer.
+
+    Raises:
+        ControllerError: it is no integer, or not in the range.
+    """
+    number = as_int(value)
+    if number is None:
+        raise ControllerError(f"{name} must be an integer, got {value_text(value)}")
+    check_range(name, number, least <= number <= most, f"{least} or more, at most {most:,}")
+    return number
+
+
 def _number(text: str) -> Any:
     for convert in (int, float):
         with suppress(ValueError):
@@ -105,7 +123,7 @@ def _convert(kind: type, value: Any) -> float | None:
     if isinstance(value, bool):
         return None
     if kind is int:
-        return int(value) if isinstance(value, Integral) else None
+        return as_int(value)
     with suppress(OverflowError):  # an int too large for a float
         if isinstance(value, Real) and math.isfinite(value):
             return float(value)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import operator
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -75,7 +76,7 @@ def open_study(
             sampler=sampler,
             load_if_exists=True,
         )
-        given = json.loads(json.dumps(identity))
+        given = json.loads(json.dumps(identity, default=operator.index))
         stored = study.user_attrs.get(_IDENTITY)
         if stored is None:
             study.set_user_attr(_IDENTITY, given)

@@ -17,6 +17,7 @@ import importlib
 import inspect
 import json
 import math
+import operator
 import os
 import queue
 import selectors
@@ -154,7 +155,10 @@ class ProxyWorker:
         self._jobs += 1
         assert child.stdin is not None
         log = os.path.abspath(job.log)
-        line = json.dumps({"evaluate": job.evaluate, "arguments": job.arguments, "log": log})
+        line = json.dumps(
+            {"evaluate": job.evaluate, "arguments": job.arguments, "log": log},
+            default=operator.index,
+        )
         # If the child has died meanwhile, reading its answer shows it.
         with contextlib.suppress(BrokenPipeError):
             os.write(child.stdin.fileno(), line.encode() + b"\n")

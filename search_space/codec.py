@@ -17,6 +17,7 @@ block is ``(level, "attention" | "sum", (i, j), is_output)``, as in tensorflow/t
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 from search_space.errors import GenomeError, nearest
 from search_space.files import atomic_write
 from search_space.genome import PYRAMID_LEVELS, Genome, MergingCell, to_levels
-from search_space.rules import is_int
+from search_space.rules import as_int
 from search_space.wiring import wire
 
 VERSION = 1
@@ -38,7 +39,8 @@ def to_json(genome: Genome, meta: Mapping[str, Any] | None = None) -> str:
 
     Args:
         genome: the genome to write.
-        meta: JSON data to store with it, written with sorted keys.
+        meta: JSON data to store with it, written with sorted keys. Numpy integers are written
+            as integers.
 
     Raises:
         TypeError, ValueError: ``meta`` is not JSON data.
@@ -53,7 +55,9 @@ def to_json(genome: Genome, meta: Mapping[str, Any] | None = None) -> str:
         f'  "cells": [\n{cells}\n  ]',
     ]
     if meta is not None:
-        text = json.dumps(dict(meta), indent=2, sort_keys=True, allow_nan=False)
+        text = json.dumps(
+            dict(meta), indent=2, sort_keys=True, allow_nan=False, default=operator.index
+        )
         parts.append('  "meta": ' + text.replace("\n", "\n  "))
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
@@ -81,7 +85,7 @@ def read_document(text: str) -> tuple[Genome, dict[str, Any]]:
     except (ValueError, RecursionError) as error:
         raise GenomeError("a genome file must be JSON", str(error), "document") from None
     _check_keys(document, {"version", "levels", "cells"}, {"meta"}, "document")
-    if not is_int(document["version"]) or document["version"] != VERSION:
+    if as_int(document["version"]) != VERSION:
         raise GenomeError(f"the version must be {VERSION}", document["version"], "version")
     for key in ("levels", "cells"):
         if not isinstance(document[key], list):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -75,6 +76,8 @@ class MergingCell:
             object.__setattr__(self, "inputs", tuple(self.inputs))
         rules.op_is_known(self.op)
         rules.inputs_are_nodes(self.inputs)
+        # Plain integers: those of numpy would be no JSON.
+        object.__setattr__(self, "inputs", tuple(map(operator.index, self.inputs)))
         rules.inputs_are_distinct(self.inputs)
         rules.arity_fits_op(self.op, self.inputs)
 

@@ -6,6 +6,7 @@ further rules of a search space are in ``membership.py``.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -27,14 +28,26 @@ ARITY: dict[str, tuple[int, int | None]] = {
 }
 
 
-def is_int(value: object) -> bool:
-    """Return whether the value is an integer and not a bool."""
-    return isinstance(value, int) and not isinstance(value, bool)
+def as_int(value: object) -> int | None:
+    """Return an integer of any type as a plain ``int``; None for everything else, and for bools.
+
+    An integer is what Python takes as an index: ``int``, a numpy integer of any width, or an
+    array of no dimensions that holds one.
+    """
+    if type(value) is int:  # nearly always, and millions of times in a search
+        return value
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:  # numpy's bools raise it, too
+        return None
 
 
 def level_is_in_range(level: object) -> None:
     """A level is an integer from 1 (stride 2) to 10 (stride 1024)."""
-    if not is_int(level) or not MIN_LEVEL <= level <= MAX_LEVEL:  # type: ignore[operator]
+    number = as_int(level)
+    if number is None or not MIN_LEVEL <= number <= MAX_LEVEL:
         rule = f"a level must be an integer from {MIN_LEVEL} to {MAX_LEVEL}"
         raise GenomeError(rule, level, "level")
 
@@ -47,7 +60,8 @@ def op_is_known(op: object) -> None:
 
 def inputs_are_nodes(inputs: object) -> None:
     """A cell's inputs are node numbers: integers from 0."""
-    if not isinstance(inputs, tuple) or not all(is_int(i) and i >= 0 for i in inputs):
+    numbers = map(as_int, inputs) if isinstance(inputs, tuple) else (None,)
+    if any(number is None or number < 0 for number in numbers):
         raise GenomeError("inputs must be node numbers, integers from 0", inputs, "inputs")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from search_space.errors import value_text
-from search_space.rules import is_int
+from search_space.rules import as_int
 
 # Largest size of each kind: far beyond any published detector, and quickly counted.
 MOST = {
@@ -160,9 +160,11 @@ class DetectorShape:
         for field in fields(self)[1:-1]:
             value = getattr(self, field.name)
             least, most = 0 if field.name == "head_convs" else 1, MOST[field.name]
-            for part in value if field.name == "image" else (value,):
-                if not is_int(part) or not least <= part <= most:
-                    raise ValueError(
-                        f"{field.name} must be {least} or more, at most {most:,}, "
-                        f"got {value_text(value)}"
-                    )
+            numbers = [as_int(v) for v in (value if field.name == "image" else (value,))]
+            if any(number is None or not least <= number <= most for number in numbers):
+                raise ValueError(
+                    f"{field.name} must be {least} or more, at most {most:,}, "
+                    f"got {value_text(value)}"
+                )
+            plain = tuple(numbers) if field.name == "image" else numbers[0]
+            object.__setattr__(self, field.name, plain)

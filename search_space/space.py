@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from search_space.errors import GenomeError
 from search_space.genome import PYRAMID_LEVELS, Genome, Level, MergingCell, to_levels
 from search_space.membership import MEMBERSHIP
-from search_space.rules import ARITY, is_int, levels_ascend
+from search_space.rules import ARITY, as_int, levels_ascend
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,15 +76,14 @@ class NASFPNSpace:
         allowed = to_levels(given, "intermediate_levels")
         object.__setattr__(self, "intermediate_levels", allowed)
         object.__setattr__(self, "ops", tuple(self.ops))
-        if (
-            not is_int(self.intermediate_cells)
-            or not 0 <= self.intermediate_cells <= MAX_INTERMEDIATE
-        ):
+        number = as_int(self.intermediate_cells)
+        if number is None or not 0 <= number <= MAX_INTERMEDIATE:
             raise GenomeError(
                 f"the number of intermediate cells must be an integer from 0 to {MAX_INTERMEDIATE}",
                 self.intermediate_cells,
                 "intermediate_cells",
             )
+        object.__setattr__(self, "intermediate_cells", number)
         _check_subset(tuple(map(int, allowed)), tuple(map(int, self.levels)), "intermediate_levels")
         _check_subset(self.ops, PAIR_OPS, "ops")
 
@@ -114,21 +113,24 @@ class NASFPNSpace:
         """Return the genome that the choices describe.
 
         Args:
-            choices: the name of every decision with its choice.
+            choices: the name of every decision with its choice, an integer of Python or numpy.
 
         Raises:
-            GenomeError: a decision is missing or unknown, or a choice is out of range.
+            GenomeError: a decision is missing or unknown, or a choice is no integer or out of
+                range.
         """
         sizes = {decision.name: decision.size for decision in self.decisions()}
         for name in sorted(sizes.keys() ^ choices.keys()):
             raise GenomeError("choices must name every decision and no other", name, "choices")
+        plain = {name: as_int(choices[name]) for name in sizes}
         for name, size in sizes.items():
-            if not 0 <= choices[name] < size:
-                raise GenomeError(f"a choice must be from 0 to {size - 1}", choices[name], name)
+            if (number := plain[name]) is None or not 0 <= number < size:
+                rule = f"a choice must be an integer from 0 to {size - 1}"
+                raise GenomeError(rule, choices[name], name)
         remaining = list(self.levels)
         cells = []
         for index in range(self.cells):
-            choice, first, second, op = (choices.get(f"cell{index}.{f}", 0) for f in _FIELDS)
+            choice, first, second, op = (plain.get(f"cell{index}.{f}") or 0 for f in _FIELDS)
             if self._is_intermediate(index):
                 level = self._allowed_levels[choice]
             else:
