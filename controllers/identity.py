@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import operator
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from controllers.errors import StudyError
 from controllers.registry import controller_settings, names
 from search_space import NASFPNSpace
 from search_space.files import atomic_write
+from search_space.rules import json_integer
 
 # Key of the controller's settings. It is missing if none was given, as in studies from before
 # there were any.
@@ -46,7 +46,7 @@ def identify(
         **candidate.dependencies(arguments),
     }
     plain: dict[str, Any] = json.loads(
-        json.dumps(identity, default=operator.index)
+        json.dumps(identity, default=json_integer)
     )  # levels and tuples become plain
     return plain
 

@@ -27,17 +27,21 @@ class Spaces:
 
     Each trial is read once, and trials with the same parameters share one space: most studies have
     thousands of trials and one or two spaces. This saves time and changes no result, so a copy or
-    a pickle of it is empty.
+    a pickle of it has read nothing.
+
+    Attributes:
+        decisions: the distributions of the decisions of the search space, by name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, decisions: Space) -> None:
         self._trials: dict[int, tuple[FrozenTrial, Space]] = {}
         self._spaces: dict[tuple[tuple[str, int], ...], Space] = {}
         self._distributions: dict[str, BaseDistribution] = {}
         self._last: tuple[list[FrozenTrial], dict[int, Space]] = ([], {})
+        self.decisions = self.unique(decisions)
 
-    def __reduce__(self) -> tuple[type[Spaces], tuple[()]]:
-        return Spaces, ()
+    def __reduce__(self) -> tuple[type[Spaces], tuple[Space]]:
+        return Spaces, (self.decisions,)
 
     def unique(self, space: Space) -> Space:
         """Return a space with the one object for each of its distributions."""
@@ -76,7 +80,7 @@ def largest_group(found: Sequence[Space], decisions: Space) -> Space:
 
     Args:
         found: the different spaces of the trials (:meth:`Spaces.distinct`).
-        decisions: those of the search space (:meth:`Spaces.unique`).
+        decisions: those of the search space (:attr:`Spaces.decisions`).
 
     Returns:
         Decisions in their order, then other parameters by name. Not among them are parameters

@@ -81,7 +81,7 @@ class NSGAIISampler(WrappedSampler):
         # samplers, and most of those that were added, do not have.
         complete = [t for t in all_trials(study) if t.state == TrialState.COMPLETE]
         found = self._spaces.distinct(complete, lambda trial: _GENERATION in trial.system_attrs)
-        return shared(found, self._decisions)
+        return shared(found, self._spaces.decisions)
 
     def readable(self, study: Study, trials: Sequence[FrozenTrial], wanted: Space) -> Study:
         return study  # it reads parameters of parents only, which have those of the space above

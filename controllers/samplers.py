@@ -122,9 +122,8 @@ def finished(
         trials: all trials of the study, by number (:func:`all_trials`).
         spaces: remembers the parameters of trials; by default nothing is remembered.
     """
-    spaces = spaces or Spaces()
+    wanted = (spaces := spaces or Spaces(distributions(space))).decisions
     sign = -1.0 if study.direction == StudyDirection.MINIMIZE else 1.0
-    wanted = spaces.unique(distributions(space))
     complete: dict[int, bool] = {}  # by the identity of the parameters, which few trials differ in
     repeated = {t.user_attrs.get(REPEATS) for t in trials}
     # The same list again would be another request to a database.
@@ -171,13 +170,12 @@ class SpaceSampler(optuna.samplers.BaseSampler):
             raise ControllerError(f"seed must be an integer from 0, got {value_text(seed)}")
         self.space, self.seed = space, number
         self._names = tuple(decision.name for decision in space.decisions())
-        self._spaces = Spaces()
-        self._decisions = self._spaces.unique(distributions(space))
+        self._spaces = Spaces(distributions(space))
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return dict(self._decisions)
+        return dict(self._spaces.decisions)
 
     def sample_independent(
         self,
@@ -268,7 +266,7 @@ class WrappedSampler(SpaceSampler):
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         found = self._spaces.distinct(_learned_from(all_trials(study)))
-        return dict(largest_group(found, self._decisions))
+        return dict(largest_group(found, self._spaces.decisions))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

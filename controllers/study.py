@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import operator
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -34,6 +33,7 @@ from controllers.journal import STUDY, open_journal
 from controllers.samplers import REPEATS
 from search_space import NASFPNSpace, save_genome, to_json
 from search_space.errors import mask_secrets
+from search_space.rules import json_integer
 
 # User attributes of trials.
 WORKER = "worker"
@@ -76,7 +76,7 @@ def open_study(
             sampler=sampler,
             load_if_exists=True,
         )
-        given = json.loads(json.dumps(identity, default=operator.index))
+        given = json.loads(json.dumps(identity, default=json_integer))
         stored = study.user_attrs.get(_IDENTITY)
         if stored is None:
             study.set_user_attr(_IDENTITY, given)

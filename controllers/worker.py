@@ -17,7 +17,6 @@ import importlib
 import inspect
 import json
 import math
-import operator
 import os
 import queue
 import selectors
@@ -35,6 +34,7 @@ from typing import IO, Any, TextIO, TypeAlias
 
 from controllers.errors import SearchError
 from nasfpn_runtime.processes import last_line, python_command
+from search_space.rules import json_integer
 
 LOOK = 1.0  # seconds between two checks of a child that sends nothing
 ENDING = 10.0  # seconds that a child which closed its output has to end
@@ -157,7 +157,7 @@ class ProxyWorker:
         log = os.path.abspath(job.log)
         line = json.dumps(
             {"evaluate": job.evaluate, "arguments": job.arguments, "log": log},
-            default=operator.index,
+            default=json_integer,
         )
         # If the child has died meanwhile, reading its answer shows it.
         with contextlib.suppress(BrokenPipeError):

@@ -17,7 +17,6 @@ block is ``(level, "attention" | "sum", (i, j), is_output)``, as in tensorflow/t
 from __future__ import annotations
 
 import json
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from typing import Any
 from search_space.errors import GenomeError, nearest
 from search_space.files import atomic_write
 from search_space.genome import PYRAMID_LEVELS, Genome, MergingCell, to_levels
-from search_space.rules import as_int
+from search_space.rules import as_int, json_integer
 from search_space.wiring import wire
 
 VERSION = 1
@@ -56,7 +55,7 @@ def to_json(genome: Genome, meta: Mapping[str, Any] | None = None) -> str:
     ]
     if meta is not None:
         text = json.dumps(
-            dict(meta), indent=2, sort_keys=True, allow_nan=False, default=operator.index
+            dict(meta), indent=2, sort_keys=True, allow_nan=False, default=json_integer
         )
         parts.append('  "meta": ' + text.replace("\n", "\n  "))
     return "{\n" + ",\n".join(parts) + "\n}\n"

@@ -36,12 +36,25 @@ def as_int(value: object) -> int | None:
     """
     if type(value) is int:  # nearly always, and millions of times in a search
         return value
-    if isinstance(value, bool):
+    # Numpy 1 still takes its bools as indices.
+    if isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", "") == "b":
         return None
     try:
         return operator.index(value)  # type: ignore[arg-type]
-    except TypeError:  # numpy's bools raise it, too
+    except TypeError:
         return None
+
+
+def json_integer(value: object) -> int:
+    """Return an integer that is no ``int`` as one: the ``default`` of ``json.dumps``.
+
+    Raises:
+        TypeError: it is no integer, so it is no JSON data.
+    """
+    number = as_int(value)
+    if number is None:
+        raise TypeError(f"an object of type {type(value).__name__} is no JSON data")
+    return number
 
 
 def level_is_in_range(level: object) -> None:

@@ -41,6 +41,13 @@ def test_the_controller_of_the_readme_works_and_learns() -> None:
     assert max(values[5:]) > max(values[:5])
 
 
+def test_the_example_of_docs_search_runs() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/search.md").read_text(), re.DOTALL)
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    assert {"learning_rate", "channels"} < namespace["study"].best_params.keys()
+
+
 def test_the_readme_names_every_module() -> None:
     modules = {path.name for path in (ROOT / "controllers").glob("*.py")} - {"errors.py"}
     assert modules <= set(re.findall(r"`(\w+\.py)`", README))

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 import controllers
-from controllers import create_sampler
+from controllers import (
+    NSGAIISampler,
+    PPOSampler,
+    RegularizedEvolutionSampler,
+    TPESampler,
+    create_sampler,
+)
 from controllers.errors import ControllerError
 from controllers.registry import check_controller, controller_settings
 from controllers.settings import Setting, parse_settings, settings_of
@@ -119,3 +126,38 @@ def test_wrong_settings_name_controller_key_and_value(
 ) -> None:
     with pytest.raises(ControllerError, match=message):
         create_sampler(name, SPACE, 0, settings)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.int64])
+def test_numpy_integers_are_seeds_and_settings(kind: type[np.integer[Any]]) -> None:
+    for name in controllers.names():
+        sampler = create_sampler(name, SPACE, kind(3))  # type: ignore[arg-type]
+        assert type(sampler.seed) is int
+        assert ask_and_tell(new_study(sampler), 3) == ask_and_tell(
+            new_study(create_sampler(name, SPACE, 3)), 3
+        )
+    counts = {
+        RegularizedEvolutionSampler: ("population", "tournament"),
+        PPOSampler: ("hidden", "batch", "epochs"),
+        NSGAIISampler: ("population",),
+    }
+    for sampler_class, names in counts.items():
+        made = sampler_class(SPACE, **dict.fromkeys(names, kind(7)))  # type: ignore[arg-type]
+        assert [type(getattr(made, name)) for name in names] == [int] * len(names)
+
+
+@pytest.mark.parametrize("wrong", [True, np.True_, 2.5, "3", None])
+def test_what_is_no_integer_is_no_seed_and_no_count(wrong: Any) -> None:
+    shown = re.escape(repr(wrong))
+    with pytest.raises(ControllerError, match=f"seed must be .*integer.*, got {shown}"):
+        controllers.RandomSampler(SPACE, wrong)
+    with pytest.raises(ControllerError, match=f"population must be an integer, got {shown}"):
+        NSGAIISampler(SPACE, population=wrong)
+
+
+def test_a_function_is_no_setting() -> None:
+    """``--controller-set`` has numbers only."""
+    for name, kind in (("tpe", TPESampler), ("nsga2", NSGAIISampler)):
+        assert kind(SPACE, constraints_func=len).constraints_func is len  # type: ignore[arg-type]
+        with pytest.raises(ControllerError, match="got 'constraints_func'"):
+            check_controller(name, {"constraints_func": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from search_space import DetectorShape
@@ -40,3 +41,14 @@ def test_channels_of_a_mobilenet_are_multiples_of_8(
 def test_shapes_are_checked(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"^{name} must be .* got "):
         DetectorShape(**{name: value})
+
+
+def test_numpy_integers_are_integers_and_become_plain() -> None:
+    shape = DetectorShape(
+        width=np.uint8(64), channels=np.int64(256), image=(np.int16(640), np.int32(640))
+    )
+    assert shape == DetectorShape()
+    sizes = (shape.width, shape.channels, shape.head_channels, *shape.image)
+    assert {type(size) for size in sizes} == {int}
+    with pytest.raises(ValueError, match=r"stacks .*got True"):
+        DetectorShape(stacks=np.True_)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Callable
 from itertools import combinations, product
 from math import comb, factorial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +16,13 @@ from scipy.stats import chisquare
 from search_space import (
     Genome,
     GenomeError,
+    Level,
     MergingCell,
     NASFPNSpace,
     from_graph,
     from_json,
     from_tf_blocks,
+    genome_id,
     to_graph,
     to_json,
     to_tf_blocks,
@@ -322,3 +327,48 @@ def test_draws_depend_only_on_the_generator() -> None:
         genome = space.sample(a)
         assert genome == space.sample(b)
         assert space.mutate(genome, a) == space.mutate(genome, b)
+
+
+INTEGERS = [np.int8, np.uint8, np.int32, np.int64, np.uint64, lambda value: np.array(value)]
+
+
+@pytest.mark.parametrize("make", INTEGERS)
+def test_numpy_integers_are_integers_and_become_plain(make: Callable[[int], Any]) -> None:
+    plain = NASFPNSpace((3, 4, 5), intermediate_cells=1, intermediate_levels=(4,))  # type: ignore[arg-type]
+    space = NASFPNSpace(
+        tuple(map(make, (3, 4, 5))),
+        make(1),
+        (make(4),),  # type: ignore[arg-type]
+    )
+    assert space == plain
+    assert type(space.intermediate_cells) is int
+    genome = plain.sample(np.random.default_rng(0))
+    choices = {name: make(choice) for name, choice in plain.encode(genome).items()}
+    decoded = space.decode(choices)
+    assert decoded == genome
+    assert from_json(to_json(decoded)) == genome
+    assert {type(choice) for choice in space.encode(decoded).values()} == {int}
+    built = Genome(
+        [MergingCell(make(c.level), c.op, tuple(map(make, c.inputs))) for c in genome.cells],  # type: ignore[arg-type]
+        tuple(map(make, genome.levels)),
+    )
+    assert built == genome
+    assert {type(i) for c in (*built.cells, *decoded.cells) for i in c.inputs} == {int}
+    assert genome_id(built) == genome_id(genome)
+    assert to_json(built, {"trial": make(7)}) == to_json(genome, {"trial": 7})
+
+
+@pytest.mark.parametrize("wrong", [True, np.True_, 1.0, np.float64(1), "1", None, np.array([1])])
+def test_what_is_no_integer_is_no_choice_level_input_or_count(wrong: object) -> None:
+    space = NASFPNSpace()
+    choices: dict[str, Any] = dict.fromkeys((d.name for d in space.decisions()), 0)
+    for name in choices:
+        with pytest.raises(GenomeError, match=rf"integer .*\(at {re.escape(name)}\)"):
+            space.decode({**choices, name: wrong})
+    for make in (
+        lambda: Level(wrong),  # type: ignore[arg-type]
+        lambda: MergingCell(3, "sum", (0, wrong)),  # type: ignore[arg-type]
+        lambda: NASFPNSpace(intermediate_cells=wrong),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(GenomeError, match="integer"):
+            make()
