@@ -334,7 +334,7 @@ def test_constraints_are_stored_and_obeyed(kind: type[SpaceSampler], directions:
         for _ in range(120):
             trial = study.ask()
             first = choices(trial)[0]
-            values = [float(first), 1.0][: len(directions)]
+            values = [float(first), -float(first)][: len(directions)]
             study.tell(trial, values)
             stored = study.trials[-1].system_attrs.get("constraints")
             assert stored == ((float(first > 0),) if constraint else None)
