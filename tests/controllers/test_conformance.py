@@ -112,7 +112,8 @@ def test_works_in_a_study_of_the_user(make: Callable[[int], SpaceSampler]) -> No
     study.optimize(objective, n_trials=12, n_jobs=2)
     assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 25
     assert wanted.items() <= study.trials[0].params.items()
-    assert len({trial.params["rate"] for trial in study.trials}) == 25
+    # 20 random trials come first; later children of NSGA-II inherit the rate of a parent.
+    assert len({trial.params["rate"] for trial in study.trials}) >= 20
     for trial in study.trials:
         assert trial.distributions.items() >= distributions(SPACE).items()
 
