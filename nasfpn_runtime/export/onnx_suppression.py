@@ -35,11 +35,12 @@ def suppress(
         graph.add("Transpose", f"nms.level{i}.by_class", x, perm=[0, 2, 1])
         for i, x in enumerate(scores)
     ]
-    if rule.pre_nms is not None and rule.pre_nms_per_level:
-        by_class = [_cap(graph, f"nms.level{i}", x, rule.pre_nms) for i, x in enumerate(by_class)]
+    most = rule.candidates
+    if most is not None and rule.pre_nms_per_level:
+        by_class = [_cap(graph, f"nms.level{i}", x, most) for i, x in enumerate(by_class)]
     candidates = graph.add("Concat", "nms.scores", *by_class, axis=2)
-    if rule.pre_nms is not None and not rule.pre_nms_per_level:
-        candidates = _cap_each_class(graph, "nms.capped", candidates, rule.pre_nms)
+    if most is not None and not rule.pre_nms_per_level:
+        candidates = _cap_each_class(graph, "nms.capped", candidates, most)
     stored = _to_stored(graph, graph.add("Concat", "nms.boxes", *boxes, axis=1), placements)
     if not rule.inclusive:
         candidates = _drop_empty(graph, stored, candidates)

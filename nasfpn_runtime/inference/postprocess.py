@@ -50,7 +50,7 @@ def choose(
     """Return the detections in one image, in pixels of the stored image.
 
     Candidates are the (anchor, class) pairs whose score is above ``rule.score``; of each class
-    or level only the ``rule.pre_nms`` best. Candidates are visited from the highest score to the
+    or level only the ``rule.candidates`` best. Candidates are visited from the highest score to the
     lowest. A candidate is kept unless it overlaps a kept candidate of its class by more than
     ``rule.iou``, until ``rule.maximum`` are kept. Equal scores rank by class, then by anchor; the
     sorts of mmdetection and the model zoo leave their order open. Boxes are clipped to the image.
@@ -86,9 +86,9 @@ def _candidates(
     order = np.argsort(
         -ranked, kind="stable"
     )  # nonzero returns pairs ordered by class, then anchor
-    if rule.pre_nms is not None:
+    if rule.candidates is not None:
         group = levels[anchors] if rule.pre_nms_per_level else labels
-        order = order[_rank_in_group(group[order]) < rule.pre_nms]
+        order = order[_rank_in_group(group[order]) < rule.candidates]
     return _Candidates(anchors[order], labels[order], ranked[order])
 
 

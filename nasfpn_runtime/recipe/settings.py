@@ -382,10 +382,12 @@ class DetectionRule:
     Attributes:
         score: minimum score of a detection (exclusive).
         iou: IoU above which the lower-scored of two detections of a class is suppressed.
-        pre_nms: number of candidates that are considered, best first; null for all.
+        pre_nms: number of candidates that are considered, best first, but at least ``maximum``;
+            null for all.
         pre_nms_per_level: if true, ``pre_nms`` counts candidates of each level, all classes
             together (mmdetection); otherwise of each class, all levels together (TF).
-        maximum: maximum number of detections in an image.
+        maximum: maximum number of detections in an image; as many of each class count in COCO's
+            metrics (``maxDets``).
         maximum_per_class: if true, ``maximum`` counts detections of each class (model zoo);
             otherwise of all classes together.
         inclusive: if true, a box includes its last pixel, so its width is x2 - x1 + 1 (model zoo);
@@ -405,3 +407,11 @@ class DetectionRule:
             check(self, name, lambda v: 0 <= v <= 1, "from 0 to 1")
         check(self, "pre_nms", lambda v: v is None or v > 0, "above 0 or null")
         check(self, "maximum", lambda v: v > 0, "above 0")
+
+    @property
+    def candidates(self) -> int | None:
+        """Number of candidates that are considered, of each level or class; None for all.
+
+        Fewer than ``maximum`` would limit the detections of a dense scene.
+        """
+        return None if self.pre_nms is None else max(self.pre_nms, self.maximum)

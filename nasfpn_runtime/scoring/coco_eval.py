@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import search_space.plotting  # noqa: F401 - before matplotlib, see there
 
@@ -21,25 +22,52 @@ from nasfpn_runtime.inference.postprocess import Detections
 from search_space.names import shown, unique
 
 NAMED = 3  # categories listed in a message
-# The lines of COCO's table: name, measure, IoU, object size, detections per image.
-METRICS = (
-    ("AP", "Precision", "0.50:0.95", "all", 100),
-    ("AP50", "Precision", "0.50", "all", 100),
-    ("AP75", "Precision", "0.75", "all", 100),
-    ("APs", "Precision", "0.50:0.95", "small", 100),
-    ("APm", "Precision", "0.50:0.95", "medium", 100),
-    ("APl", "Precision", "0.50:0.95", "large", 100),
-    ("AR1", "Recall", "0.50:0.95", "all", 1),
-    ("AR10", "Recall", "0.50:0.95", "all", 10),
-    ("AR100", "Recall", "0.50:0.95", "all", 100),
-    ("ARs", "Recall", "0.50:0.95", "small", 100),
-    ("ARm", "Recall", "0.50:0.95", "medium", 100),
-    ("ARl", "Recall", "0.50:0.95", "large", 100),
-)
+STANDARD = 100  # detections of a class in an image that COCO's own table counts
+FEWER = (1, 10)  # numbers of detections with a recall of their own
+SIZES = ("all", "small", "medium", "large")  # of objects, in the order of pycocotools
+OVERLAPS = ("0.50:0.95", "0.50", "0.75")  # IoU
 
 
-def evaluate(split: Split, results: Iterable[tuple[int, Detections]]) -> dict[str, float]:
-    """Return COCO's 12 metrics, 0 to 1, and the AP of each class as ``AP/<category>``.
+class Line(NamedTuple):
+    """A line of COCO's table.
+
+    Attributes:
+        name: key of the metric, such as ``AP50``.
+        measure: ``Precision`` or ``Recall``.
+        overlap: an entry of ``OVERLAPS``.
+        size: an entry of ``SIZES``.
+        most: number of detections of a class that count in each image, best first.
+    """
+
+    name: str
+    measure: str
+    overlap: str
+    size: str
+    most: int
+
+
+def table_lines(most: int = STANDARD) -> tuple[Line, ...]:
+    """Return the lines of COCO's table if ``most`` detections of a class count in each image.
+
+    The recall with 1, with 10 and with ``most`` detections is ``AR1``, ``AR10`` and
+    ``AR<most>``. Numbers above ``most`` have no line.
+    """
+    full = OVERLAPS[0]
+    counts = (*(count for count in FEWER if count < most), most)
+    return (
+        Line("AP", "Precision", full, "all", most),
+        Line("AP50", "Precision", "0.50", "all", most),
+        Line("AP75", "Precision", "0.75", "all", most),
+        *(Line(f"AP{size[0]}", "Precision", full, size, most) for size in SIZES[1:]),
+        *(Line(f"AR{count}", "Recall", full, "all", count) for count in counts),
+        *(Line(f"AR{size[0]}", "Recall", full, size, most) for size in SIZES[1:]),
+    )
+
+
+def evaluate(
+    split: Split, results: Iterable[tuple[int, Detections]], most: int = STANDARD
+) -> dict[str, float]:
+    """Return COCO's metrics, 0 to 1, and the AP of each class as ``AP/<category>``.
 
     Of several classes with one name, all but the first have a number: ``AP/fish (2)``.
 
@@ -51,6 +79,8 @@ def evaluate(split: Split, results: Iterable[tuple[int, Detections]]) -> dict[st
     Args:
         results: (image id, detections in pixels of the stored image), at most once per image. An
             image without a result counts as one without detections.
+        most: number of detections of a class that count in each image, best first. The metrics
+            are those of :func:`table_lines`.
 
     Raises:
         DataError: a result has an unknown or repeated image id, or an unknown class.
@@ -59,23 +89,24 @@ def evaluate(split: Split, results: Iterable[tuple[int, Detections]]) -> dict[st
     with contextlib.redirect_stdout(io.StringIO()):
         truth = _true_annotations(split)
         scorer = COCOeval(_index(split, truth), _index(split, detected), "bbox")
+        lines = table_lines(most)
+        scorer.params.maxDets = sorted({line.most for line in lines})
         scorer.evaluate()
         scorer.accumulate()
-        scorer.summarize()
-    metrics = {line[0]: float(value) for line, value in zip(METRICS, scorer.stats, strict=True)}
-    # Axes: IoU threshold, recall, class, object size (0 is all), detections (-1 is 100).
-    precision = scorer.eval["precision"][:, :, :, 0, -1]
+    metrics = {line.name: _value(scorer, line) for line in lines}
+    precision = _values(scorer, lines[0])
     for label, name in enumerate(unique(split.categories)):
         metrics[f"AP/{name}"] = _mean(precision[:, :, label])
     return metrics
 
 
 def summary(metrics: Mapping[str, float]) -> str:
-    """Return the 12 lines that pycocotools would print."""
+    """Return the lines that pycocotools prints for these metrics, those of :func:`evaluate`."""
+    counts = [int(name[2:]) for name in metrics if re.fullmatch(r"AR\d+", name)]
     return "\n".join(
         f" {'Average ' + measure:<18} ({'AP' if measure == 'Precision' else 'AR'}) "
         f"@[ IoU={overlap:<9} | area={size:>6s} | maxDets={most:>3d} ] = {metrics[name]:0.3f}"
-        for name, measure, overlap, size, most in METRICS
+        for name, measure, overlap, size, most in table_lines(max(counts))
     )
 
 
@@ -93,9 +124,31 @@ def doubts(metrics: Mapping[str, float]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _mean(precision: NDArray[np.float64]) -> float:
+def _value(scorer: COCOeval, line: Line) -> float:
+    """Return a metric.
+
+    pycocotools' ``summarize`` has 100 detections in its code, and gives an AP of -1 if another
+    number was counted.
+    """
+    values = _values(scorer, line)
+    if line.overlap != OVERLAPS[0]:  # axis 0 is the IoU thresholds
+        values = values[scorer.params.iouThrs == float(line.overlap)]
+    return _mean(values)
+
+
+def _values(scorer: COCOeval, line: Line) -> NDArray[np.float64]:
+    """Return the part of pycocotools' result for an object size and a number of detections.
+
+    Its axes are IoU threshold, recall (for precision only) and class.
+    """
+    size, count = SIZES.index(line.size), scorer.params.maxDets.index(line.most)
+    values: NDArray[np.float64] = scorer.eval[line.measure.lower()][..., size, count]
+    return values
+
+
+def _mean(values: NDArray[np.float64]) -> float:
     """Return the mean of the values that exist; pycocotools marks missing ones by -1."""
-    present = precision[precision > -1]
+    present = values[values > -1]
     return float(present.mean()) if len(present) else -1.0
 
 

@@ -34,6 +34,9 @@ def score(
 ) -> dict[str, float]:
     """Return COCO's metrics of a detector on a split; see :func:`detect`.
 
+    In each image, as many detections of a class count as the rule allows in an image
+    (``maximum``).
+
     Args:
         cards: cards that detect in a part of the images each. All of them return the metrics of
             the whole split.
@@ -44,7 +47,8 @@ def score(
     detections = list(results)
     slow = len(pictures.split.samples) >= SLOW
     with waiting("computing COCO's metrics", shown=progress and slow):
-        return coco_eval.evaluate(pictures.split, detections)
+        most = (rule or detector.description.detection).maximum
+        return coco_eval.evaluate(pictures.split, detections, most)
 
 
 def _gather(

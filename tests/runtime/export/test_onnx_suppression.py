@@ -46,8 +46,11 @@ def candidates(rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[n
 
 RULES = [
     DetectionRule(score=0.3, maximum=20),
-    DetectionRule(score=0.0, iou=0.3, pre_nms=5, maximum=100),
-    DetectionRule(score=0.2, iou=0.7, pre_nms=7, pre_nms_per_level=True, maximum=12),
+    DetectionRule(score=0.0, iou=0.3, pre_nms=5, maximum=4),
+    DetectionRule(score=0.2, iou=0.7, pre_nms=7, pre_nms_per_level=True, maximum=6),
+    # The limit of candidates is below the maximum, which is the limit then.
+    DetectionRule(score=0.0, iou=0.9, pre_nms=5, maximum=20),
+    DetectionRule(score=0.2, iou=0.9, pre_nms=7, pre_nms_per_level=True, maximum=12),
     DetectionRule(
         score=0.1, iou=0.6, pre_nms=None, maximum=3, maximum_per_class=True, inclusive=True
     ),

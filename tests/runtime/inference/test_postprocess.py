@@ -60,7 +60,8 @@ def candidates(
     for entry in table:
         group = levels[entry[2]] if rule.pre_nms_per_level else entry[1]
         groups.setdefault(group, []).append(entry)
-    return sorted(entry for group in groups.values() for entry in group[: rule.pre_nms])
+    most = max(rule.pre_nms, rule.maximum)
+    return sorted(entry for group in groups.values() for entry in group[:most])
 
 
 def reference_detections(
@@ -142,9 +143,23 @@ def test_only_the_best_of_each_level_or_class_are_candidates() -> None:
     anchors = np.array([[0, 0, 2, 2], [3, 0, 5, 2], [6, 0, 8, 2], [9, 0, 11, 2]], np.float32)
     scores = np.array([[0.9, 0.8], [0.7, 0.6], [0.5, 0.4], [0.3, 0.2]], np.float32)
     for per_level, expected in ((True, [0.9, 0.8, 0.5, 0.4]), (False, [0.9, 0.8, 0.7, 0.6])):
-        rule = DetectionRule(pre_nms=2, pre_nms_per_level=per_level)
+        rule = DetectionRule(
+            pre_nms=2, pre_nms_per_level=per_level, maximum=2, maximum_per_class=True
+        )
         found = find(scores, np.zeros_like(anchors), anchors, rule, levels=[3, 3, 4, 4])
         np.testing.assert_allclose(found.scores, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("per_level", [True, False])
+def test_the_limit_of_candidates_leaves_room_for_the_maximum(per_level: bool) -> None:
+    # 150 separate objects of one class on one level, and a limit of 100 candidates.
+    corners = np.array([(13 * (n % 15), 19 * (n // 15)) for n in range(150)], np.float32)
+    anchors = np.concatenate([corners, corners + np.float32([10, 12])], axis=1)
+    scores = np.linspace(0.9, 0.1, 150, dtype=np.float32)[:, None]
+    for maximum, count in ((300, 150), (120, 120), (50, 50)):
+        rule = DetectionRule(pre_nms=100, pre_nms_per_level=per_level, maximum=maximum)
+        found = find(scores, np.zeros_like(anchors), anchors, rule, image=(200, 200))
+        np.testing.assert_array_equal(found.boxes, anchors[:count])
 
 
 def test_suppression_is_in_stored_pixels() -> None:

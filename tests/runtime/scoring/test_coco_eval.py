@@ -18,7 +18,7 @@ from pycocotools.cocoeval import COCOeval
 from nasfpn_runtime.data.dataset import Split, load_split
 from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.inference.postprocess import Detections
-from nasfpn_runtime.scoring.coco_eval import METRICS, evaluate, summary
+from nasfpn_runtime.scoring.coco_eval import evaluate, summary, table_lines
 
 Boxes = list[tuple[float, float, float, float]]
 
@@ -104,6 +104,52 @@ def test_detections_in_a_crowd_region_are_neither_correct_nor_wrong(folder: Path
     assert evaluate(split, [(10, detections(boxes, [0.9, 0.8], [0, 0]))])["AP"] == pytest.approx(1)
 
 
+def test_all_objects_of_a_dense_scene_count_with_a_higher_maximum(folder: Path) -> None:
+    corners = [(13.0 * (n % 15), 19.0 * (n // 15)) for n in range(150)]
+    split = write(folder, 1, [truth([x, y, 10, 12]) for x, y in corners])
+    boxes = [(x, y, x + 10, y + 12) for x, y in corners]
+    found = [(10, detections(boxes, np.linspace(1, 0.5, 150).tolist(), [0] * 150))]
+    # Every detection is right. Of 150 objects, 100 detections find two thirds: precision is 1 at
+    # the 67 recalls 0, 0.01 .. 0.66 of 101.
+    by_maximum = {most: evaluate(split, found, most) for most in (100, 300)}
+    assert by_maximum[100]["AP"] == pytest.approx(67 / 101)
+    assert by_maximum[100]["AR100"] == pytest.approx(100 / 150)
+    for name in ("AP", "AP50", "AP75", "APs", "AP/dog", "AR300", "ARs"):
+        assert by_maximum[300][name] == pytest.approx(1)
+    assert by_maximum[300]["AR10"] == pytest.approx(10 / 150)
+    assert "AR100" not in by_maximum[300]
+    table = summary(by_maximum[300]).splitlines()
+    assert [line.partition("maxDets=")[2] for line in table] == (
+        ["300 ] = 1.000"] * 4
+        + ["300 ] = -1.000"] * 2
+        + ["  1 ] = 0.007", " 10 ] = 0.067", "300 ] = 1.000", "300 ] = 1.000"]
+        + ["300 ] = -1.000"] * 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("most", "names"),
+    [
+        (1, ["AR1"]),
+        (5, ["AR1", "AR5"]),
+        (10, ["AR1", "AR10"]),
+        (11, ["AR1", "AR10", "AR11"]),
+        (1000, ["AR1", "AR10", "AR1000"]),
+    ],
+)
+def test_the_table_has_a_recall_for_the_maximum(folder: Path, most: int, names: list[str]) -> None:
+    corners = [(float(x), 0.0) for x in range(0, 200, 10)]
+    split = write(folder, 1, [truth([x, y, 8, 8]) for x, y in corners])
+    boxes = [(x, y, x + 8, y + 8) for x, y in corners]
+    metrics = evaluate(split, [(10, detections(boxes, [0.5] * 20, [0] * 20))], most)
+    recalls = [name for name in metrics if name[:2] == "AR" and name[2:].isdecimal()]
+    assert recalls == names
+    for name in names:  # of 20 objects, all of one score, the first detections find one each
+        assert metrics[name] == pytest.approx(min(20, int(name[2:])) / 20)
+    assert len(summary(metrics).splitlines()) == 9 + len(names)
+    assert f"maxDets={most:>3d} ] = {metrics[names[-1]]:.3f}" in summary(metrics)
+
+
 def random_boxes(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     corner = rng.integers(0, SIDE - 10, (count, 2))
     size = rng.integers(5, 120, (count, 2))
@@ -147,7 +193,7 @@ def test_metrics_equal_pycocotools_for_a_file_without_faults(
     scorer.accumulate()
     capsys.readouterr()
     scorer.summarize()
-    assert [metrics[name] for name, *_ in METRICS] == scorer.stats.tolist()
+    assert [metrics[line.name] for line in table_lines()] == scorer.stats.tolist()
     assert summary(metrics).splitlines() == capsys.readouterr().out.splitlines()
     present = [metrics[f"AP/{name}"] for name in ("cat", "dog") if metrics[f"AP/{name}"] >= 0]
     assert metrics["AP"] == pytest.approx(np.mean(present) if present else -1.0)

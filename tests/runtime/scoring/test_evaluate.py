@@ -212,6 +212,19 @@ def test_a_protocol_replaces_the_thresholds(checkpoints: Callable[..., Any]) -> 
     assert checkpoints(nothing, CATEGORIES, "modelzoo")["AP"] == pytest.approx(1)
 
 
+@pytest.mark.parametrize("maximum", [2, 300])
+def test_as_many_detections_count_as_the_rule_allows(split: Split, maximum: int) -> None:
+    settings = replace(recipe("squash"), detection=DetectionRule(maximum=maximum))
+    metrics = metrics_of(Oracle(split, settings), settings)
+    assert [name for name in metrics if name[:2] == "AR" and name[2:].isdecimal()] == (
+        ["AR1", "AR2"] if maximum == 2 else ["AR1", "AR10", "AR300"]
+    )
+    objects = [min(len(sample.boxes), maximum) for sample in split.samples]
+    share = sum(objects) / sum(len(sample.boxes) for sample in split.samples)
+    assert (share < 1) == (maximum == 2)  # some images have three objects or more
+    assert (metrics[f"AR{maximum}"] == pytest.approx(1)) == (maximum == 300)
+
+
 @pytest.mark.parametrize("fit", ["letterbox", "squash"])
 def test_detections_are_in_stored_pixels_and_have_their_image_id(split: Split, fit: str) -> None:
     oracle = Oracle(split, recipe(fit))

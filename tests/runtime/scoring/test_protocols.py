@@ -16,7 +16,7 @@ from nasfpn_runtime.data.dataset import Split, load_split
 from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.inference.postprocess import Detections
 from nasfpn_runtime.recipe.recipe import load_recipe
-from nasfpn_runtime.scoring.coco_eval import METRICS, evaluate
+from nasfpn_runtime.scoring.coco_eval import evaluate, table_lines
 from nasfpn_runtime.scoring.protocols import PROTOCOLS, select
 
 SIDE, PICTURES = 200, 40
@@ -128,7 +128,7 @@ def test_modelzoo_metrics_equal_those_of_its_eval(tmp_path: Path, seed: int) -> 
     results = random_detections(split, rng)
     metrics = evaluate(chosen, [r for r in results if r[0] in ids])
     expected = reference(split.annotation_file, results)
-    np.testing.assert_allclose([metrics[line[0]] for line in METRICS], expected, atol=1e-12)
+    np.testing.assert_allclose([metrics[line.name] for line in table_lines()], expected, atol=1e-12)
     assert metrics["AP"] != pytest.approx(evaluate(split, results)["AP"])
 
 
@@ -139,7 +139,10 @@ def test_coco_scores_every_image(tmp_path: Path) -> None:
 
 
 def test_the_modelzoo_thresholds_are_those_of_its_recipe() -> None:
-    assert PROTOCOLS["modelzoo"].detection == load_recipe("modelzoo-r50-7x256-640").detection
+    rule = PROTOCOLS["modelzoo"].detection
+    assert rule == load_recipe("modelzoo-r50-7x256-640").detection
+    assert rule is not None
+    assert rule.maximum == 100  # whatever the recipe of a checkpoint has
 
 
 def test_a_split_without_images_to_score_is_refused(tmp_path: Path) -> None:
