@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from controllers.errors import SearchError
+from nasfpn_runtime.data.backgrounds import check_backgrounds, left_out
 from nasfpn_runtime.data.dataset import load_split
 from nasfpn_runtime.data.digest import digests
 from nasfpn_runtime.errors import ChangedDataError
@@ -16,11 +17,21 @@ from nasfpn_runtime.recipe.recipe import Recipe, from_dict
 from search_space import from_json
 
 
-def prepare(recipe: Recipe, data: Path, *, seed: int, device: str) -> dict[str, Any]:
+def prepare(
+    recipe: Recipe,
+    data: Path,
+    *,
+    seed: int,
+    device: str,
+    report: Callable[[str], None] | None = None,
+) -> dict[str, Any]:
     """Return what every candidate of a search gets, besides its genome and folder.
 
     The recipe is passed on as its settings and the dataset with its digests, so that a file that
     is edited during the search cannot change what a score means.
+
+    Args:
+        report: takes a line on the images that every training leaves out, if there are any.
 
     Returns:
         JSON data: ``recipe`` (all settings), ``data`` (absolute path of the folder), ``digests``
@@ -29,15 +40,16 @@ def prepare(recipe: Recipe, data: Path, *, seed: int, device: str) -> dict[str, 
     Raises:
         DataError: the splits ``train`` and ``val`` cannot be used.
     """
+    reading = recipe.data.reading
+    splits = {split: load_split(data, split, reading=reading) for split in ("train", "val")}
+    check_backgrounds(splits["train"], recipe.data.background)
+    line = left_out(splits["train"], recipe.data.background)
+    if report is not None and line:
+        report(line)
     return {
         "recipe": recipe.to_dict(),
         "data": str(data.resolve()),
-        "digests": digests(
-            {
-                split: load_split(data, split, reading=recipe.data.reading)
-                for split in ("train", "val")
-            }
-        ),
+        "digests": digests(splits),
         "seed": seed,
         "device": device,
     }
@@ -105,14 +117,29 @@ def dependencies(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"recipe": recipe, "data": arguments["digests"], "annotations": annotations}
 
 
-def with_present_names(recipe: Mapping[str, Any], where: str) -> dict[str, Any]:
+def complete_recipe(recipe: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the settings of a stored recipe under the names that they have now.
+
+    A setting that is missing, because it did not exist when the recipe was stored, has its
+    default.
 
     Args:
         recipe: settings by section.
         where: where they are stored, for messages.
     """
-    return recipes.with_present_names(recipe, where)
+    defaults = Recipe(name="").to_dict()
+    del defaults["description"]  # is not stored, see dependencies
+    return _merged(defaults, recipes.with_present_names(recipe, where))
+
+
+def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested mappings with the values of ``given``, and defaults where it has none."""
+    both = {
+        key: _merged(value, given[key])
+        for key, value in defaults.items()
+        if isinstance(value, Mapping) and isinstance(given.get(key), Mapping)
+    }
+    return {**defaults, **given, **both}
 
 
 def _fingerprint(data: Path) -> str:

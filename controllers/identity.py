@@ -55,8 +55,9 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -
     """Check that two identities are of the same search.
 
     The stored one may be of an earlier version, with the names that settings of recipes had
-    then, and with a hash of the annotation files of COCO instead of digests of the data. Digests
-    are compared if both have them. A setting of the controller that is missing has its default.
+    then, without settings that did not exist, and with a hash of the annotation files of COCO
+    instead of digests of the data. Digests are compared if both have them. A setting of the
+    recipe or the controller that is missing has its default.
 
     Args:
         stored: identity of the study in ``out``.
@@ -92,10 +93,10 @@ def write_config(identity: Mapping[str, Any], data: Path, path: Path) -> None:
 
 
 def _comparable(identity: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the identity with present names of settings, and with defaults of the controller."""
+    """Return the identity with present names of settings, and with defaults of missing ones."""
     comparable = dict(identity)
     if isinstance(recipe := identity.get("recipe"), Mapping):
-        comparable["recipe"] = candidate.with_present_names(recipe, where)
+        comparable["recipe"] = candidate.complete_recipe(recipe, where)
     controller = identity.get("controller")
     known = controller_settings(controller) if controller in names() else {}
     defaults = {key: setting.default for key, setting in known.items()}

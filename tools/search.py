@@ -166,7 +166,7 @@ def run_search(
     settings = check_controller(controller, controller_settings or {})
     check_run_folder(out, ("study.lock", "study.journal"), ("config.yaml", "best.json", "trials"))
     sampler = create_sampler(controller, space, seed, settings)
-    arguments = prepare(recipe, data, seed=seed, device=device)
+    arguments = prepare(recipe, data, seed=seed, device=device, report=say)
     identity = identify(controller, settings, space, arguments)
     study = open_study(out, identity, sampler, storage, say if repair else None)
     write_config(identity, data, out / "config.yaml")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nasfpn_runtime.batches.buffers import Arrays, BatchLayout, Buffers
 from nasfpn_runtime.batches.cache import CACHE_BYTES
 from nasfpn_runtime.batches.workers import Workers
+from nasfpn_runtime.data.backgrounds import backgrounds, check_backgrounds
 from nasfpn_runtime.data.dataset import Split
 from nasfpn_runtime.data.entry import Id
 from nasfpn_runtime.errors import DeviceError, RecipeError
@@ -59,11 +60,16 @@ def check_shares(training: Training, cards: int) -> None:
 
 
 class TrainLoader:
-    """Augmented, matched training batches of the images that have boxes.
+    """Augmented, matched training batches of the images that have boxes, and of backgrounds.
 
-    Every epoch is a new permutation of the images. The augmentation of an image depends on
-    (seed, epoch, image) only. The last, incomplete batch is dropped; a split smaller than a batch
-    gives one batch in which images repeat.
+    Every epoch is a new permutation of the images with boxes. The augmentation of an image depends
+    on (seed, epoch, image) only. The last, incomplete batch is dropped; a split smaller than a
+    batch gives one batch in which images repeat.
+
+    ``Recipe.backgrounds`` images of each batch have no boxes. They are spread evenly over the
+    batch, so that all cards and all parts of an accumulated batch have their share. In each epoch
+    they are taken from a permutation of their own, which is repeated if it is too short. The
+    length of an epoch is decided by the images with boxes.
 
     Args:
         workers: what prepares the images: 0 for the calling thread, 1 for a background thread,
@@ -74,6 +80,7 @@ class TrainLoader:
 
     Raises:
         RecipeError: see :func:`check_shares`.
+        DataError: see ``backgrounds.check_backgrounds``.
     """
 
     def __init__(
@@ -91,7 +98,9 @@ class TrainLoader:
         check_shares(recipe.training, self.cards)
         self.batch, self.seed = recipe.training.batch, seed
         self.split, self.count = split, workers
-        self.indices = split.with_boxes
+        check_backgrounds(split, recipe.data.background)
+        self.indices, self.backgrounds = split.with_boxes, backgrounds(split)
+        self.negatives = recipe.backgrounds  # of each batch
         self._layout = BatchLayout(
             self.batch // self.cards,
             recipe.image_size(levels),
@@ -103,7 +112,7 @@ class TrainLoader:
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch."""
-        return max(1, len(self.indices) // self.batch)
+        return max(1, len(self.indices) // (self.batch - self.negatives))
 
     def epoch(self, epoch: int, skipped: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches of an epoch, counted from 0. Iterate over one epoch at a time.
@@ -173,7 +182,16 @@ class TrainLoader:
     def _order(self, epoch: int) -> Iterator[list[int]]:
         """Yield the indices into ``split.samples`` of each of this card's batches."""
         order = np.random.default_rng((self.seed, epoch)).permutation(self.indices)
+        # A stream that the augmentation of no image has, see Preparer.
+        rng = np.random.default_rng((self.seed, epoch, 0, 2))
+        negatives = rng.permutation(self.backgrounds)
         share = self.batch // self.cards
         for batch in range(len(self)):
             start = batch * self.batch + self.rank * share
-            yield np.take(order, range(start, start + share), mode="wrap").tolist()
+            places = np.arange(start, start + share + 1)
+            before = places * self.negatives // self.batch  # backgrounds at earlier places
+            indices = np.take(order, (places - before)[:-1], mode="wrap")
+            is_negative = np.diff(before) > 0
+            if is_negative.any():
+                indices[is_negative] = np.take(negatives, before[:-1][is_negative], mode="wrap")
+            yield indices.tolist()

@@ -40,7 +40,8 @@ class Preparer:
     def fill(self, arrays: Arrays, slot: int, index: int, epoch: int) -> Id:
         """Write an image to a slot of a batch and return its id.
 
-        If the recipe replaces images that lose all boxes, it may be another image than ``index``.
+        If the recipe replaces images that lose all boxes, it may be another image than ``index``,
+        but not for an image that has none.
 
         Args:
             index: into the split's samples.
@@ -70,9 +71,10 @@ class Preparer:
         stored = np.random.default_rng((self.seed, epoch, index, 1))
         fitted = np.random.default_rng((self.seed, epoch, index))
         augment = self.recipe.data.augment
-        for _ in range(REPLACEMENTS if augment.replaces else 1):
+        replaces = augment.replaces and len(self.pictures.split.samples[index].boxes) > 0
+        for _ in range(REPLACEMENTS if replaces else 1):
             part = self._fitted(index, stored)
-            if (part[2] >= 0).any() or not augment.replaces:
+            if (part[2] >= 0).any() or not replaces:
                 break
             index = int(stored.choice(self.indices))
         return index, augment.apply(*part, fitted, self.pictures.size)

@@ -33,7 +33,7 @@ class Description:
         anchors: number of anchors at each position of a feature map. Boxes are ordered by
             level, row, column and anchor.
         data: how an image becomes an input (``image.fit``, ``image.normalise``). Its
-            ``augment`` and ``image`` are not used.
+            ``augment``, ``background`` and ``image`` are not used.
         detection: rule that turns scores into detections.
         genome: id of the genome.
         recipe: name of the recipe.
@@ -69,7 +69,7 @@ class Description:
         and a blank checksum, see ``checksum.write_checksum``.
         """
         content = asdict(self)
-        for unused in ("augment", "image"):
+        for unused in ("augment", "background", "image"):
             content["data"].pop(unused)
         return json.dumps({"form": FORM, KEY: BLANK, **content, "mean": MEAN, "std": STD})
 

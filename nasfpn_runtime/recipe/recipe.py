@@ -127,6 +127,20 @@ class Recipe:
     training: Training = field(default_factory=Training)
     detection: DetectionRule = field(default_factory=DetectionRule)
 
+    def __post_init__(self) -> None:
+        batch = self.training.batch
+        if self.data.background and not 0 < self.backgrounds < batch:
+            raise RecipeError(
+                f"data.background must be 0, or a share with one image or more, but not all, of "
+                f"the {batch:,} of training.batch, got {self.data.background:g}, which is "
+                f"{self.backgrounds:,} images"
+            )
+
+    @property
+    def backgrounds(self) -> int:
+        """Number of images without boxes in each training batch."""
+        return round(self.data.background * self.training.batch)
+
     def shape(self, categories: int, levels: Sequence[int]) -> DetectorShape:
         """Return the sizes of the detector.
 

@@ -130,6 +130,8 @@ class Data:
             model zoo) and TF.
         round_up: if true, half a pixel in the scaled size is rounded up (mmdetection); otherwise
             to the even number (TF).
+        background: share of each training batch that is images without boxes; the others have
+            boxes. 0 to leave images without boxes out of training.
         pad: size that an image is padded to when it is scored: that of ``image``, or the
             smallest multiple of the coarsest stride that holds the ``picture`` (mmdetection).
         exif: frame of the boxes of images with an EXIF orientation: that of the ``stored`` pixels,
@@ -144,6 +146,7 @@ class Data:
     fit: str = "letterbox"
     interpolation: str = "antialias"
     round_up: bool = False
+    background: float = 0.0
     pad: str = "image"
     exif: str = "auto"
     merge_names: bool = False
@@ -153,6 +156,7 @@ class Data:
         check(self, "image", lambda v: len(v) == 2 and min(v) > 0, "height and width above 0")
         check_one_of(self, "fit", FIT_MODES)
         check_one_of(self, "interpolation", INTERPOLATIONS)
+        check(self, "background", lambda v: 0 <= v < 1, "from 0 to below 1")
         check_one_of(self, "pad", PAD_MODES)
         check_one_of(self, "exif", EXIF_FRAMES)
 

@@ -18,6 +18,7 @@ from nasfpn_runtime.batches.inputs import make_inputs
 from nasfpn_runtime.batches.loader import Batch, TrainLoader
 from nasfpn_runtime.cluster.cards import Cards, join
 from nasfpn_runtime.cluster.device import check_precision, set_device
+from nasfpn_runtime.data.backgrounds import backgrounds, check_backgrounds, left_out
 from nasfpn_runtime.data.dataset import (
     Split,
     check_same_categories,
@@ -132,8 +133,9 @@ def train(
         )
         splits = train_split, val_split
     check_same_categories(*splits)
+    check_backgrounds(splits[0], recipe.data.background)
     if options.progress:
-        _report_data(data, splits)
+        _report_data(data, splits, recipe)
 
     data_digests = digests({"train": splits[0], "val": splits[1]})
     check_unchanged(expected or {}, data_digests, str(data))
@@ -426,12 +428,16 @@ class TrainingRun:
 
     def warn_about_data(self) -> None:
         """Warn if the data are too few for the recipe, or lack boxes of a category."""
-        images, batch = len(self.splits[0].with_boxes), self.origin.recipe.training.batch
-        if images < batch:
-            self.log.warn(
-                f"the train split has fewer images with boxes than a batch, {images} for "
-                f"{batch}: each batch repeats images"
-            )
+        loader = self.loader
+        for what, images, batch in (
+            ("with", len(loader.indices), loader.batch - loader.negatives),
+            ("without", len(loader.backgrounds), loader.negatives),
+        ):
+            if images < batch:
+                self.log.warn(
+                    f"the train split has fewer images {what} boxes than a batch, {images} for "
+                    f"{batch}: each batch repeats images"
+                )
         for name, split in zip(("train", "val"), self.splits, strict=True):
             if missing := split.without_boxes:
                 self.log.warn(f"the {name} split has no box of {shortened(missing)}")
@@ -457,13 +463,17 @@ def _with_remedy() -> Iterator[None]:
         raise DivergedError(f"{error}; {REMEDY}") from None
 
 
-def _report_data(data: Path, splits: tuple[Split, Split]) -> None:
-    """Report the size of a dataset, how it was read, and its faults."""
+def _report_data(data: Path, splits: tuple[Split, Split], recipe: Recipe) -> None:
+    """Report the size of a dataset, how it was read, what is left out, and its faults."""
     train, val = splits
+    share = recipe.data.background
+    empty = f" and {len(backgrounds(train))} without boxes" if share else ""
     say(
-        f"{data}: {len(train.with_boxes)} images to train on, {len(val.samples)} to score, "
+        f"{data}: {len(train.with_boxes)} images{empty} to train on, {len(val.samples)} to score, "
         f"{len(train.categories)} categories"
     )
+    if line := left_out(train, share):
+        say(line)
     for split in splits:
         if split.notes:
             say(f"read from {split.annotation_file}:\n{fault_report(split.notes)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,6 +107,25 @@ def test_dependencies_are_the_recipe_and_the_data(shapes: Path, tmp_path: Path) 
     assert changed["recipe"] == dependencies["recipe"]
     assert changed["annotations"] != dependencies["annotations"]
     assert changed["data"] == dependencies["data"]  # a blank in a file is no change of the data
+
+
+def test_images_left_out_of_training_are_reported(shapes: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(shapes, tmp_path / "copy")
+    file = copy / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    first = content["images"][0]["id"]
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] != first]
+    file.write_text(json.dumps(content))
+    for share, expected in ((0.0, ["1 without boxes"]), (0.25, [])):
+        lines: list[str] = []
+        recipe = load_recipe("shapes-proxy", [f"data.background={share}"])
+        candidate.prepare(recipe, copy, seed=3, device="CPU", report=lines.append)
+        assert [re.findall(r"\d+ without boxes", line) for line in lines] == (
+            [expected] if expected else []
+        )
+    recipe = load_recipe("shapes-proxy", ["data.background=0.25"])
+    with pytest.raises(DataError, match=r"data\.background .*got 0\.25"):
+        candidate.prepare(recipe, shapes, seed=3, device="CPU")
 
 
 def test_data_are_checked(shapes: Path, tmp_path: Path) -> None:

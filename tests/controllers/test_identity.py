@@ -118,6 +118,20 @@ def test_a_setting_with_its_default_is_the_same_as_none(identity: dict[str, Any]
         check_same(explicit, other, OUT)
 
 
+def test_a_setting_that_did_not_exist_has_its_default(identity: dict[str, Any]) -> None:
+    stored = stored_before()
+    assert "background" not in stored["recipe"]["data"]
+    for recipe in (stored["recipe"], RECIPE):  # one with nearly all settings, one with few
+        before, given = ({**identity, "recipe": copy.deepcopy(recipe)} for _ in range(2))
+        given["recipe"].setdefault("data", {})["background"] = 0.0
+        check_same(before, given, OUT)
+        check_same(given, before, OUT)
+        given["recipe"]["data"]["background"] = 0.25
+        message = r"^recipe\.data\.background .*0\.0 .*runs/x, got 0\.25"
+        with pytest.raises(StudyError, match=message):
+            check_same(before, given, OUT)
+
+
 def test_a_study_from_before_has_old_names_and_no_settings(identity: dict[str, Any]) -> None:
     stored = stored_before()
     assert "controller_settings" not in stored

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,9 +21,10 @@ from batch_data import (
     write_noise,
 )
 from nasfpn_runtime.batches.loader import PREFETCH, Batch, TrainLoader, check_shares
+from nasfpn_runtime.batches.matching import BACKGROUND
 from nasfpn_runtime.data import samples
 from nasfpn_runtime.data.dataset import Split
-from nasfpn_runtime.errors import RecipeError
+from nasfpn_runtime.errors import DataError, RecipeError
 from nasfpn_runtime.pictures.augment import Augment
 from nasfpn_runtime.pictures.image import Pixels, read_image
 from nasfpn_runtime.recipe.settings import Data, Training
@@ -99,6 +101,105 @@ def test_a_batch_as_large_as_the_split_or_larger(split: Split, batch: int) -> No
     counts = np.bincount(grey_values(only), minlength=14)
     assert set(np.delete(counts, [3, 7, 8]).tolist()) <= {batch // 11, -(-batch // 11)}
     assert counts.sum() == batch
+
+
+CROWD = {**BOX, "iscrowd": 1}
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Split:
+    """Twenty pictures: 0 to 2 have no boxes, 3 and 4 only a crowd region."""
+    return write_grey(tmp_path, [[]] * 3 + [[CROWD]] * 2 + [[BOX]] * 15)
+
+
+def with_background(share: float, **settings: Any) -> Data:
+    return Data(SIZE, "squash", background=share, augment=Augment(**settings))
+
+
+@pytest.mark.parametrize(
+    ("batch", "share", "negatives", "batches"),
+    # The 15 images with boxes decide the number of batches: 15 // (batch - negatives).
+    [(4, 0.25, 1, 5), (4, 0.5, 2, 7), (5, 0.8, 4, 15), (8, 0.3, 2, 2), (20, 0.05, 1, 1)],
+)
+def test_each_batch_has_its_share_of_images_without_boxes(
+    mixed: Split, batch: int, share: float, negatives: int, batches: int
+) -> None:
+    loader = make_loader(mixed, with_background(share), batch=batch)
+    assert len(loader) == batches
+    empty, with_boxes = [], []
+    for part in loader.epoch(1):
+        greys = grey_values(part)
+        chosen = [grey for grey in greys if grey < 3]
+        assert len(chosen) == negatives
+        assert not {3, 4} & set(greys)  # crowd regions are no background
+        for grey, labels in zip(greys, part.labels, strict=True):
+            assert (labels == BACKGROUND).all() == (grey < 3)
+        empty += chosen
+        with_boxes += [grey for grey in greys if grey >= 5]
+    assert len(empty) == negatives * batches
+    assert empty == (empty[:3] * len(empty))[: len(empty)]  # a permutation, repeated
+    assert len(set(empty[:3])) == min(3, len(empty))
+    repeats = np.bincount(with_boxes, minlength=20)[5:]
+    assert repeats.max() <= max(1, -(-batch // 15))
+
+
+def test_images_with_boxes_come_in_the_same_order_with_and_without_backgrounds(
+    mixed: Split,
+) -> None:
+    plain = order(make_loader(mixed, batch=3), 2)
+    more = order(make_loader(mixed, with_background(0.25), batch=4), 2)
+    assert [grey for grey in more if grey >= 5] == plain
+    assert [batch.pictures for batch in make_loader(mixed, with_background(0.0)).epoch(2)] == [
+        batch.pictures for batch in make_loader(mixed).epoch(2)
+    ]
+
+
+def test_backgrounds_are_shuffled_by_seed_and_epoch(tmp_path: Path) -> None:
+    split = write_grey(tmp_path, [[]] * 20 + [[BOX]] * 20)
+    data = with_background(0.5)
+    orders = {
+        tuple(grey for grey in order(make_loader(split, data, seed=seed), epoch) if grey < 20)
+        for seed in range(3)
+        for epoch in range(3)
+    }
+    # There are 20! orders of the backgrounds: two of nine are equal for 36 / 20! of all seeds.
+    assert len(orders) == 9
+    for found in orders:
+        assert sorted(found) == list(range(20))
+
+
+@pytest.mark.parametrize(("cards", "accumulate"), [(1, 4), (2, 2), (4, 1), (2, 1)])
+def test_every_part_of_a_batch_has_its_share_of_backgrounds(
+    mixed: Split, cards: int, accumulate: int
+) -> None:
+    data = with_background(0.5, hflip=0.5)
+    whole = list(make_loader(mixed, data, batch=8).epoch(0))
+    shards = []
+    for rank in range(cards):
+        settings: dict[str, Any] = {"accumulate": accumulate, "shard": (rank, cards)}
+        with make_loader(mixed, data, batch=8, workers=rank % 2, **settings) as loader:
+            shards.append(list(loader.epoch(0)))
+    for number, batch in enumerate(whole):
+        parts = [shard[number] for shard in shards]
+        assert sum((part.pictures for part in parts), ()) == batch.pictures
+        for part in parts:
+            for greys in np.array_split(grey_values(part), accumulate):
+                assert (greys < 3).sum() == len(greys) // 2
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resumed_epoch_has_the_backgrounds_that_are_left(mixed: Split, workers: int) -> None:
+    with make_loader(mixed, with_background(0.5, hflip=0.5), workers=workers) as loader:
+        whole = [batch.images.copy() for batch in loader.epoch(3)]
+        for skipped in range(len(whole) + 1):
+            left = [batch.images.copy() for batch in loader.epoch(3, skipped)]
+            np.testing.assert_array_equal(left, whole[skipped:])
+
+
+def test_a_split_without_backgrounds_is_refused(tmp_path: Path) -> None:
+    split = write_grey(tmp_path, [[BOX], [CROWD], [BOX, CROWD]])
+    with pytest.raises(DataError, match=r"data\.background .*got 0\.25 .*train2017\.json"):
+        make_loader(split, with_background(0.25))
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])

@@ -148,6 +148,20 @@ def test_mmdetection_replaces_an_image_that_lost_its_boxes(tmp_path: Path) -> No
         assert before == after or not kept
 
 
+@pytest.mark.parametrize("crop", [False, True])
+def test_a_background_is_not_replaced(tmp_path: Path, crop: bool) -> None:
+    split = write_grey(tmp_path, [[BOX]] * 8 + [[]] * 4)
+    augment = Augment(0.5, 0.5, scale=(1, 2), jitter="mmdet", colour=0.0, iou_crop=crop)
+    data = Data(SIZE, background=0.5, augment=augment)
+    loader = make_loader(split, data, batch=8)
+    for epoch in range(3):
+        for batch in loader.epoch(epoch):
+            greys = np.array(grey_values(batch))
+            assert sorted(greys[greys >= 8].tolist()) == [8, 9, 10, 11]
+            assert (batch.labels[greys >= 8] == BACKGROUND).all()
+            assert (batch.labels[greys < 8] > 0).any(axis=1).all()
+
+
 def test_the_search_for_a_replacement_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparer, "REPLACEMENTS", 3)
     split = write_noise(tmp_path / "coco", [[4, 3, 20, 12], [0, 0, 9, 9]])

@@ -154,7 +154,7 @@ def test_only_the_best_of_each_level_or_class_are_candidates() -> None:
 def test_the_limit_of_candidates_leaves_room_for_the_maximum(per_level: bool) -> None:
     # 150 separate objects of one class on one level, and a limit of 100 candidates.
     corners = np.array([(13 * (n % 15), 19 * (n // 15)) for n in range(150)], np.float32)
-    anchors = np.concatenate([corners, corners + np.float32([10, 12])], axis=1)
+    anchors = np.concatenate([corners, corners + np.array([10, 12], np.float32)], axis=1)
     scores = np.linspace(0.9, 0.1, 150, dtype=np.float32)[:, None]
     for maximum, count in ((300, 150), (120, 120), (50, 50)):
         rule = DetectionRule(pre_nms=100, pre_nms_per_level=per_level, maximum=maximum)

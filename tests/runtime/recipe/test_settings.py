@@ -22,6 +22,11 @@ from nasfpn_runtime.recipe.settings import Anchors, check, check_one_of
         ("anchors.ratios=[]", r"anchors\.ratios .* above 0, got \(\)"),
         ("data.interpolation=cubic", r"data\.interpolation .* antialias, bilinear, got 'cubic'"),
         ("data.pad=none", r"data\.pad .* image, picture, got 'none'"),
+        ("data.background=1", r"data\.background .* 0 to below 1, got 1\.0"),
+        ("data.background=-0.1", r"data\.background .* 0 to below 1, got -0\.1"),
+        # bccd-256 has batches of 8 images.
+        ("data.background=0.95", r"data\.background .* the 8 .* got 0\.95, which is 8"),
+        ("data.background=0.05", r"data\.background .* the 8 .* got 0\.05, which is 0"),
         ("matching.contested=best", r"matching\.contested .* higher, first, last, got 'best'"),
         ("matching.negative=0.9", r"matching\.negative .* 0 to matching\.positive, got 0\.9"),
         ("loss.normaliser=none", r"loss\.normaliser .* plus_one, batch, picture, got 'none'"),

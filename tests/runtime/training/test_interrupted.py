@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +26,7 @@ from runs import SMALL, metrics, train_command
 from tools.cli import main
 
 SETTINGS = [*SMALL, "training.batch=2", "training.epochs=5", "training.evaluate_every=2"]
-SETTINGS += ["training.save_every=0", "training.keep=2"]
+SETTINGS += ["training.save_every=0", "training.keep=2", "data.background=0.5"]
 SETTINGS += ["training.ema=0.9", "training.dropblock={keep: 0.8}"]
 STEPS = 3  # in an epoch
 
@@ -34,6 +35,11 @@ STEPS = 3  # in an epoch
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "shapes"
     write_shapes(folder, train=2 * STEPS, val=2, test=1, size=64)
+    file = folder / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    empty = [image["id"] for image in content["images"][::2]]  # one in each batch of two
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] not in empty]
+    file.write_text(json.dumps(content))
     return folder
 
 
@@ -166,7 +172,11 @@ def test_results_that_say_nothing_are_warned_of(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, out = tmp_path / "data", tmp_path / "out"
-    write_shapes(folder, train=2, val=1, test=1, size=64)
+    write_shapes(folder, train=3, val=1, test=1, size=64)
+    file = folder / "annotations" / "instances_train2017.json"
+    content = json.loads(file.read_text())
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] != 3]
+    file.write_text(json.dumps(content))
     file = folder / "annotations" / "instances_val2017.json"
     text = file.read_text()
     for label in (2, 3):  # all boxes are of the first category
@@ -175,6 +185,7 @@ def test_results_that_say_nothing_are_warned_of(
     settings = [*SMALL, "training.batch=4", "training.epochs=1"]
     train(load_recipe("shapes", settings), searched_archs.load("fpn"), folder, out)
     shown, logged = capsys.readouterr().err, (out / "train.log").read_text()
+    assert "\nimages left out of training: 1 without boxes (add --set data.background=" in shown
     for words in ("2 for 4", "val split has no box of", "AP is exactly 0"):
         assert sum(words in line for line in shown.splitlines()) == 1, words
         assert sum(words in line for line in logged.splitlines()) == 1, words
