@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,7 +110,7 @@ def _create(args: argparse.Namespace) -> int:
     from nasfpn_runtime.progress import say
 
     say(f"data create: {args.src} as MindRecord to {args.out}")
-    splits = _load(args.src, args)
+    splits = _load(args.src, args, lambda name: name in TRAINING_SPLITS)
     faults = pack(splits, args.out, shards=args.shards)
     print(count_table({name: _reload(args.out, name) for name in splits}))
     _report(faults)
@@ -127,7 +128,7 @@ def _check(args: argparse.Namespace) -> int:
     from nasfpn_runtime.progress import say
 
     say(f"data check: {args.dir}")
-    splits = _load(args.dir, args)
+    splits = _load(args.dir, args, lambda name: False)
     # Loading a split reads the headers of images only; decoding finds the truncated ones.
     faults = {
         name: (
@@ -140,6 +141,12 @@ def _check(args: argparse.Namespace) -> int:
         )
         for name, split in splits.items()
     }
+    empty = [name for name, split in splits.items() if not len(split.with_boxes)]
+    for name in empty:
+        if name in TRAINING_SPLITS:
+            faults[name] += (
+                Fault("no image has a box", str(splits[name].annotation_file), "stops training"),
+            )
     missing = [name for name in TRAINING_SPLITS if name not in splits]
     if not missing:
         try:
@@ -149,6 +156,12 @@ def _check(args: argparse.Namespace) -> int:
             faults["val"] += (other,)
     print(count_table(splits))
     _report_notes(splits)
+    for name in empty:
+        if name not in TRAINING_SPLITS:
+            print(
+                f"\n{name} has no boxes: it cannot be scored; `nasfpn predict MODEL --data "
+                f"{args.dir} --split {name} --json FILE` writes detections for it"
+            )
     if not args.splits:
         needed = f"; training also needs {' and '.join(missing)}" if missing else ""
         print(f"\nsplits: {', '.join(splits)}{needed}")
@@ -209,13 +222,23 @@ def _add_selection(
     add_option(parser, "--splits", nargs="+", metavar="SPLIT", unset="all", help=help)
 
 
-def _load(folder: Path, args: argparse.Namespace) -> dict[str, Split]:
+def _load(
+    folder: Path, args: argparse.Namespace, needs_boxes: Callable[[str], bool]
+) -> dict[str, Split]:
+    """Read the splits that were asked for.
+
+    Args:
+        needs_boxes: returns whether a split without boxes is an error, by its name.
+    """
     from nasfpn_runtime.data.dataset import load_split, split_names
 
     names = args.splits or split_names(folder, args.format)
     if not names:
         raise UsageError(f"cannot find a split, such as train or val, in {folder}")
-    return {name: load_split(folder, name, args.format, _reading(args)) for name in names}
+    return {
+        name: load_split(folder, name, args.format, _reading(args), needs_boxes=needs_boxes(name))
+        for name in names
+    }
 
 
 def _reading(args: argparse.Namespace) -> Reading:
@@ -227,7 +250,7 @@ def _reading(args: argparse.Namespace) -> Reading:
 def _reload(folder: Path, name: str) -> Split:
     from nasfpn_runtime.data.dataset import load_split
 
-    return load_split(folder, name)
+    return load_split(folder, name, needs_boxes=False)
 
 
 def _report_notes(splits: dict[str, Split]) -> None:

@@ -76,6 +76,8 @@ def load_split(
     split: str = "train",
     form: str | None = None,
     reading: Reading = _USUAL,
+    *,
+    needs_boxes: bool = True,
 ) -> Split:
     """Read one split of a dataset.
 
@@ -88,6 +90,7 @@ def load_split(
     Args:
         form: a key of ``FORMS``; None for the format the folder has (:func:`form_of`).
         reading: how it is read where its files leave a choice.
+        needs_boxes: whether a split without boxes is an error.
 
     Raises:
         DataError: a file or folder is missing or not of that format, or no image has a box.
@@ -96,10 +99,10 @@ def load_split(
         raise DataError(f"the name of a split must be {fault}, got {printable(split)}")
     listing = FORMS[form_of(folder, form)].read(folder, split, reading)
     samples = listing.kept.samples()
-    if not any(len(sample.boxes) for sample in samples):
-        report = "; ".join(fault_report(listing.faults).splitlines()) or "the file lists none"
+    if needs_boxes and not any(len(sample.boxes) for sample in samples):
         raise DataError(
-            f"dataset must have an image with a box, got none: {report} (at {listing.file})"
+            "dataset must have an image with a box, got none: "
+            f"{reason_for_none(listing.faults)} (at {listing.file})"
         )
     return Split(
         samples,
@@ -171,6 +174,11 @@ def check_same_categories(a: Split, b: Split) -> None:
             f"(at {a.annotation_file}) and {', '.join(map(shown, b.categories))} "
             f"(at {b.annotation_file})"
         )
+
+
+def reason_for_none(faults: Sequence[Fault]) -> str:
+    """Return why no image of a split has a box, in one line."""
+    return "; ".join(fault_report(faults).splitlines()) or "the file lists none"
 
 
 def fault_report(faults: Sequence[Fault]) -> str:

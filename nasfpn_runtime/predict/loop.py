@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 
+from nasfpn_runtime.data.rows import Row
 from nasfpn_runtime.errors import DataError, MissingPackageError, first_line
 from nasfpn_runtime.inference.detector import Detector
 from nasfpn_runtime.inference.postprocess import Detections
@@ -47,18 +49,18 @@ class PredictOptions:
     """Settings of a run.
 
     Attributes:
-        score: minimum score of a detection (exclusive).
+        score: minimum score of a detection (exclusive); None for that of the detector.
         batch: largest number of frames in a batch; see also ``BATCH_PIXELS``.
 
     Raises:
         RecipeError: a value is out of range.
     """
 
-    score: float = 0.3
+    score: float | None = 0.3
     batch: int = 8
 
     def __post_init__(self) -> None:
-        check(self, "score", lambda v: 0 <= v <= 1, "from 0 to 1")
+        check(self, "score", lambda v: v is None or 0 <= v <= 1, "from 0 to 1")
         check(self, "batch", lambda v: v > 0, "above 0")
 
 
@@ -86,24 +88,33 @@ def predict(
     tally = Tally()
     with Progress("predict", "frame", total) as progress:
         reader = _FrameReader(detector, report, progress, tally)
-        for batch in _batches(reader.frames(files), options.batch):
-            _detect(detector, batch, sinks, options, tally)
+        for batch in batches(reader.frames(files), options.batch):
+            detect_batch(detector, batch, sinks, options, tally)
             progress.advance(len(batch))
     return tally
 
 
-def _detect(
+def detect_batch(
     detector: Detector,
     batch: list[FrameInput],
     sinks: Sequence[Sink],
     options: PredictOptions,
     tally: Tally,
+    *,
+    classes: Sequence[int] | None = None,
 ) -> None:
-    rule = replace(detector.description.detection, score=options.score)
-    names = unique(detector.names)
-    results = detector.find([fitted for _, fitted in batch], rule=rule)
+    """Detect in frames, pass the detections to the sinks and count them.
+
+    Args:
+        classes: see ``Detector.find``.
+    """
+    rule = detector.description.detection
+    if options.score is not None:
+        rule = replace(rule, score=options.score)
+    names = unique(detector.names if classes is None else (detector.names[c] for c in classes))
+    results = detector.find([fitted for _, fitted in batch], rule=rule, classes=classes)
     for (frame, _), detections in zip(batch, results, strict=True):
-        kept = _above(detections, options.score)
+        kept = _above(detections, rule.score)
         for sink in sinks:
             sink.add(frame, kept)
         tally.frames += 1
@@ -151,23 +162,29 @@ class _FrameReader:
         done = 0
         try:
             for number, pixels in enumerate(images, start=1):
-                fitted = self._fit(pixels, file)
+                fitted = fit(self.detector, pixels, file.path)
                 yield self.namer.frame(file, number if count > 1 else None, pixels), fitted
                 done += 1
         finally:
             self.progress.expect(done - count)  # a broken file may have fewer frames
 
-    def _fit(self, pixels: Pixels, file: InputFile) -> tuple[Pixels, Placement]:
-        try:
-            return self.detector.fit(pixels)
-        except RuntimeError as error:  # MindSpore's, for one pixel, or 33,000 in a row
-            size = f"{pixels.shape[1]} x {pixels.shape[0]}"
-            raise DataError(
-                f"cannot scale an image of {size} pixels: {first_line(error)} (at {file.path})"
-            ) from None
+
+def fit(detector: Detector, pixels: Pixels, path: Path | Row) -> tuple[Pixels, Placement]:
+    """Return an image scaled for the network, see ``Detector.fit``.
+
+    Raises:
+        DataError: it cannot be scaled.
+    """
+    try:
+        return detector.fit(pixels)
+    except RuntimeError as error:  # MindSpore's, for one pixel, or 33,000 in a row
+        size = f"{pixels.shape[1]} x {pixels.shape[0]}"
+        raise DataError(
+            f"cannot scale an image of {size} pixels: {first_line(error)} (at {path})"
+        ) from None
 
 
-def _batches(frames: Iterable[FrameInput], most: int) -> Iterator[list[FrameInput]]:
+def batches(frames: Iterable[FrameInput], most: int) -> Iterator[list[FrameInput]]:
     """Yield lists of at most ``most`` frames that have at most ``BATCH_PIXELS`` together.
 
     A frame with more pixels is a batch of its own. The list is cleared and filled again, so that

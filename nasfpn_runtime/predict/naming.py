@@ -19,8 +19,9 @@ class Frame:
         file: the file that it is from.
         number: number of the frame in its file, from 1; None for an image.
         name: unique name for its outputs, without suffix, with ``/`` between folders.
-        image_id: unique id; see ``FrameNamer``.
-        pixels: (height, width, 3) RGB uint8, as a viewer shows it.
+        image_id: unique id; see ``FrameNamer``. For an image of a dataset, that of the dataset.
+        pixels: (height, width, 3) RGB uint8, as a viewer shows it. For an image of a dataset, in
+            the frame of its annotations.
     """
 
     file: InputFile

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO
+
+import numpy as np
 
 from nasfpn_runtime.data.coco_names import by_id, by_order
 from nasfpn_runtime.errors import DataError
@@ -66,7 +69,60 @@ class PictureFolder:
                 picture.save(draft, "PNG")
 
 
-class CocoResults:
+class _List:
+    """A JSON list with one entry per line, written as the entries come."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+        self._separator = "[\n"
+
+    def write(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Write the next entries."""
+        for entry in entries:
+            self.stream.write(self._separator + json.dumps(entry))
+            self._separator = ",\n"
+        self.stream.flush()
+
+    def close(self) -> None:
+        """End the list."""
+        self.stream.write("[]\n" if self._separator == "[\n" else "\n]\n")
+        self.stream.flush()
+
+
+class SplitResults(_List):
+    """COCO's list of results for a split of a dataset, for a server or pycocotools.
+
+    An entry has ``image_id`` and ``category_id`` as in the annotation file, ``bbox`` (x, y, width,
+    height px, in the frame of the annotations) and ``score``, and nothing else. The numbers are
+    not rounded, so that the metrics are those of ``scoring.coco_eval``.
+
+    Args:
+        stream: what the list is written to.
+        ids: category ids of the split, by class number.
+    """
+
+    def __init__(self, stream: TextIO, ids: Sequence[int | str]) -> None:
+        super().__init__(stream)
+        self.ids = ids
+
+    def add(self, frame: Frame, detections: Detections) -> None:
+        """See ``Sink``."""
+        boxes = detections.boxes.astype(np.float64)
+        boxes[:, 2:] -= boxes[:, :2]
+        self.write(
+            {
+                "image_id": frame.image_id,
+                "category_id": self.ids[label],
+                "bbox": box,
+                "score": score,
+            }
+            for box, score, label in zip(
+                boxes.tolist(), detections.scores.tolist(), detections.labels, strict=True
+            )
+        )
+
+
+class CocoResults(_List):
     """COCO's list of results, one entry per line.
 
     An entry has ``image_id`` (see ``naming.FrameNamer``); ``file_name`` as the user gave it;
@@ -77,13 +133,15 @@ class CocoResults:
     """
 
     def __init__(self, stream: TextIO, categories: tuple[str, ...]) -> None:
-        self.stream = stream
+        super().__init__(stream)
         known = by_id() if categories == by_order() else ()
         self.ids = [known.index(name) + 1 if known else n for n, name in enumerate(categories, 1)]
-        self._separator = "[\n"
 
     def add(self, frame: Frame, detections: Detections) -> None:
         """See ``Sink``."""
+        self.write(self._entries(frame, detections))
+
+    def _entries(self, frame: Frame, detections: Detections) -> Iterator[dict[str, Any]]:
         for box, score, label, name in zip(
             detections.boxes,
             detections.scores,
@@ -92,7 +150,7 @@ class CocoResults:
             strict=True,
         ):
             x1, y1, x2, y2 = map(float, box)
-            entry: dict[str, Any] = {
+            yield {
                 "image_id": frame.image_id,
                 "file_name": str(frame.file.path),
                 **({} if frame.number is None else {"frame": frame.number}),
@@ -101,11 +159,3 @@ class CocoResults:
                 "bbox": [round(value, 2) for value in (x1, y1, x2 - x1, y2 - y1)],
                 "score": round(float(score), 5),
             }
-            self.stream.write(self._separator + json.dumps(entry))
-            self._separator = ",\n"
-        self.stream.flush()
-
-    def close(self) -> None:
-        """End the list."""
-        self.stream.write("[]\n" if self._separator == "[\n" else "\n]\n")
-        self.stream.flush()

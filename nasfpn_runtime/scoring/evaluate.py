@@ -9,8 +9,8 @@ import numpy as np
 
 from nasfpn_runtime.batches.cache import Pictures
 from nasfpn_runtime.cluster.cards import ALONE, Cards
-from nasfpn_runtime.data.dataset import Split, load_split
-from nasfpn_runtime.errors import CheckpointError, EngineError
+from nasfpn_runtime.data.dataset import Split, load_split, reason_for_none
+from nasfpn_runtime.errors import CheckpointError, DataError, EngineError
 from nasfpn_runtime.inference.detector import Detector
 from nasfpn_runtime.inference.engines.base import BATCH
 from nasfpn_runtime.inference.postprocess import Detections
@@ -101,9 +101,9 @@ def detect(
 
 
 def batches_by_frame(
-    pictures: Pictures, indices: Iterable[int], coarsest_stride: int
+    pictures: Pictures, indices: Iterable[int], coarsest_stride: int, most: int = BATCH
 ) -> Iterator[list[int]]:
-    """Yield the indices of images in batches of at most ``BATCH`` that are padded to one size.
+    """Yield the indices of images in batches of at most ``most`` that are padded to one size.
 
     The batches of a size are as equal as possible: a batch has a single image only if no other
     image has its size.
@@ -112,7 +112,7 @@ def batches_by_frame(
     for index in indices:
         frames.setdefault(pictures.frame(index, coarsest_stride), []).append(index)
     for same_frame in frames.values():
-        for batch in np.array_split(same_frame, -(-len(same_frame) // BATCH)):
+        for batch in np.array_split(same_frame, -(-len(same_frame) // most)):
             yield batch.tolist()
 
 
@@ -141,7 +141,8 @@ def score_checkpoint(
     Raises:
         RecipeError: the pyramid has fewer stacks.
         CheckpointError: the file is not a complete checkpoint, or lacks a category of the split.
-        DataError: the split cannot be read, or the protocol selects none of its images.
+        DataError: the split cannot be read or has no boxes, or the protocol selects none of its
+            images.
         EngineError: the engine cannot run the file, or the file applies thresholds that are not
             the protocol's.
         MissingPackageError: the engine is not installed.
@@ -150,7 +151,13 @@ def score_checkpoint(
         detector = Detector.load(path, engine, stacks=stacks, progress=progress)
     with waiting(f"reading {data}", shown=progress):
         about, chosen = detector.description, PROTOCOLS[protocol]
-        truth = load_split(data, split, reading=about.data.reading)
+        truth = load_split(data, split, reading=about.data.reading, needs_boxes=False)
+    if not len(truth.with_boxes):
+        raise DataError(
+            f"cannot score split {split} of {data}: no image has a box, "
+            f"{reason_for_none(truth.faults)}; to write detections for it: nasfpn predict {path} "
+            f"--data {data} --split {split} --json FILE"
+        )
     rule = chosen.detection or about.detection
     if about.suppressed and rule != about.detection:
         raise EngineError(

@@ -7,10 +7,13 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import predict_stub
 from nasfpn_runtime.data.dataset import check_same_categories, load_split
 from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.inference.detector import Detector
 from tools.cli import main
 
 
@@ -105,6 +108,89 @@ def test_check_says_which_splits_there_are(
     (folder / "annotations" / "instances_val2017.json").unlink()
     assert main(["data", "check", str(folder)]) == 0
     assert "\nsplits: test, train; training also needs val\n" in capsys.readouterr().out
+
+
+def write_form(drawn: Path, folder: Path, form: str) -> Path:
+    """Write the drawn dataset as a COCO or a YOLO folder."""
+    if form == "coco":
+        return shutil.copytree(drawn, folder)
+    for name in ("train", "val", "test"):
+        split = load_split(drawn, name)
+        shutil.copytree(drawn / f"{name}2017", folder / "images" / name)
+        (folder / "labels" / name).mkdir(parents=True)
+        for sample in split.samples:
+            x1, y1, x2, y2 = (sample.boxes / 32).T
+            rows = np.stack([sample.labels, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], 1)
+            lines = "".join(f"{int(row[0])} {' '.join(map(str, row[1:]))}\n" for row in rows)
+            (folder / "labels" / name / f"{sample.path.stem}.txt").write_text(lines)
+    (folder / "data.yaml").write_text(f"names: [{', '.join(split.categories)}]\n")
+    return folder
+
+
+def without_boxes(folder: Path, split: str) -> None:
+    """Remove the annotations of a split: in COCO's file, or the folder of YOLO's labels."""
+    if (labels := folder / "labels" / split).exists():
+        shutil.rmtree(labels)
+        return
+    file = folder / "annotations" / f"instances_{split}2017.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "annotations": []}))
+
+
+@pytest.mark.parametrize("form", ["coco", "yolo"])
+def test_a_test_split_without_boxes_is_no_fault(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    folder = write_form(drawn, tmp_path / form, form)
+    main(["data", "check", str(folder)])
+    before = capsys.readouterr().out
+    without_boxes(folder, "test")
+    assert main(["data", "check", str(folder)]) == 0
+    printed = capsys.readouterr().out
+    assert "test has no boxes" not in before
+    (line,) = (line for line in printed.splitlines() if line.startswith("test has no boxes"))
+    assert f"nasfpn predict MODEL --data {folder} --split test --json FILE" in line
+    columns = before.splitlines()[0].split()
+    other = [index for index, name in enumerate(columns) if name != "test"]
+    for row, expected in zip(printed.splitlines()[:7], before.splitlines()[:7], strict=True):
+        cells, old = (line.rsplit(maxsplit=len(columns)) for line in (row, expected))
+        assert [cells[-len(columns) :][i] for i in other] == [
+            old[-len(columns) :][i] for i in other
+        ]
+    record = tmp_path / "record"
+    assert main(["data", "create", str(folder), "-o", str(record), "--shards", "1"]) == 0
+    assert main(["data", "check", str(record)]) == 0
+    assert "test has no boxes" in capsys.readouterr().out
+    split = load_split(record, "test", needs_boxes=False)
+    assert (len(split.samples), len(split.truth.label)) == (1, 0)
+    assert split.samples[0].read().shape == (32, 32, 3)
+
+
+def test_a_training_split_without_boxes_is_a_fault(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(drawn, tmp_path / "drawn")
+    without_boxes(folder, "val")
+    assert main(["data", "check", str(folder)]) == 1
+    printed = capsys.readouterr().out
+    assert "faults in val:\n1 x no image has a box, stops training: " in printed
+    assert printed.splitlines()[0].split() == ["test", "train", "val"]
+    assert main(["data", "create", str(folder), "-o", str(tmp_path / "record")]) == 2
+
+
+def test_a_split_without_boxes_is_not_scored(
+    drawn: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Detector, "load", lambda *_, **options: predict_stub.detector())
+    folder = shutil.copytree(drawn, tmp_path / "drawn")
+    without_boxes(folder, "test")
+    args = ["eval", "--checkpoint", "m.onnx", "--data", str(folder), "--split", "test"]
+    assert main(args) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"nasfpn: error: cannot score split test of {folder}: ")
+    assert f"nasfpn predict m.onnx --data {folder} --split test --json FILE" in line
 
 
 def test_a_picture_that_ends_early_is_found_by_check(

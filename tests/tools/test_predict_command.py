@@ -208,3 +208,80 @@ def test_an_interrupt_leaves_whole_pictures_and_nothing_else(
         with Image.open(out / name) as picture:
             picture.load()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "photos", "results.json"]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    """Return a COCO folder with a split ``test`` without boxes: two images with a red mark."""
+    folder = tmp_path / "set"
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "test2017").mkdir()
+    images = []
+    for number, name in ((900, "a.png"), (12, "b.png")):
+        predict_stub.marked_image().save(folder / "test2017" / name)
+        images.append({"id": number, "file_name": name, "width": 60, "height": 40})
+    categories = [{"id": 77, "name": "other"}, {"id": 5, "name": "mark"}]
+    data = {"images": images, "annotations": [], "categories": categories}
+    (folder / "annotations" / "instances_test2017.json").write_text(json.dumps(data))
+    return folder
+
+
+def test_a_split_without_boxes_gets_results_with_its_own_ids(
+    model: str, dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = tmp_path / "results.json"
+    args = ["predict", model, "--data", str(dataset), "--split", "test", "--json", str(results)]
+    assert main(args) == 0
+    entries = json.loads(results.read_text())
+    assert [(entry["image_id"], entry["category_id"]) for entry in entries] == [(900, 5), (12, 5)]
+    assert capsys.readouterr().err.endswith("\n2 frames, 2 boxes, 2 mark, 0 files skipped\n")
+    assert not (tmp_path / "predictions").exists()
+    assert main(args) == 2  # the results exist
+    out = tmp_path / "out"
+    assert main([*args[:4], "-o", str(out)]) == 0  # the split is the test split by default
+    assert files(out) == ["a.png", "b.png"]
+
+
+def test_images_of_a_dataset_are_never_replaced(model: str, dataset: Path) -> None:
+    image = dataset / "test2017" / "a.png"
+    before = image.read_bytes()
+    args = ["predict", model, "--data", str(dataset), "--overwrite"]
+    assert main([*args, "--json", str(image)]) == 2
+    assert main([*args, "-o", str(image.parent)]) == 2
+    assert image.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "either INPUT or --data"),
+        (["a.png", "--data", "{data}", "--json", "r.json"], "either INPUT or --data"),
+        (["a.png", "--split", "val"], "--split val without"),
+        (["--data", "{data}"], "--json FILE or --out DIR"),
+        (["--data", "{data}", "-o", "x", "--no-pictures"], "--json FILE or --out DIR"),
+        (["--data", "{data}", "--split", "nope", "--json", "r.json"], "'nope'"),
+        (["--data", "{data}", "--json", "x/1.png", "-o", "x"], "--json must not be an image"),
+    ],
+)
+def test_inputs_and_a_dataset_exclude_each_other(
+    model: str,
+    dataset: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    predict_stub.marked_image().save("a.png")
+    before = files(tmp_path)
+    assert main(["predict", model, *(a.format(data=dataset) for a in arguments)]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert files(tmp_path) == before
+
+
+def test_inputs_may_follow_options(model: str, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main(["predict", model, "-o", str(out), str(photos / "1.png")]) == 0
+    assert main(["predict", "-o", str(out), "--overwrite", model, str(photos)]) == 0
+    assert files(out) == ["1.png", "b.jpg", "more/b.jpg"]
