@@ -17,8 +17,10 @@ from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
 from controllers.study import DUPLICATE_OF
+from nasfpn_runtime.progress import say
 from search_space.errors import PictureError
 from search_space.files import atomic_write
+from search_space.fonts import use_fonts
 from search_space.names import shown
 
 # Okabe and Ito's colours, which colour-blind people can tell apart, from dark to light.
@@ -124,6 +126,7 @@ def _new_figure(metric: str) -> tuple[Figure, Axes]:
 
 
 def _save(figure: Figure, path: str | Path | None) -> Figure:
+    use_fonts(figure, say)
     if path is not None:
         suffix = Path(path).suffix.lower()
         if suffix not in _METADATA:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable
 
 SHOWN = 80  # characters of a name in tables and pictures
@@ -58,3 +59,18 @@ def path_fault(name: str) -> str:
     if len(os.fsencode(name)) > _MOST_BYTES:
         return f"at most {_MOST_BYTES} bytes"
     return ""
+
+
+def width(text: str) -> int:
+    """Return the number of columns of a terminal that a printable text takes.
+
+    Chinese, Japanese and Korean characters and most emoji take two columns (Unicode's East Asian
+    Width), and marks that are combined with the character before them take none.
+    """
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.category(c) in ("Mn", "Me") for c in text)
+
+
+def padded(text: str, columns: int) -> str:
+    """Return a text with blanks after it, so that it takes that many columns of a terminal."""
+    return text + " " * (columns - width(text))

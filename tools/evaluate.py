@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from nasfpn_runtime.cluster.device import set_device
     from nasfpn_runtime.scoring.coco_eval import summary
     from nasfpn_runtime.scoring.evaluate import score_checkpoint
-    from search_space.names import shown
+    from search_space.names import padded, shown
 
     set_device(args.device)
     metrics = score_checkpoint(
@@ -63,5 +63,5 @@ def run(args: argparse.Namespace) -> int:
     print(summary(metrics))
     for key, value in metrics.items():
         if key.startswith("AP/"):
-            print(f"{shown(key[3:]):24} AP {value:.3f}")
+            print(f"{padded(shown(key[3:]), 24)} AP {value:.3f}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nasfpn_runtime.data.dataset import Split
-from search_space.names import shown, unique
+from search_space.names import padded, shown, unique, width
 
 
 def count_table(splits: dict[str, Split]) -> str:
@@ -26,11 +26,12 @@ def count_table(splits: dict[str, Split]) -> str:
     for name in dict.fromkeys(name for count in counts for name in count):
         rows[f"  {name}"] = [count.get(name, 0) for count in counts]
     titles = [f"  {shown(name[2:])}" if name.startswith("  ") else name for name in rows]
-    width = max(map(len, titles))
-    columns = [max(10, len(name) + 2) for name in splits]
-    head = " " * width + "".join(f"{n:>{w}}" for n, w in zip(splits, columns, strict=True))
+    first = max(map(width, titles))
+    columns = [max(10, width(name) + 2) for name in splits]
+    blanks = (" " * (w - width(name)) for name, w in zip(splits, columns, strict=True))
+    head = " " * first + "".join(b + name for b, name in zip(blanks, splits, strict=True))
     lines = [
-        f"{name:{width}}" + "".join(f"{n:{w},}" for n, w in zip(row, columns, strict=True))
+        padded(name, first) + "".join(f"{n:{w},}" for n, w in zip(row, columns, strict=True))
         for name, row in zip(titles, rows.values(), strict=True)
     ]
     return "\n".join([head, *lines])

@@ -18,6 +18,8 @@ from nasfpn_runtime.data.dataset import Split
 from nasfpn_runtime.data.samples import Sample
 from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.files import atomic_write
+from nasfpn_runtime.progress import say
+from search_space.fonts import use_fonts
 from search_space.names import shown
 
 COLUMNS = 4
@@ -52,6 +54,7 @@ def draw_sheet(split: Split, file: Path, count: int = 12) -> int:
         axis.axis("off")
     for axis, sample in zip(axes, chosen, strict=False):
         _draw(axis, sample, split.categories)
+    use_fonts(figure, say)
     with atomic_write(file) as draft:
         figure.savefig(draft)
     return len(chosen)

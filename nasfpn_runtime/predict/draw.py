@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from nasfpn_runtime.inference.postprocess import Detections
 from nasfpn_runtime.pictures.image import Pixels
+from nasfpn_runtime.progress import say
+from search_space import fonts
 from search_space.names import shown
 
 Colour = tuple[int, int, int]
@@ -56,18 +57,18 @@ def draw(pixels: Pixels, detections: Detections) -> Image.Image:
     colours = [PALETTE[label % len(PALETTE)] for label in detections.labels]
     for box, colour in reversed(list(zip(boxes, colours, strict=True))):
         _draw_outline(pen, box, colour, line)
-    font = _font(max(_MIN_TEXT, round(unit * _TEXT)))
+    points = max(_MIN_TEXT, round(unit * _TEXT))
     taken = np.zeros((0, 4))
     rows = zip(boxes, colours, detections.names, detections.scores, strict=True)
     for box, colour, name, score in rows:
-        text = f"{shown(name)} {score:.2f}"
-        size = _text_size(font, text)
+        text = _Text(f"{shown(name)} {score:.2f}", points)
+        size = text.size
         if size[0] > picture.width or size[1] > picture.height:
             continue
         label = place_label(box, size, picture.size, taken)
         taken = np.vstack([taken, label])
         pen.rectangle(label, fill=colour)
-        pen.text((label[0] + _padding(font), label[1]), text, fill=text_colour(colour), font=font)
+        text.draw(pen, (label[0], label[1]), text_colour(colour))
     return picture
 
 
@@ -132,18 +133,31 @@ def text_colour(background: Colour) -> Colour:
     return DARK if (luminance + 0.05) ** 2 > 0.05 * 1.05 else LIGHT
 
 
-@lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    # Pillow's own font has only Latin letters.
-    from matplotlib import get_data_path
+class _Text:
+    """A line of text, each part with a font that has its characters.
 
-    return ImageFont.truetype(Path(get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf"), size)
+    Attributes:
+        size: (width, height) in px, with some space on the left and right.
+    """
+
+    def __init__(self, text: str, points: int) -> None:
+        self.parts = [
+            (_font(file, points), part) for file, part in fonts.pieces(text, fonts.BOLD, say)
+        ]
+        self.padding = max(1, round(points / 5))
+        ascents, descents = zip(*(font.getmetrics() for font, _ in self.parts), strict=True)
+        self.ascent = max(ascents)
+        width = math.ceil(sum(font.getlength(part) for font, part in self.parts))
+        self.size = width + 2 * self.padding, self.ascent + max(descents)
+
+    def draw(self, pen: ImageDraw.ImageDraw, corner: tuple[int, int], colour: Colour) -> None:
+        """Draw the text in a rectangle of its size with that top left corner."""
+        x, y = float(corner[0] + self.padding), corner[1] + self.ascent
+        for font, part in self.parts:
+            pen.text((x, y), part, fill=colour, font=font, anchor="ls")  # on one baseline
+            x += font.getlength(part)
 
 
-def _padding(font: ImageFont.FreeTypeFont) -> int:
-    return max(1, round(font.size / 5))
-
-
-def _text_size(font: ImageFont.FreeTypeFont, text: str) -> tuple[int, int]:
-    ascent, descent = font.getmetrics()
-    return math.ceil(font.getlength(text)) + 2 * _padding(font), ascent + descent
+@lru_cache(maxsize=64)
+def _font(file: str, points: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, points)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from nasfpn_runtime.data.entry import Id
 from nasfpn_runtime.pictures.image import Pixels
 from nasfpn_runtime.predict.inputs import InputFile
 
@@ -27,7 +28,7 @@ class Frame:
     file: InputFile
     number: int | None
     name: str
-    image_id: int | str
+    image_id: Id
     pixels: Pixels
 
 

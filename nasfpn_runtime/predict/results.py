@@ -11,6 +11,7 @@ from typing import Any, Protocol, TextIO
 import numpy as np
 
 from nasfpn_runtime.data.coco_names import by_id, by_order
+from nasfpn_runtime.data.entry import Id
 from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.inference.postprocess import Detections
 from nasfpn_runtime.outputs import NOTHING, Inputs, output_file
@@ -101,7 +102,7 @@ class SplitResults(_List):
         ids: category ids of the split, by class number.
     """
 
-    def __init__(self, stream: TextIO, ids: Sequence[int | str]) -> None:
+    def __init__(self, stream: TextIO, ids: Sequence[Id]) -> None:
         super().__init__(stream)
         self.ids = ids
 

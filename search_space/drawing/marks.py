@@ -21,13 +21,13 @@ from matplotlib.textpath import TextPath, text_to_path
 from matplotlib.transforms import Affine2D
 
 from search_space.drawing.layout import SHAPES, TIP, PlacedEdge, PlacedNode, Shape
+from search_space.fonts import FAMILY, families
 from search_space.names import shown
 
 Point = tuple[float, float]
 
 INCH = 0.62  # inches per picture unit
 INK, QUIET, BAND = "#000000", "#6E6E6E", "#F3F3F3"
-FONT = "DejaVu Sans"  # included in matplotlib, so pictures are the same everywhere
 
 FILLS = {
     "input": "#5A5A5A",
@@ -113,8 +113,9 @@ def draw_edge(axes: Axes, edge: PlacedEdge, origin: Point, pen: Pen = PLAIN) -> 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
     """Return the width in picture units of a text of ``size`` points."""
-    font = FontProperties(family=FONT, weight=weight, size=size)
-    points, _, _ = text_to_path.get_text_width_height_descent(shown(text), font, False)
+    drawn, names = families(shown(text))
+    font = FontProperties(family=names, weight=weight, size=size)
+    points, _, _ = text_to_path.get_text_width_height_descent(drawn, font, False)
     return float(points) / (72 * INCH)
 
 
@@ -127,10 +128,11 @@ def draw_text(axes: Axes, position: Point, text: str, *, size: float, **style: s
         style: further options of matplotlib's ``Axes.text``.
     """
     options: dict[str, Any] = {"ha": "left", "va": "center_baseline", "color": INK, **style}
+    drawn, names = families(shown(text))
     axes.text(
         *position,
-        shown(text),
-        family=FONT,
+        drawn,
+        family=names,
         fontsize=size,
         usetex=False,
         parse_math=False,
@@ -176,7 +178,7 @@ def _draw_plus(axes: Axes, centre: Point, color: str) -> None:
 
 def _draw_sign(axes: Axes, centre: Point, sign: str, color: str) -> None:
     # Drawn as an outline, so that the only texts on the axes are labels.
-    font = FontProperties(family=FONT, weight="bold")
+    font = FontProperties(family=FAMILY, weight="bold")
     path = TextPath((0, 0), sign, size=0.26, prop=font)
     box = path.get_extents()
     move = Affine2D().translate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from controllers.figures import compare_searches, draw_search
 from controllers.study import DUPLICATE_OF
+from search_space.fonts import BOX
+from tiny_font import system_fonts, write_font
+
+CAT = "\u732b"
 
 
 def trials() -> list[FrozenTrial]:
@@ -68,6 +73,18 @@ def test_names_are_no_formulas_and_have_no_control_characters(tmp_path: Path) ->
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     assert texts[:2] == ["$\\frac{1$", "a\\nb\\x1b[31m"]
     assert len(texts[2]) < 100
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_names_of_any_characters_are_drawn(tmp_path: Path, installed: bool) -> None:
+    font, name = write_font(tmp_path / "tiny.ttf", CAT), f"{CAT}_$x"
+    with system_fonts(*[font] * installed), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = compare_searches({name: trials()}, tmp_path / "a.svg", metric=name)
+    (axes,) = figure.axes
+    expected = name if installed else name.replace(CAT, BOX)
+    (text,) = axes.get_legend().get_texts()
+    assert text.get_text() == axes.get_ylabel() == expected
 
 
 def test_the_same_search_makes_the_same_svg(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search_space.names import SHOWN, path_fault, printable, shown, unique
+from search_space.names import SHOWN, padded, path_fault, printable, shown, unique, width
 
 # With surrogates, as in file names that are not UTF-8.
 any_text = st.text(st.characters(exclude_categories=()))
@@ -91,3 +91,25 @@ def test_names_that_may_not_become_paths(name: str) -> None:
 @pytest.mark.parametrize("name", ["bccd-256", "my recipe (2)", "tf_r50.7x256", "猫" * 33])
 def test_names_that_may_become_paths(name: str) -> None:
     assert path_fault(name) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("cat", 3),
+        ("\u732b", 2),
+        ("\ud55c\uae00 a", 6),  # two syllables of Hangul, a blank and a letter
+        ("\uff23", 2),  # a Latin letter as wide as a Chinese character
+        ("\uff76", 1),  # half as wide Katakana
+        ("\U0001f600", 2),
+        ("e\u0301", 1),  # an accent over the letter
+        ("\u2764\ufe0f", 1),
+        ("", 0),
+    ],
+)
+def test_wide_characters_take_two_columns_and_marks_none(text: str, columns: int) -> None:
+    assert width(text) == columns
+    for wanted in range(8):
+        filled = padded(text, wanted)
+        assert filled.startswith(text)
+        assert width(filled) == max(wanted, columns)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from coco_folder import GOOD, annotation, load, picture
 from nasfpn_runtime.data.counts import count_table
+from search_space.names import width
 
 
 def test_the_table_has_every_category_of_every_split(folder: Path) -> None:
@@ -21,3 +22,13 @@ def test_the_table_has_every_category_of_every_split(folder: Path) -> None:
         ["dog", "0", "0"],
         ["cat", "2", "2"],
     ]
+
+
+def test_columns_line_up_with_wide_characters(folder: Path) -> None:
+    names = ["cat", "\u732b\U0001f600", "\u9577\u3044\u540d\u524d\u306e\u732b $x$"]
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, start=7)]
+    split = load(folder, [picture(1)], [GOOD], categories)
+    table = count_table({"train": split, "\u8a66\u9a13\u7528\u306e\u753b\u50cf": split})
+    assert len({width(line) for line in table.splitlines()}) == 1
+    for name in names:
+        assert sum(line.strip().startswith(name) for line in table.splitlines()) == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,10 @@ from PIL import Image
 from nasfpn_runtime.data.dataset import Split, load_split
 from nasfpn_runtime.data.sheet import draw_sheet
 from nasfpn_runtime.errors import DataError
+from search_space.fonts import BOX as MISSING
+from tiny_font import system_fonts, write_font
 
+CAT = "\u732b"
 BOX = (30, 20, 40, 25)  # x, y, width, height px
 
 
@@ -59,6 +64,22 @@ def test_a_box_is_drawn_around_its_object(tmp_path: Path) -> None:
     np.testing.assert_allclose(box, inside, atol=2.5)
     # 450 px show at most 100 px, so the object is enlarged at least 3.5 times.
     assert width > 3.5 * BOX[2]
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_names_of_any_characters_are_drawn(
+    tmp_path: Path, installed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = replace(write(tmp_path), categories=(f"{CAT} $x^$", "dog"))
+    font = write_font(tmp_path / "tiny.ttf", CAT)
+    with system_fonts(*[font] * installed), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        draw_sheet(split, tmp_path / "sheet.svg")
+        capsys.readouterr()
+        draw_sheet(split, tmp_path / "sheet.svg")
+        assert capsys.readouterr().err == ""  # a missing font is named once
+    drawn = (tmp_path / "sheet.svg").read_text()
+    assert f"{CAT if installed else MISSING} $x^$" in drawn  # as a comment above the outlines
 
 
 def test_the_number_of_images_is_limited_and_returned(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,8 @@ from nasfpn_runtime.predict.draw import (
     place_label,
     text_colour,
 )
+from search_space.fonts import BOX
+from tiny_font import system_fonts, write_font
 
 NAMES = ("cat", "Katze", "κάτα")
 
@@ -142,6 +146,32 @@ def test_letters_other_than_latin_are_drawn() -> None:
     )
     assert not np.array_equal(greek, empty)
     assert isinstance(draw(pixels, detections([])), Image.Image)
+
+
+def test_a_name_is_drawn_with_the_font_that_has_its_characters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cat = "\u732b"
+    font = write_font(tmp_path / "tiny.ttf", cat)
+
+    def drawn(name: str) -> NDArray[np.uint8]:
+        pixels = np.full((600, 600, 3), 128, np.uint8)
+        return np.asarray(draw(pixels, Detections(*one_box(), categories=(name,))))
+
+    with system_fonts(font), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = drawn(f"a{cat}$b")
+    # Text of 600 / 44 = 14 px: the character is a square of 0.7 * 14 = 10 px.
+    dark = (found[60:100, 50:200] == DARK).all(axis=2)
+    squares = np.lib.stride_tricks.sliding_window_view(dark, (9, 9)).all(axis=(2, 3))
+    assert squares.any()
+    assert capsys.readouterr().err == ""
+    with system_fonts():
+        missing = drawn(f"a{cat}$b")
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.endswith("apt install fonts-noto-cjk")
+        np.testing.assert_array_equal(missing, drawn(f"a{BOX}$b"))
+        assert capsys.readouterr().err == ""
 
 
 def one_box() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]:
