@@ -1,4 +1,4 @@
-"""``nasfpn data``: generate, check, show and pack datasets."""
+"""``nasfpn data``: generate, check, show, divide and pack datasets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tools import data_split
 from tools.errors import UsageError
 from tools.options import (
     add_flag,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from nasfpn_runtime.data.samples import Fault
     from nasfpn_runtime.recipe.settings import Reading
 
-HELP = "Generate, check, show or pack a dataset"
+HELP = "Generate, check, show, split or pack a dataset"
 DESCRIPTION = f"{HELP}.\n`nasfpn data COMMAND --help` lists the options of a command."
 SYNTH_EXAMPLES = (
     "nasfpn data synth shapes",
@@ -86,6 +87,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         show, "--count", type=whole(1, 1000), default=12, metavar="N", help="images on the sheet"
     )
     _add_format(show, ("mindrecord", *FORMATS))
+
+    _add_format(data_split.add_parser(commands), ("mindrecord", *FORMATS), of="DIR")
 
     help = "Write a dataset as sharded MindRecord"
     text = f"{help}. Training on it gives the same losses as on SRC."
@@ -164,6 +167,7 @@ def _check(args: argparse.Namespace) -> int:
             )
     if not args.splits:
         needed = f"; training also needs {' and '.join(missing)}" if missing else ""
+        needed += ": see nasfpn data split" if missing and len(splits) == 1 else ""
         print(f"\nsplits: {', '.join(splits)}{needed}")
     return 1 if _report(faults) else 0
 
@@ -201,7 +205,13 @@ def _synth(args: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"synth": _synth, "check": _check, "show": _show, "create": _create}
+_COMMANDS = {
+    "synth": _synth,
+    "check": _check,
+    "show": _show,
+    "split": data_split.run,
+    "create": _create,
+}
 
 
 def _add_format(

@@ -73,7 +73,7 @@ def add_flag(options: Options, name: str, help: str) -> None:
 
 def add_data(options: Options, more: str = "", kind: type[Path] | type[str] = Path) -> None:
     """Add ``--data``, the folder of a dataset, or with ``kind=str`` also an address."""
-    help = f"dataset folder: COCO, VOC, YOLO, text or MindRecord{more}"
+    help = f"dataset folder: COCO, VOC, YOLO, text, MindRecord, or made by data split{more}"
     add_option(options, "--data", type=kind, required=True, metavar="DIR", help=help)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nasfpn_runtime.data import coco, mindrecord, text, voc, yolo
+from nasfpn_runtime.data import coco, divided, mindrecord, text, voc, yolo
 from nasfpn_runtime.data.entry import Id
 from nasfpn_runtime.data.rows import INDEX
 from nasfpn_runtime.data.samples import Fault, Sample, Truth
@@ -33,7 +33,14 @@ EXAMPLES = 3  # entries named in each line of the fault report
 
 # The modules of the formats, each with recognises(folder), splits(folder) and
 # read(folder, split). A folder has the first format that recognises it.
-FORMS = {"mindrecord": mindrecord, "coco": coco, "voc": voc, "yolo": yolo, "text": text}
+FORMS = {
+    "splits": divided,
+    "mindrecord": mindrecord,
+    "coco": coco,
+    "voc": voc,
+    "yolo": yolo,
+    "text": text,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +143,8 @@ def form_of(folder: Path, form: str | None = None) -> str:
                 raise DataError(f"dataset must be one folder, got {folder}; {inner} has {name}")
     raise DataError(
         f"dataset must be a folder with {INDEX} (MindRecord), annotations/ (COCO), "
-        f"Annotations/ (VOC), labels/ or data.yaml (YOLO) or classes.txt (text), got {folder} "
-        f"with {_contents(folder)}{_missing(folder)}"
+        f"Annotations/ (VOC), labels/ or data.yaml (YOLO), classes.txt (text) or {divided.FILE} "
+        f"(nasfpn data split), got {folder} with {_contents(folder)}{_missing(folder)}"
     )
 
 

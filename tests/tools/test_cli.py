@@ -166,6 +166,7 @@ def test_a_pipe_that_is_closed_early_is_no_error() -> None:
         "predict a.ckpt a.png",
         "import a.npz --source mmdet -o b.ckpt",
         "data create d -o o",
+        "data split d -o o",
         "bench parity",
     ],
 )

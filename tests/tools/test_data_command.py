@@ -108,6 +108,10 @@ def test_check_says_which_splits_there_are(
     (folder / "annotations" / "instances_val2017.json").unlink()
     assert main(["data", "check", str(folder)]) == 0
     assert "\nsplits: test, train; training also needs val\n" in capsys.readouterr().out
+    (folder / "annotations" / "instances_test2017.json").unlink()
+    assert main(["data", "check", str(folder)]) == 0
+    line = "\nsplits: train; training also needs val: see nasfpn data split\n"
+    assert line in capsys.readouterr().out
 
 
 def write_form(drawn: Path, folder: Path, form: str) -> Path:

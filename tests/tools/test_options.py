@@ -23,6 +23,7 @@ WRITING = [
     "export a.ckpt --format onnx",
     "predict a.ckpt a.png",
     "data show d",
+    "data split d",
     "data create d",
 ]
 
@@ -76,6 +77,7 @@ def test_engines_are_those_of_the_runtime() -> None:
     [
         "train --arch fpn --data d --seed",
         "data synth d --seed",
+        "data split d --seed",
         "search --data d --out o --recipe shapes --seed",
         "quickstart --seed",
         "compare --data d --out o --seeds 0",

@@ -71,6 +71,7 @@ FOLDERS = {
     "search --out": ("search --data {data} --recipe shapes-proxy", "best.json"),
     "compare --out": ("compare --data {data} --controllers --archs fpn", "table.md"),
     "quickstart --out": ("quickstart", "difference.svg"),
+    "data split --out": ("data split {data} --from train", "splits.json"),
     "data create --out": ("data create {data}", "faults.txt"),
     "predict --out": ("predict m.onnx {source}", "in.png"),
 }
