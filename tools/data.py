@@ -1,4 +1,4 @@
-"""``nasfpn data``: generate, check, show, divide and pack datasets."""
+"""``nasfpn data``: generate, check, show, divide, convert and pack datasets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools import data_split
+from tools import data_convert, data_split
 from tools.errors import UsageError
 from tools.options import (
     add_flag,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nasfpn_runtime.data.samples import Fault
     from nasfpn_runtime.recipe.settings import Reading
 
-HELP = "Generate, check, show, split or pack a dataset"
+HELP = "Generate, check, show, split, convert or pack a dataset"
 DESCRIPTION = f"{HELP}.\n`nasfpn data COMMAND --help` lists the options of a command."
 SYNTH_EXAMPLES = (
     "nasfpn data synth shapes",
@@ -90,6 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     _add_format(data_split.add_parser(commands), ("mindrecord", *FORMATS), of="DIR")
 
+    convert = data_convert.add_parser(commands)
+    _add_selection(convert, ("mindrecord", *FORMATS), of="SRC")
+
     help = "Write a dataset as sharded MindRecord"
     text = f"{help}. Training on it gives the same losses as on SRC."
     create = commands.add_parser("create", help=help, **help_settings(text, CREATE_EXAMPLES))
@@ -120,6 +123,13 @@ def _create(args: argparse.Namespace) -> int:
     print(f"\nMindRecord  {args.out}")
     print(f"faults      {args.out / 'faults.txt'}")
     return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from nasfpn_runtime.progress import say
+
+    say(f"data convert: {args.src} as {args.form} to {args.out}")
+    return data_convert.run(args, _load(args.src, args))
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -210,6 +220,7 @@ _COMMANDS = {
     "check": _check,
     "show": _show,
     "split": data_split.run,
+    "convert": _convert,
     "create": _create,
 }
 

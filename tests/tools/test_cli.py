@@ -167,6 +167,7 @@ def test_a_pipe_that_is_closed_early_is_no_error() -> None:
         "import a.npz --source mmdet -o b.ckpt",
         "data create d -o o",
         "data split d -o o",
+        "data convert d -o o --form coco",
         "bench parity",
     ],
 )

@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 
 from locations import ROOT
-from tools import data, data_split
+from tools import data, data_convert, data_split
 from tools.cli import COMMANDS, EXAMPLES, GROUPS, make_parser
 from tools.options import add_option
 
@@ -25,6 +25,7 @@ HELPS: dict[str, tuple[str, ...]] = {
     "data check": data.CHECK_EXAMPLES,
     "data show": data.SHOW_EXAMPLES,
     "data split": data_split.EXAMPLES,
+    "data convert": data_convert.EXAMPLES,
     "data create": data.CREATE_EXAMPLES,
 }
 

@@ -24,6 +24,7 @@ WRITING = [
     "predict a.ckpt a.png",
     "data show d",
     "data split d",
+    "data convert d --form voc",
     "data create d",
 ]
 

@@ -72,6 +72,7 @@ FOLDERS = {
     "compare --out": ("compare --data {data} --controllers --archs fpn", "table.md"),
     "quickstart --out": ("quickstart", "difference.svg"),
     "data split --out": ("data split {data} --from train", "splits.json"),
+    "data convert --out": ("data convert {data} --form yolo", "data.yaml"),
     "data create --out": ("data create {data}", "faults.txt"),
     "predict --out": ("predict m.onnx {source}", "in.png"),
 }
