@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nasfpn_runtime.data.dataset import Split, load_split
+from nasfpn_runtime.data.frames import UPRIGHT
 from nasfpn_runtime.data.lists import check_room
 from nasfpn_runtime.data.samples import Sample
 from nasfpn_runtime.data.writers import coco, voc, yolo
 from nasfpn_runtime.data.writers.common import written_folder
 from nasfpn_runtime.data.writers.names import Names
 from nasfpn_runtime.errors import DataError
-from nasfpn_runtime.pictures.image import BROKEN
+from nasfpn_runtime.pictures.exif import without_orientation
+from nasfpn_runtime.pictures.image import BROKEN, read_header
 from nasfpn_runtime.progress import Progress
 from search_space.names import printable
 
@@ -54,9 +56,10 @@ def convert(
 ) -> Changes:
     """Write splits to a new folder of another format.
 
-    Image files are copied byte for byte. The folder appears atomically, after it has been read
-    again and compared with the splits; a killed run leaves only a hidden draft, which the next
-    run removes.
+    Image files are copied byte for byte. Only the EXIF orientation is removed from images whose
+    boxes are in the stored pixels, if the format is read as if they were in the turned image
+    (``data/frames.py``). The folder appears atomically, after it has been read again and compared
+    with the splits; a killed run leaves only a hidden draft, which the next run removes.
 
     Args:
         splits: by name, one or more.
@@ -73,16 +76,20 @@ def convert(
     with written_folder(folder) as draft:
         check_room(_size(splits, link), folder.parent)
         folders: dict[str, Names] = {}
-        written = {}
+        written, freed = {}, 0
         for name, split in splits.items():
             place = writer.PICTURES.format(split=name)
             names = folders.setdefault(place, Names(writer.BY_STEM, writer.UNFIT))
             written[name] = [names.add(s, name, _suffix(s, writer)) for s in split.samples]
             _write_images(draft / place, name, split, written[name], link, progress)
+            if writer.FRAME == UPRIGHT:
+                freed += _free_of_orientation(draft / place, split, written[name])
             writer.write_split(draft, name, split, written[name])
         writer.finish(draft, splits)
         renamed = tuple(pair for names in folders.values() for pair in names.changed)
         counts, corner = _compare(splits, draft, form, written)
+    if freed:
+        counts["EXIF orientations"] = freed
     return Changes(renamed, counts, corner)
 
 
@@ -140,6 +147,32 @@ def _write_image(sample: Sample, target: Path, link: bool) -> None:
         shutil.copyfile(sample.path, target)
 
 
+def _free_of_orientation(folder: Path, split: Split, names: list[str]) -> int:
+    """Remove the EXIF orientation of images whose boxes are in the stored pixels; return how many.
+
+    A reader of the format would take the boxes to be in the image that a viewer shows.
+
+    Raises:
+        DataError: the orientation cannot be removed from an image.
+    """
+    count = 0
+    for sample, picture in zip(split.samples, names, strict=True):
+        target = folder / picture
+        if sample.upright or read_header(target).orientation == 1:
+            continue
+        content = without_orientation(target.read_bytes())
+        target.unlink()  # it may be a link to the original
+        if content is not None:
+            target.write_bytes(content)
+        if content is None or read_header(target).orientation != 1:
+            raise DataError(
+                "the EXIF orientation must be removed, since the boxes are in the stored pixels, "
+                f"and cannot be (at {sample.path}); convert to coco"
+            )
+        count += 1
+    return count
+
+
 def _compare(
     splits: dict[str, Split], folder: Path, form: str, names: dict[str, list[str]]
 ) -> tuple[dict[str, int], float]:
@@ -162,6 +195,12 @@ def _compare(
         numbers = {sample.path.name: number for number, sample in enumerate(made.samples)}
         if numbers.keys() != set(names[name]) or made.categories != split.categories:
             raise other
+        for sample, picture in zip(split.samples, names[name], strict=True):
+            if made.samples[numbers[picture]].upright != sample.upright:
+                raise DataError(
+                    f"the frame of the boxes must be told by the size of the image in {form}, "
+                    f"since it has an EXIF orientation (at {sample.path}); convert to voc or yolo"
+                )
         places = np.array([numbers[picture] for picture in names[name]], np.intp)
         crowds = _rows(split, places)[:, 1].sum() - _rows(made)[:, 1].sum()
         before, after = _rows(split, places, crowds=not crowds), _rows(made)

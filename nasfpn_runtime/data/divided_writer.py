@@ -18,6 +18,8 @@ from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.recipe.settings import Reading
 from search_space.names import shown
 
+_USUAL = Reading()
+
 
 def divide(
     source: Path,
@@ -28,7 +30,7 @@ def divide(
     seed: int = 0,
     split: str | None = None,
     form: str | None = None,
-    reading: Reading = Reading(),
+    reading: Reading = _USUAL,
 ) -> None:
     """Divide a split of a dataset, and write the lists of images to a new folder.
 

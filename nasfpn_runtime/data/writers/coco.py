@@ -11,16 +11,23 @@ import re
 from pathlib import Path
 
 from nasfpn_runtime.data.dataset import Split
-from nasfpn_runtime.data.writers.common import by_image, exact
+from nasfpn_runtime.data.writers.common import by_image, check_classes, exact
 
 PICTURES = "{split}"
 BY_STEM = False
 UNFIT = re.compile(r"\\")  # a separator of folders in files from Windows
+FRAME = "stored"  # of the boxes, where the size of an image does not tell
 SUFFIXES: tuple[str, ...] = ()
 
 
 def check(splits: dict[str, Split]) -> None:
-    """Any split can be written."""
+    """Check that the classes of each split have different names.
+
+    Raises:
+        DataError: see :func:`check_classes`.
+    """
+    for name, split in splits.items():
+        check_classes({name: split}, "COCO", lambda name: True)
 
 
 def write_split(folder: Path, name: str, split: Split, names: list[str]) -> None:

@@ -86,5 +86,5 @@ def check_classes(splits: dict[str, Split], form: str, fits: Callable[[str], boo
         if not fits(name) or name in first.categories[:number]:
             raise DataError(
                 f"the name of a class must be one line of text of its own in {form}, got "
-                f"{value_text(name)} (at {first.annotation_file}); convert to coco, or rename it"
+                f"{value_text(name)} (at {first.annotation_file}); rename it"
             )

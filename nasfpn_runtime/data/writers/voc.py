@@ -18,7 +18,9 @@ from nasfpn_runtime.data.writers.common import Annotation, by_image, check_class
 
 PICTURES = "JPEGImages"
 BY_STEM = True
-UNFIT = re.compile(r"[\s\\]|[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Lines of lists are read without the blanks around them.
+UNFIT = re.compile(r"^\s+|\s+(?=\.[^.]*$)|\s+$|\\|[^ -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+FRAME = "upright"  # of the boxes, where the size of an image does not tell
 SUFFIXES: tuple[str, ...] = ()
 
 _DECIMALS = 9  # of a px: the sum of two floats ends in noise, such as 25.990000000000002

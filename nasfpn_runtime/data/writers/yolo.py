@@ -19,6 +19,7 @@ from nasfpn_runtime.data.writers.common import Annotation, by_image, check_class
 PICTURES = "images/{split}"
 BY_STEM = True
 UNFIT = re.compile(r"\\")
+FRAME = "upright"  # of the boxes, where the size of an image does not tell
 SUFFIXES = KNOWN
 
 _USUAL = ("train", "val", "test")  # the splits that are named in data.yaml

@@ -24,6 +24,7 @@ from nasfpn_runtime.data.digest import digest
 from nasfpn_runtime.data.divided_writer import divide
 from nasfpn_runtime.data.mindrecord_writer import pack
 from nasfpn_runtime.errors import DataError, OutputError
+from nasfpn_runtime.recipe.settings import Reading
 from random_sets import write_random
 
 FullDisk = Callable[[], AbstractContextManager[None]]
@@ -148,6 +149,64 @@ def test_corners_in_a_large_image_stay_where_they_are(tmp_path: Path) -> None:
     for form, bound in {"coco": 0, "voc": 1e-9, "yolo": 1e-11}.items():
         changes, _ = converted(tmp_path / "source", tmp_path / form, form)
         assert changes.corner <= bound
+
+
+def turned(folder: Path, suffix: str, orientation: int, upright: bool) -> Split:
+    """Write two images with an EXIF orientation, of 32 x 16 px, and read them in a frame."""
+    (folder / "annotations").mkdir(parents=True)
+    (folder / "train2017").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    noise = np.random.default_rng(orientation).integers(0, 256, (2, 16, 32, 3), dtype=np.uint8)
+    width, height = (16, 32) if upright and orientation > 4 else (32, 16)
+    for number, pixels in enumerate(noise):
+        path = folder / "train2017" / f"{number}.{suffix}"
+        Image.fromarray(pixels).save(path, exif=exif)
+    size = {"width": width, "height": height}
+    images = [picture(n, file_name=f"{n}.{suffix}", **size) for n in range(2)]
+    boxes = [annotation(id=n, image_id=n, bbox=[1, 2, 5 + n, 6]) for n in range(2)]
+    load(folder, images, boxes)
+    frame = "upright" if upright else "stored"
+    split = load_split(folder, reading=Reading(exif=frame))
+    assert [sample.upright for sample in split.samples] == [upright] * 2
+    return split
+
+
+@pytest.mark.parametrize("form", WRITERS)
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_boxes_stay_on_what_they_show_in_images_that_viewers_turn(
+    tmp_path: Path, form: str, upright: bool, suffix: str
+) -> None:
+    for orientation in range(2, 9):
+        source, out = tmp_path / f"{orientation}", tmp_path / f"out-{orientation}"
+        given = turned(source, suffix, orientation, upright)
+        if form == "coco" and upright and orientation < 5:  # its size does not tell the frame
+            with pytest.raises(DataError, match=rf"0\.{suffix}\); convert to voc or yolo"):
+                convert({"train": given}, out, form, progress=False)
+            continue
+        changes = convert({"train": given}, out, form, link=orientation % 2 == 0, progress=False)
+        removed = 0 if upright or form == "coco" else 2
+        assert changes.counts.get("EXIF orientations", 0) == removed
+        made = load_split(out)
+        for a, b in zip(made.samples, given.samples, strict=True):
+            assert a.upright == upright
+            assert (a.width, a.height) == (b.width, b.height)
+            np.testing.assert_array_equal(a.read(), b.read())
+            np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-5)
+        again = load_split(source, reading=Reading(exif="upright" if upright else "stored"))
+        assert digest(again) == digest(given)  # links do not change their target
+
+
+def test_an_orientation_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
+    """It is in XMP, which is text."""
+    given = turned(tmp_path / "source", "jpg", 3, False)
+    path = tmp_path / "source" / "train2017" / "0.jpg"
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="3"/></x:xmpmeta>'
+    Image.fromarray(draw(0)[0].pixels[:16, :32]).save(path, xmp=xmp)
+    with pytest.raises(DataError, match=r"0\.jpg\); convert to coco"):
+        convert({"train": given}, tmp_path / "out", "yolo", progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_links_lead_to_the_images_from_anywhere(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from coco_folder import CATEGORIES, GOOD, annotation, load, picture
 from formats import WRITERS, draw, make
@@ -19,6 +20,7 @@ from nasfpn_runtime.data.divided_writer import divide
 from nasfpn_runtime.data.rows import Row
 from nasfpn_runtime.data.samples import Sample
 from nasfpn_runtime.errors import ChangedDataError, DataError
+from nasfpn_runtime.recipe.settings import Reading
 
 KINDS = (*WRITERS, *(f"mindrecord-{name}" for name in WRITERS))
 NONE = np.zeros((0, 4), np.float32)
@@ -88,6 +90,22 @@ def test_images_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> Non
     assert {**a, **b} == contents(load_split(source))
 
 
+@pytest.mark.parametrize("frame", ["stored", "upright"])
+def test_the_dataset_is_read_as_it_was_when_it_was_divided(tmp_path: Path, frame: str) -> None:
+    """Also if it is read in another way later: the frame of turned images is in the file."""
+    source, _ = divided(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for path in (source / "train2017").rglob("*.png"):
+        Image.open(path).convert("RGB").save(path.with_suffix(".jpg"), exif=exif)
+    file = source / "annotations" / "instances_train2017.json"
+    file.write_text(file.read_text().replace(".png", ".jpg"))
+    divide(source, tmp_path / "two", val=0.5, reading=Reading(exif=frame))
+    for later in ("auto", "stored", "upright"):
+        split = load_split(tmp_path / "two", "val", reading=Reading(exif=later))
+        assert {sample.upright for sample in split.samples} == {frame == "upright"}
+
+
 def test_images_are_found_by_name_where_ids_and_order_change(tmp_path: Path) -> None:
     source, out = divided(tmp_path)
     before = [sample.path for sample in load_split(out, "val").samples]
@@ -99,6 +117,22 @@ def test_images_are_found_by_name_where_ids_and_order_change(tmp_path: Path) -> 
 
     edit(source, renumber)
     assert [sample.path for sample in load_split(out, "val").samples] == before[::-1]
+
+
+def test_ids_may_be_text(tmp_path: Path) -> None:
+    source, _ = divided(tmp_path)
+
+    def rename(data: dict[str, Any]) -> None:
+        for entry in data["images"]:
+            entry["id"] = f"id {entry['id']}"
+        for entry in data["annotations"]:
+            entry["image_id"] = f"id {entry['image_id']}"
+
+    edit(source, rename)
+    divide(source, tmp_path / "two", val=0.5)
+    splits = [load_split(tmp_path / "two", name) for name in ("train", "val")]
+    found = {sample.image_id for split in splits for sample in split.samples}
+    assert found == {f"id {number}" for number in range(12)}
 
 
 def test_both_folders_may_move_together_and_be_given_in_any_way(
@@ -191,6 +225,8 @@ def test_a_dataset_that_has_gone_or_changed_is_refused(
         ({"format": "zip"}, "'zip'"),
         ({"from": None}, "None"),
         ({"digest": 1}, "1"),
+        ({"exif": "up"}, "'up'"),
+        ({"merge_names": 1}, "1"),
         ({"splits": ["train"]}, "train"),
         ({"splits": {"train": "all"}}, "'train'"),
         ({"splits": {"train": [7]}}, "'train'"),

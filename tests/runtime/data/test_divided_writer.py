@@ -38,6 +38,8 @@ def test_the_file_says_what_was_divided_and_how(tmp_path: Path) -> None:
         "source": "../../data/voc",
         "format": "voc",
         "from": "train",
+        "exif": "auto",
+        "merge_names": False,
         "digest": digest(load_split(source)),
         "seed": 7,
         "shares": {"train": 0.5, "val": 0.3, "test": 0.2},

@@ -26,7 +26,7 @@ UNFIT = {
     "a\u2028b": ["voc"],
     "\ufeffcat": ["voc"],
     "\ud800": ["voc", "yolo"],
-    "dog": ["voc", "yolo"],  # a second one
+    "dog": ["coco", "voc", "yolo"],  # a second one
 }
 
 

@@ -64,7 +64,8 @@ def test_an_image_of_several_splits_has_one_name_if_its_boxes_are_the_same() -> 
     [
         (coco, "a\\b c.jpg", "a_b c.jpg"),
         (yolo, "a\\b c.jpg", "a_b c.jpg"),
-        (voc, "a\\b c.jpg", "a_b_c.jpg"),
+        (voc, "a\\b c.jpg", "a_b c.jpg"),
+        (voc, " a b .jpg", "_a b_.jpg"),
         (coco, "a\nb\x1b.jpg", "a_b_.jpg"),
         (voc, os.fsdecode(b"a\xff.jpg"), "a_.jpg"),
     ],
