@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tools import data_convert, data_split
+from tools.datasets import add_format, add_selection, load, reading, reload, report, report_notes
 from tools.errors import UsageError
 from tools.options import (
-    add_flag,
     add_option,
     add_out,
     add_overwrite,
@@ -19,11 +17,6 @@ from tools.options import (
     help_settings,
     whole,
 )
-
-if TYPE_CHECKING:
-    from nasfpn_runtime.data.dataset import Split
-    from nasfpn_runtime.data.samples import Fault
-    from nasfpn_runtime.recipe.settings import Reading
 
 HELP = "Generate, check, show, split, convert or pack a dataset"
 DESCRIPTION = f"{HELP}.\n`nasfpn data COMMAND --help` lists the options of a command."
@@ -75,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = f"{help}. The exit code is 1 if there are faults."
     check = commands.add_parser("check", help=help, **help_settings(text, CHECK_EXAMPLES))
     check.add_argument("dir", type=Path, metavar="DIR", help="dataset folder")
-    _add_selection(check, ("mindrecord", *FORMATS))
+    add_selection(check, ("mindrecord", *FORMATS))
 
     help = "Draw a sheet of images with their boxes"
     show = commands.add_parser("show", help=help, **help_settings(f"{help}.", SHOW_EXAMPLES))
@@ -86,19 +79,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_option(
         show, "--count", type=whole(1, 1000), default=12, metavar="N", help="images on the sheet"
     )
-    _add_format(show, ("mindrecord", *FORMATS))
+    add_format(show, ("mindrecord", *FORMATS))
 
-    _add_format(data_split.add_parser(commands), ("mindrecord", *FORMATS), of="DIR")
+    add_format(data_split.add_parser(commands), ("mindrecord", *FORMATS), of="DIR")
 
     convert = data_convert.add_parser(commands)
-    _add_selection(convert, ("mindrecord", *FORMATS), of="SRC")
+    add_selection(convert, ("mindrecord", *FORMATS), of="SRC")
 
     help = "Write a dataset as sharded MindRecord"
     text = f"{help}. Training on it gives the same losses as on SRC."
     create = commands.add_parser("create", help=help, **help_settings(text, CREATE_EXAMPLES))
     create.add_argument("src", type=Path, metavar="SRC", help="dataset folder to read")
     add_out(create, "DIR", "new folder to write", type=Path, required=True)
-    _add_selection(create, FORMATS, of="SRC")
+    add_selection(create, FORMATS, of="SRC")
     add_option(
         create, "--shards", type=whole(1, 1000), default=8, metavar="N", help="files of each split"
     )
@@ -116,10 +109,10 @@ def _create(args: argparse.Namespace) -> int:
     from nasfpn_runtime.progress import say
 
     say(f"data create: {args.src} as MindRecord to {args.out}")
-    splits = _load(args.src, args, lambda name: name in TRAINING_SPLITS)
+    splits = load(args.src, args, lambda name: name in TRAINING_SPLITS)
     faults = pack(splits, args.out, shards=args.shards)
-    print(count_table({name: _reload(args.out, name) for name in splits}))
-    _report(faults)
+    print(count_table({name: reload(args.out, name) for name in splits}))
+    report(faults)
     print(f"\nMindRecord  {args.out}")
     print(f"faults      {args.out / 'faults.txt'}")
     return 0
@@ -129,7 +122,10 @@ def _convert(args: argparse.Namespace) -> int:
     from nasfpn_runtime.progress import say
 
     say(f"data convert: {args.src} as {args.form} to {args.out}")
-    return data_convert.run(args, _load(args.src, args))
+    splits = load(args.src, args, lambda name: False)
+    code = data_convert.run(args, splits)
+    report_notes(splits)
+    return code
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -141,7 +137,7 @@ def _check(args: argparse.Namespace) -> int:
     from nasfpn_runtime.progress import say
 
     say(f"data check: {args.dir}")
-    splits = _load(args.dir, args, lambda name: False)
+    splits = load(args.dir, args, lambda name: False)
     # Loading a split reads the headers of images only; decoding finds the truncated ones.
     faults = {
         name: (
@@ -168,7 +164,7 @@ def _check(args: argparse.Namespace) -> int:
             other = Fault("other categories than train", str(error), "stops training")
             faults["val"] += (other,)
     print(count_table(splits))
-    _report_notes(splits)
+    report_notes(splits)
     for name in empty:
         if name not in TRAINING_SPLITS:
             print(
@@ -179,7 +175,7 @@ def _check(args: argparse.Namespace) -> int:
         needed = f"; training also needs {' and '.join(missing)}" if missing else ""
         needed += ": see nasfpn data split" if missing and len(splits) == 1 else ""
         print(f"\nsplits: {', '.join(splits)}{needed}")
-    return 1 if _report(faults) else 0
+    return 1 if report(faults) else 0
 
 
 def _show(args: argparse.Namespace) -> int:
@@ -194,7 +190,7 @@ def _show(args: argparse.Namespace) -> int:
     inputs = Inputs(folder=args.dir)
     check_output(args.out, overwrite=args.overwrite, inputs=inputs)
     say(f"data show: {args.dir}, split {args.split}")
-    split = load_split(args.dir, args.split, args.format, _reading(args))
+    split = load_split(args.dir, args.split, args.format, reading(args))
     for sample in split.samples:  # the images of some formats may be outside the folder
         if isinstance(sample.path, Path):
             inputs.add(sample.path)
@@ -223,73 +219,3 @@ _COMMANDS = {
     "convert": _convert,
     "create": _create,
 }
-
-
-def _add_format(
-    parser: argparse.ArgumentParser, formats: tuple[str, ...], of: str = "the dataset"
-) -> None:
-    help = f"format of {of}"
-    add_option(parser, "--format", choices=formats, unset="detected from the folder", help=help)
-    help = "frame of the boxes of images with an EXIF orientation"
-    add_option(parser, "--exif", choices=("auto", "stored", "upright"), default="auto", help=help)
-    add_flag(parser, "--merge-names", help="read categories of one name as one category")
-
-
-def _add_selection(
-    parser: argparse.ArgumentParser, formats: tuple[str, ...], of: str = "the dataset"
-) -> None:
-    _add_format(parser, formats, of)
-    help = "splits to read: train, val, test, ..."
-    add_option(parser, "--splits", nargs="+", metavar="SPLIT", unset="all", help=help)
-
-
-def _load(
-    folder: Path, args: argparse.Namespace, needs_boxes: Callable[[str], bool]
-) -> dict[str, Split]:
-    """Read the splits that were asked for.
-
-    Args:
-        needs_boxes: returns whether a split without boxes is an error, by its name.
-    """
-    from nasfpn_runtime.data.dataset import load_split, split_names
-
-    names = args.splits or split_names(folder, args.format)
-    if not names:
-        raise UsageError(f"cannot find a split, such as train or val, in {folder}")
-    return {
-        name: load_split(folder, name, args.format, _reading(args), needs_boxes=needs_boxes(name))
-        for name in names
-    }
-
-
-def _reading(args: argparse.Namespace) -> Reading:
-    from nasfpn_runtime.recipe.settings import Reading
-
-    return Reading(args.exif, args.merge_names)
-
-
-def _reload(folder: Path, name: str) -> Split:
-    from nasfpn_runtime.data.dataset import load_split
-
-    return load_split(folder, name, needs_boxes=False)
-
-
-def _report_notes(splits: dict[str, Split]) -> None:
-    """Print what was read in another way than it is written."""
-    from nasfpn_runtime.data.dataset import fault_report
-
-    for name, split in splits.items():
-        if split.notes:
-            print(f"\nread from {name}:\n{fault_report(split.notes)}")
-
-
-def _report(faults: dict[str, tuple[Fault, ...]]) -> bool:
-    """Print the faults of each split; return whether there are any."""
-    from nasfpn_runtime.data.dataset import fault_report
-
-    for name, listed in faults.items():
-        if listed:
-            print(f"\nfaults in {name}:\n{fault_report(listed)}")
-    if not any(faults.values()):
-        print("\nno faults")
-    return any(faults.values())

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from nasfpn_runtime.data.divided import FILE
     from nasfpn_runtime.data.divided_writer import divide
     from nasfpn_runtime.progress import say
+    from nasfpn_runtime.recipe.settings import Reading
 
     say(f"data split: {args.dir} to {args.out}")
     divide(
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
         split=args.source,
         form=args.format,
+        reading=Reading(args.exif, args.merge_names),
     )
     splits = {name: load_split(args.out, name) for name in split_names(args.out)}
     print(count_table(splits))
