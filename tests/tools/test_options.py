@@ -78,7 +78,7 @@ def test_engines_are_those_of_the_runtime() -> None:
     [
         "train --arch fpn --data d --seed",
         "data synth d --seed",
-        "data split d --seed",
+        "data split d -o o --seed",
         "search --data d --out o --recipe shapes --seed",
         "quickstart --seed",
         "compare --data d --out o --seeds 0",
