@@ -14,6 +14,8 @@ DESCRIPTION = """Measure the figures that the documentation gives:
   step    time of a training step, and of the same network trained as
           MindSpore's documentation shows
   data    images per second that are prepared for training
+  threads images per second of a detector that several threads call, by engine,
+          as the engine is and with a lock around its runs
   genome  time of operations on genomes
   parity  largest differences of exported files from their checkpoint"""
 EXAMPLES = (
@@ -26,9 +28,9 @@ GENOMES = 200
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    choices = ["step", "data", "genome", "parity"]
+    choices = ["step", "data", "threads", "genome", "parity"]
     parser.add_argument("what", choices=choices, help="what to measure, see above")
-    help = "step, data: number of processes of each kind, run in turn"
+    help = "step, data: number of processes of each kind, run in turn; threads: repetitions"
     add_option(parser, "--rounds", type=whole(1, 1000), default=3, metavar="N", help=help)
     help = "data: COCO folder"
     add_option(parser, "--data", type=Path, metavar="DIR", unset="generated images", help=help)
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         unset="measure this project only",
         help="data: checkout of the model zoo's research/cv/nas-fpn to compare with; needs OpenCV",
     )
-    add_recipe(parser, of="the networks of parity", default="bccd-256")
+    add_recipe(parser, of="the networks of parity and threads", default="bccd-256")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
         _step(args.rounds)
     elif args.what == "data":
         _data(args)
+    elif args.what == "threads":
+        _threads(args.recipe, args.rounds)
     elif args.what == "parity":
         _parity(args.recipe)
     else:
@@ -95,6 +99,32 @@ def _data(args: argparse.Namespace) -> None:
         print(f"{name:9} {median(measured):6.0f}   ({runs})")
     if len(speeds) > 1:
         print(f"ratio     {median(speeds['project']) / median(speeds['modelzoo']):6.2f}")
+
+
+def _threads(recipe: str, rounds: int) -> None:
+    """Print a row for each engine and number of threads."""
+    import tempfile
+
+    from nasfpn_runtime.progress import say
+
+    say(f"bench threads: exporting a network of {recipe}, and {rounds} rounds in each engine")
+
+    from nasfpn_runtime.bench.threads import time_threads
+    from nasfpn_runtime.cluster.device import set_device
+    from nasfpn_runtime.recipe.recipe import load_recipe
+
+    set_device("CPU")
+    print(f"images/s of {recipe}, random weights")
+    print(
+        f"{'file':7} {'engine':12} {'threads':>7} {'own':>7} {'lock':>7} {'ratio':>6}", flush=True
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for row in time_threads(Path(folder), load_recipe(recipe), rounds):
+            print(
+                f"{row.format:7} {row.engine:12} {row.threads:7d} {row.own:7.1f} "
+                f"{row.locked:7.1f} {row.own / row.locked:6.2f}",
+                flush=True,
+            )
 
 
 def _parity(recipe: str) -> None:

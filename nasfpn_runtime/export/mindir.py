@@ -8,21 +8,23 @@ import mindspore
 import numpy as np
 from mindspore import Tensor
 
+from nasfpn_runtime.cluster.sharing import lock
 from nasfpn_runtime.errors import DeviceError
 from nasfpn_runtime.export.deployed import DeployedNetwork
-from nasfpn_runtime.inference.description import ENTRY, Description
+from nasfpn_runtime.inference.description import Description
 
 
 def write_mindir(path: Path, net: DeployedNetwork, description: Description) -> None:
     """Write a MINDIR file with the description in its ``user_info``; its sides are fixed."""
     net.set_train(False)
-    mindspore.export(
-        net,
-        _example_input(description),
-        file_name=str(path),
-        file_format="MINDIR",
-        custom_func=lambda model: model.user_info.update({ENTRY: description.to_json()}),
-    )
+    with lock("mindspore"):
+        mindspore.export(
+            net,
+            _example_input(description),
+            file_name=str(path),
+            file_format="MINDIR",
+            custom_func=lambda model: model.user_info.update(description.entries()),
+        )
 
 
 def write_air(path: Path, net: DeployedNetwork, description: Description) -> None:

@@ -11,7 +11,7 @@ from nasfpn_runtime.export.modules import maps
 from nasfpn_runtime.export.onnx_boxes import heads
 from nasfpn_runtime.export.onnx_graph import OnnxGraph
 from nasfpn_runtime.export.onnx_suppression import OUTPUTS, suppress
-from nasfpn_runtime.inference.description import ENTRY, Description
+from nasfpn_runtime.inference.description import Description
 from nasfpn_runtime.network.network import Network
 from nasfpn_runtime.pictures.boxes import BoxCode, Boxes
 
@@ -62,8 +62,7 @@ def write_onnx(
         count = "anchors" if size is None else _count_anchors(description)
         shapes = {"boxes": (batch, count, 4), "scores": (batch, count, len(description.names))}
         outputs = {name: (np.float32, shape) for name, shape in shapes.items()}
-    metadata = {ENTRY: description.to_json()}
-    onnx.save(graph.model(inputs, outputs, metadata, description.version), str(path))
+    onnx.save(graph.model(inputs, outputs, description.entries(), description.version), str(path))
 
 
 def _count_anchors(description: Description) -> int:

@@ -18,6 +18,7 @@ from search_space.genome import Genome
 from search_space.identity import genome_id
 
 ENTRY = "nasfpn"
+STRIDE = "stride"
 FORM = 2  # version of the text; the first one had no checksum
 
 
@@ -61,6 +62,14 @@ class Description:
     def stride(self) -> int:
         """Stride of the coarsest level, px."""
         return 1 << max(self.levels)
+
+    def entries(self) -> dict[str, str]:
+        """Return the text entries to store in a file: the description, and ``stride`` alone.
+
+        ``stride`` is a decimal number, for programs that do not read JSON: both sides of an
+        input are multiples of it.
+        """
+        return {ENTRY: self.to_json(), STRIDE: str(self.stride)}
 
     def to_json(self) -> str:
         """Return the description as JSON text.

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from nasfpn_runtime import interrupts
-from nasfpn_runtime.errors import DataError, warn_renamed
+from nasfpn_runtime.cluster.sharing import lock
+from nasfpn_runtime.errors import EngineError, warn_renamed
+from nasfpn_runtime.inference.arrays import Picture, to_array
 from nasfpn_runtime.inference.description import Description
 from nasfpn_runtime.inference.engines.base import BATCH, Engine
 from nasfpn_runtime.inference.engines.registry import open_model
-from nasfpn_runtime.inference.postprocess import Detections, choose
+from nasfpn_runtime.inference.postprocess import Detections, choose, select_classes, without_padding
 from nasfpn_runtime.pictures.anchors import anchor_levels
-from nasfpn_runtime.pictures.image import (
-    Pixels,
-    Placement,
-    normalise_all,
-    read_image,
-    to_pixels,
-)
+from nasfpn_runtime.pictures.image import Pixels, Placement, normalise_all
 from nasfpn_runtime.recipe.settings import DetectionRule
-
-Picture = str | PathLike[str] | Image.Image | Pixels
 
 
 class Detector:
@@ -44,14 +39,24 @@ class Detector:
     is padded to that size, even if the recipe pads each image to a size of its own
     (``data.pad: picture``).
 
+    Any number of threads may call one detector at the same time. Images are prepared and
+    detections selected in parallel; how far the engine's runs are parallel is told in
+    ``inference/engines/``. A detector that was loaded from a file can be pickled, and opens the
+    file again where it is unpickled. In a forked process it also opens the file again, on its
+    first use; MindSpore and OpenVINO do not allow that once they have started in the parent.
+
+    :meth:`close` frees the model. ``with Detector.load(path) as detector:`` does so at the end
+    of the block.
+
     Attributes:
-        names: names of the classes, by label.
         description: input size, preparation of images and detection rule.
     """
 
     def __init__(self, engine: Engine, description: Description) -> None:
-        self.engine, self.description = engine, description
-        self.names = description.names
+        self.description = description
+        self._engine: Engine | None = engine
+        self._source: _Source | None = None
+        self._process = os.getpid()
 
     @classmethod
     def load(
@@ -75,7 +80,76 @@ class Detector:
             EngineError, MissingPackageError, CheckpointError, RecipeError: see
                 ``registry.open_model``.
         """
-        return cls(*open_model(Path(path), engine, stacks, progress=progress))
+        source = _Source(Path(path).absolute(), engine, stacks, progress)
+        # Messages name the file as the caller does.
+        detector = cls(*open_model(Path(path), engine, stacks, progress=progress))
+        detector._source = source
+        return detector
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+        return self.description.names
+
+    @property
+    def engine(self) -> Engine:
+        """The engine with the model, opened in this process.
+
+        Raises:
+            EngineError: the detector is closed, or the process was forked from one in which the
+                engine had started and cannot start again.
+            CheckpointError: the file must be opened again, and cannot be read any more.
+        """
+        if self._process != os.getpid():
+            self._reopen()
+        engine = self._engine
+        if engine is None:
+            of = f" (of {self._source.path})" if self._source else ""
+            raise EngineError(
+                f"cannot use a closed detector{of}; load it again with Detector.load, or close it "
+                "later"
+            )
+        return engine
+
+    def _reopen(self) -> None:
+        """Open the file in this process, which was forked from the one that opened it."""
+        with lock("detectors"):
+            if self._process == os.getpid():  # another thread was first
+                return
+            if self._engine is not None and self._source is not None:
+                self._engine, self.description = self._source.open()
+            self._process = os.getpid()
+
+    def close(self) -> None:
+        """Free the model and its memory; later calls of the detector raise an EngineError.
+
+        Calls in other threads that have begun to run an image end as usual, and the last one
+        frees the model. Closing twice does nothing.
+        """
+        with lock("detectors"):
+            self._engine = None
+
+    def __enter__(self) -> Detector:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path and the arguments of :meth:`load`, not the weights.
+
+        Raises:
+            EngineError: the detector is closed, or was not loaded from a file.
+        """
+        if self._engine is None or self._source is None:
+            kind = "a closed detector" if self._source else "a detector not made by Detector.load"
+            raise EngineError(f"cannot pickle {kind}; load it in each process")
+        return _load, (self._source,)
 
     def __call__(self, picture: Picture) -> Detections:
         """Return the detections in an image.
@@ -94,7 +168,7 @@ class Detector:
         detections: list[Detections] = []
         remaining = iter(pictures)
         while batch := list(islice(remaining, BATCH)):
-            detections += self.find([self.fit(_to_array(picture)) for picture in batch])
+            detections += self.find([self.fit(to_array(picture)) for picture in batch])
         return detections
 
     def fit(self, picture: Pixels) -> tuple[Pixels, Placement]:
@@ -117,18 +191,22 @@ class Detector:
             classes: indices of the classes to detect, which get the labels 0, 1, ... in this
                 order; None for all.
             columns: the old name of ``classes``, which will be removed in version 0.3.
+
+        Raises:
+            EngineError: the engine cannot run the images, or see :attr:`engine`.
         """
         if columns is not None:
             warn_renamed("columns of Detector.find", "classes")
             classes = columns
         interrupts.check()
+        engine = self.engine
         frames: dict[tuple[int, int], list[int]] = {}
         for index, (_, placement) in enumerate(fitted):
             frames.setdefault(self._frame(placement), []).append(index)
         detections: dict[int, Detections] = {}
         for frame, indices in frames.items():
             same_frame = [fitted[index] for index in indices]
-            results = self._run(frame, same_frame, rule or self.description.detection, classes)
+            results = self._run(engine, frame, same_frame, rule, classes)
             detections.update(zip(indices, results, strict=True))
         return [detections[index] for index in range(len(fitted))]
 
@@ -141,9 +219,10 @@ class Detector:
 
     def _run(
         self,
+        engine: Engine,
         frame: tuple[int, int],
         fitted: Sequence[tuple[Pixels, Placement]],
-        rule: DetectionRule,
+        rule: DetectionRule | None,
         classes: Sequence[int] | None,
     ) -> list[Detections]:
         """Return the detections in scaled images that are all padded to ``frame``."""
@@ -151,10 +230,11 @@ class Detector:
         images = normalise_all(pictures, frame)
         if self.description.suppressed:
             table = np.array([(p.scale_x, p.scale_y, p.height, p.width) for p in placements])
-            outputs = self._outputs(images, table.astype(np.float32))
-            detections = [_without_padding(*rows) for rows in zip(*outputs, strict=True)]
-            return [self._named(_select(d, classes), classes) for d in detections]
-        boxes, scores = self._outputs(images)
+            outputs = self._outputs(engine, images, table.astype(np.float32))
+            detections = [without_padding(*rows) for rows in zip(*outputs, strict=True)]
+            return [self._named(select_classes(d, classes), classes) for d in detections]
+        boxes, scores = self._outputs(engine, images)
+        rule = rule or self.description.detection
         if classes is not None:
             scores = scores[:, :, list(classes)]
         levels = anchor_levels(self.description.levels, frame, self.description.anchors)
@@ -163,17 +243,17 @@ class Detector:
             for s, b, placement in zip(scores, boxes, placements, strict=True)
         ]
 
-    def _outputs(self, *inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
+    def _outputs(self, engine: Engine, *inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         """Run the engine, in parts of the batch size that the file requires."""
         count, size = len(inputs[0]), self.description.batch
         if size is None:
-            return self.engine.run(*inputs)
+            return engine.run(*inputs)
         runs = []
         for start in range(0, count, size):
             part = [x[start : start + size] for x in inputs]
             missing = size - len(part[0])  # filled up with copies of the last image
             full = [np.concatenate([x, *[x[-1:]] * missing]) for x in part]
-            runs.append(self.engine.run(*full))
+            runs.append(engine.run(*full))
         return tuple(np.concatenate(parts)[:count] for parts in zip(*runs, strict=True))
 
     def _named(self, detections: Detections, classes: Sequence[int] | None) -> Detections:
@@ -182,33 +262,19 @@ class Detector:
         return replace(detections, categories=names)
 
 
-def _to_array(picture: Picture) -> Pixels:
-    """Return an image as an array; see :class:`Detector`."""
-    if isinstance(picture, Image.Image):
-        return to_pixels(picture, upright=True)
-    if not isinstance(picture, np.ndarray):
-        return read_image(Path(picture), upright=True)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise DataError(
-            f"an image must be (height, width, 3) uint8, got {picture.shape} {picture.dtype}"
-        )
-    return picture
+@dataclass(frozen=True)
+class _Source:
+    """The file of a detector and the arguments of ``Detector.load``."""
+
+    path: Path
+    engine: str | None
+    stacks: int | None
+    progress: bool
+
+    def open(self) -> tuple[Engine, Description]:
+        return open_model(self.path, self.engine, self.stacks, progress=self.progress)
 
 
-def _without_padding(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64]
-) -> Detections:
-    """Return an image's outputs of a file that suppresses, without the rows that only fill up."""
-    rows = labels >= 0
-    return Detections(boxes[rows], scores[rows], labels[rows].astype(np.int32))
-
-
-def _select(detections: Detections, classes: Sequence[int] | None) -> Detections:
-    """Return the detections of some classes, labelled by their order in ``classes``."""
-    if classes is None:
-        return detections
-    new_labels = np.full(max(*classes, *detections.labels, 0) + 1, -1, np.int32)
-    new_labels[list(classes)] = np.arange(len(classes))
-    labels = new_labels[detections.labels]
-    kept = labels >= 0
-    return Detections(detections.boxes[kept], detections.scores[kept], labels[kept])
+def _load(source: _Source) -> Detector:
+    """Return a pickled detector."""
+    return Detector.load(source.path, source.engine, stacks=source.stacks, progress=source.progress)

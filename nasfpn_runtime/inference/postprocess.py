@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -164,3 +165,22 @@ def sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return 1 / (1 + exp(-x)) without overflow."""
     result: NDArray[np.float32] = 0.5 * (1.0 + np.tanh(0.5 * x))
     return result
+
+
+def without_padding(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64]
+) -> Detections:
+    """Return an image's outputs of a file that suppresses, without the rows that only fill up."""
+    rows = labels >= 0
+    return Detections(boxes[rows], scores[rows], labels[rows].astype(np.int32))
+
+
+def select_classes(detections: Detections, classes: Sequence[int] | None) -> Detections:
+    """Return the detections of some classes, labelled by their order in ``classes``."""
+    if classes is None:
+        return detections
+    new_labels = np.full(max(*classes, *detections.labels, 0) + 1, -1, np.int32)
+    new_labels[list(classes)] = np.arange(len(classes))
+    labels = new_labels[detections.labels]
+    kept = labels >= 0
+    return Detections(detections.boxes[kept], detections.scores[kept], labels[kept])

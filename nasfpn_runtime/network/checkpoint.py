@@ -22,6 +22,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 from numpy.typing import NDArray
 
+from nasfpn_runtime.cluster.sharing import lock
 from nasfpn_runtime.documents import parse_json
 from nasfpn_runtime.errors import CheckpointError, DivergedError, DocumentError, RecipeError
 from nasfpn_runtime.files import link_or_copy
@@ -161,8 +162,10 @@ def save(
 
 
 def _save_as(temporary: Path, path: Path, net: nn.Cell, entry: dict[str, str], keep: bool) -> None:
+    exclusive = lock("mindspore")  # its EngineError is not about the file
     try:
-        mindspore.save_checkpoint(net, str(temporary), append_dict=entry, crc_check=True)
+        with exclusive:
+            mindspore.save_checkpoint(net, str(temporary), append_dict=entry, crc_check=True)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
     except (OSError, RuntimeError, ValueError) as error:
@@ -268,8 +271,10 @@ def load(path: Path) -> tuple[dict[str, NDArray[Any]], Origin]:
     """
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}")
+    exclusive = lock("mindspore")
     try:
-        entries: dict[str, Any] = mindspore.load_checkpoint(str(path), crc_check=True)
+        with exclusive:
+            entries: dict[str, Any] = mindspore.load_checkpoint(str(path), crc_check=True)
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"cannot read {path}, which is damaged: {reason}") from None

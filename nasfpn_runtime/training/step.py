@@ -13,6 +13,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
 from numpy.typing import NDArray
 
 from nasfpn_runtime.cluster.cards import ALONE, Cards
+from nasfpn_runtime.cluster.sharing import lock
 from nasfpn_runtime.network.checkpoint import AVERAGE
 from nasfpn_runtime.network.dropblock import DropBlock
 from nasfpn_runtime.network.losses import DetectionLoss
@@ -229,7 +230,17 @@ class TrainStep:
         self._set_aside: list[NDArray[np.float32]] | None = None
 
     def __call__(self, *parts: Sequence[Tensor]) -> StepOutcome:
-        """Update the weights once by a batch, given as the ``Inputs`` of its one or more parts."""
+        """Update the weights once by a batch, given as the ``Inputs`` of its one or more parts.
+
+        Detectors in other threads wait until the step has ended.
+
+        Raises:
+            EngineError: MindSpore cannot be used in this process, see ``sharing.check_usable``.
+        """
+        with lock("mindspore"):
+            return self._update(parts)
+
+    def _update(self, parts: Sequence[Sequence[Tensor]]) -> StepOutcome:
         if len(parts) == 1:
             loss, finite = self.state(*parts[0])
         else:

@@ -1,4 +1,8 @@
-"""Run checkpoints and MINDIR files in MindSpore, on its current device and in its current mode."""
+"""Run checkpoints and MINDIR files in MindSpore, on its current device and in its current mode.
+
+Any threads may call these engines. All runs hold the one lock of MindSpore (``cluster/sharing.py``
+says why), so they take turns, also with a training in another thread.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
+from nasfpn_runtime.cluster.sharing import destroy_retired, lock, register, retire
 from nasfpn_runtime.inference.description import Description, describe
 from nasfpn_runtime.inference.engines.base import BATCH, engine_error
 from nasfpn_runtime.inference.postprocess import sigmoid
@@ -45,28 +50,35 @@ class NetworkEngine:
         self.batch = min(BATCH, recipe.training.batch // recipe.training.accumulate)
         self.progress, self.notice = progress, compile_notice(recipe, genome)
         self._compiled: set[tuple[int, ...]] = set()
+        register(self)
+
+    def __del__(self) -> None:
+        retire(vars(self).pop("net", None))  # MindSpore frees what it has compiled
 
     def run(self, *inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         """See ``base.Engine``."""
         (images,) = inputs
         size = 1 if len(images) == 1 else self.batch
         parts = [self._run_part(images[i : i + size], size) for i in range(0, len(images), size)]
-        return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+        logits, deltas = (np.concatenate(part) for part in zip(*parts, strict=True))
+        anchors = self.recipe.anchor_boxes(self.levels, (images.shape[2], images.shape[3]))
+        boxes = np.stack([decode(d, anchors, self.recipe.box_code) for d in deltas])
+        return boxes, sigmoid(logits[:, :, self.first :])
 
     def _run_part(
         self, images: NDArray[np.float32], size: int
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Run up to ``size`` images as a batch of exactly that size."""
+        """Return logits and deltas of up to ``size`` images, run in a batch of that size."""
         count, _, height, width = images.shape
         empty = np.zeros((size - count, 3, height, width), np.float32)
-        batch = as_tensor(np.concatenate([images, empty]) if len(empty) else images)
-        compiles = batch.shape not in self._compiled
-        with waiting(self.notice, shown=self.progress and compiles):
-            logits, deltas = (output.asnumpy()[:count] for output in self.net(batch))
-        self._compiled.add(batch.shape)
-        anchors = self.recipe.anchor_boxes(self.levels, (height, width))
-        boxes = np.stack([decode(d, anchors, self.recipe.box_code) for d in deltas])
-        return boxes, sigmoid(logits[:, :, self.first :])
+        full = np.concatenate([images, empty]) if len(empty) else images
+        with lock("mindspore"):
+            destroy_retired()
+            compiles = full.shape not in self._compiled
+            with waiting(self.notice, shown=self.progress and compiles):
+                logits, deltas = (out.asnumpy()[:count].copy() for out in self.net(as_tensor(full)))
+            self._compiled.add(full.shape)
+        return logits, deltas
 
 
 def compile_notice(recipe: Recipe, genome: Genome, *, training: bool = False) -> str:
@@ -95,14 +107,16 @@ def open_checkpoint(
 
     Raises:
         CheckpointError: the file is not a complete checkpoint.
+        EngineError: MindSpore cannot be used in this process, see ``sharing.check_usable``.
         RecipeError: the pyramid has fewer stacks.
     """
-    arrays, origin = checkpoint.load_weights(path)
-    recipe, genome, names = origin.recipe, origin.genome, origin.categories
-    if mindspore.get_context("device_target") == "CPU":
-        check_detecting(recipe, genome, 1)
-    net = build_network(recipe, genome, len(names), stacks=stacks)
-    checkpoint.restore(net, arrays, path)
+    with lock("mindspore"):
+        arrays, origin = checkpoint.load_weights(path)
+        recipe, genome, names = origin.recipe, origin.genome, origin.categories
+        if mindspore.get_context("device_target") == "CPU":
+            check_detecting(recipe, genome, 1)
+        net = build_network(recipe, genome, len(names), stacks=stacks)
+        checkpoint.restore(net, arrays, path)
     engine = NetworkEngine(net, recipe, genome, progress=progress)
     return engine, describe(recipe, genome, names)
 
@@ -111,19 +125,26 @@ class MindirEngine:
     """A MINDIR file; see ``base.Engine``.
 
     Raises:
-        EngineError: MindSpore cannot load the file.
+        EngineError: MindSpore cannot load the file, or cannot be used in this process.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            self.net = nn.GraphCell(mindspore.load(str(path)))
-        except (RuntimeError, ValueError) as error:
-            raise engine_error("mindspore", path, error) from None
+        register(self)
+        with lock("mindspore"):
+            try:
+                self.net = nn.GraphCell(mindspore.load(str(path)))
+            except (RuntimeError, ValueError) as error:
+                raise engine_error("mindspore", path, error) from None
+
+    def __del__(self) -> None:
+        retire(vars(self).pop("net", None))
 
     def run(self, *inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         """See ``base.Engine``."""
-        try:
-            outputs = self.net(*(Tensor(np.ascontiguousarray(x)) for x in inputs))
-        except (RuntimeError, ValueError) as error:
-            raise engine_error("mindspore", f"an input of {inputs[0].shape}", error) from None
-        return tuple(output.asnumpy() for output in outputs)
+        with lock("mindspore"):
+            destroy_retired()
+            try:
+                outputs = self.net(*(Tensor(np.ascontiguousarray(x)) for x in inputs))
+            except (RuntimeError, ValueError) as error:
+                raise engine_error("mindspore", f"an input of {inputs[0].shape}", error) from None
+            return tuple(output.asnumpy().copy() for output in outputs)

@@ -1,4 +1,7 @@
-"""Run ONNX files in ONNX Runtime: on CUDA if the installed package supports it, else on CPU."""
+"""Run ONNX files in ONNX Runtime: on CUDA if the installed package supports it, else on CPU.
+
+A session may be run by any number of threads at once (ONNX Runtime, C API, ``OrtApi::Run``).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nasfpn_runtime.cluster.sharing import register
 from nasfpn_runtime.extras import require
 from nasfpn_runtime.inference.engines.base import engine_error
 
@@ -25,6 +29,7 @@ class OnnxRuntime:
 
     def __init__(self, path: Path) -> None:
         runtime = require("onnxruntime")
+        register(self, "onnxruntime")
         options = runtime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         available = runtime.get_available_providers()
