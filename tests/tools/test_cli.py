@@ -169,6 +169,7 @@ def test_a_pipe_that_is_closed_early_is_no_error() -> None:
         "data split d -o o",
         "data convert d -o o --form coco",
         "bench parity",
+        "bench threads",
     ],
 )
 def test_a_command_says_what_it_does_before_it_imports_mindspore(

@@ -17,8 +17,9 @@ from nasfpn_runtime.data.drawn import write_shapes
 from nasfpn_runtime.errors import CheckpointError
 from nasfpn_runtime.export.exporter import ExportRequest, export
 from nasfpn_runtime.inference.checksum import KEY
-from nasfpn_runtime.inference.description import ENTRY
+from nasfpn_runtime.inference.description import ENTRY, STRIDE
 from nasfpn_runtime.inference.engines.registry import ENGINES
+from nasfpn_runtime.inference.metadata import read_entries
 from small_networks import GENOME, small_recipe
 from tools.cli import main
 
@@ -100,14 +101,26 @@ def test_the_commands_refuse_a_damaged_file(
 
 
 @pytest.mark.parametrize("suffix", EXPORTED)
+def test_a_file_has_its_stride_as_plain_text(files: dict[str, Path], suffix: str) -> None:
+    entries = read_entries(files[suffix])
+    assert entries.keys() == {ENTRY, STRIDE}
+    assert entries[STRIDE].text == "32"  # of level 5, the coarsest of the genome
+
+
+@pytest.mark.parametrize("suffix", EXPORTED)
 def test_a_file_of_an_earlier_version_is_read(
     files: dict[str, Path], suffix: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"old{suffix}"
     model = onnx.ModelProto() if suffix == ".onnx" else ModelProto()
     model.ParseFromString(files[suffix].read_bytes())
-    (entry,) = model.metadata_props if suffix == ".onnx" else model.user_info
-    content = json.loads(entry.value if suffix == ".onnx" else model.user_info[ENTRY])
+    if suffix == ".onnx":
+        (entry,) = (entry for entry in model.metadata_props if entry.key == ENTRY)
+        model.metadata_props.remove(next(e for e in model.metadata_props if e.key == STRIDE))
+        content = json.loads(entry.value)
+    else:
+        del model.user_info[STRIDE]
+        content = json.loads(model.user_info[ENTRY])
     del content[KEY]
     for form, readable in ((2, False), (1, True)):
         text = json.dumps({**content, "form": form})

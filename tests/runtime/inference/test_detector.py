@@ -156,6 +156,25 @@ def test_detections_are_in_the_order_of_the_images() -> None:
     assert detector.detect([]) == []
 
 
+@pytest.mark.parametrize("pad", ["image", "picture"])
+@pytest.mark.parametrize("fit", ["letterbox", "squash"])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_images_of_any_size_are_padded_to_multiples_of_the_stride(
+    fixed: bool, fit: str, pad: str
+) -> None:
+    engine = Finder()
+    detector = Detector(engine, replace(about(fit=fit, pad=pad), fixed=fixed))
+    rng = np.random.default_rng(1)
+    shapes = [(1, 1), (1, 300), (300, 1), *rng.integers(1, 400, (20, 2)).tolist()]
+    for height, width in shapes:
+        (box,) = detector(spotted(height, width, (0, 0, width, height))).boxes
+        np.testing.assert_allclose(box, [0, 0, width, height], atol=1e-3)
+    sides = {shape[2:] for shape in engine.shapes}
+    assert all(height % 32 == width % 32 == 0 for height, width in sides)
+    assert {(64, 96)} <= sides
+    assert len(sides) == 1 or (pad == "picture" and fit == "letterbox" and not fixed)
+
+
 @pytest.mark.parametrize("suppressed", [False, True])
 def test_a_file_of_fixed_size_and_batch_always_gets_that_shape(suppressed: bool) -> None:
     engine = Finder(suppressed)
