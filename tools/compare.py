@@ -141,15 +141,11 @@ def _check_stored(folder: Path, run: Origin) -> None:
         CheckpointError: they are of another recipe, dataset or seed.
     """
     from nasfpn_runtime.errors import CheckpointError
-    from nasfpn_runtime.network.checkpoint import Origin
-    from nasfpn_runtime.training.runfolder import RUN, difference
+    from nasfpn_runtime.training.runfolder import difference, read_run
 
-    started, scored = folder / RUN, _read_scores(folder / SCORES)
-    stored = (
-        [Origin.from_json(started.read_text(encoding="utf-8"), started)] if started.exists() else []
-    )
-    for origin in (*stored, *([scored[1]] if scored else ())):
-        if what := difference(origin, run):
+    scored = _read_scores(folder / SCORES)
+    for origin in (read_run(folder), scored[1] if scored else None):
+        if origin and (what := difference(origin, run)):
             raise CheckpointError(
                 f"{folder} holds a run of {what}; choose another --out for another comparison"
             )
@@ -158,18 +154,22 @@ def _check_stored(folder: Path, run: Origin) -> None:
 def _read_scores(file: Path) -> tuple[tuple[float, float], Origin] | None:
     """Return the scores in a file, val and test, and the run they are of.
 
-    None if there is no such file, if it cannot be read, or if an earlier version wrote it, which
-    did not record the run.
+    None if there is no such file, if it cannot be read, if a score cannot be an AP, or if the run
+    is not recorded with all of its data, as in a file of an earlier version.
     """
-    from nasfpn_runtime.errors import CheckpointError
+    from nasfpn_runtime.documents import read_json
+    from nasfpn_runtime.errors import CheckpointError, DocumentError
     from nasfpn_runtime.network.checkpoint import Origin
 
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         origin = Origin.from_json(json.dumps(content["run"]), file)
-        return (float(content["val"]), float(content["test"])), origin
-    except (OSError, ValueError, LookupError, TypeError, CheckpointError):
+        val, test = content["val"], content["test"]
+        possible = all(type(ap) in (int, float) and -1 <= ap <= 1 for ap in (val, test))
+    except (DocumentError, LookupError, TypeError, CheckpointError):
         return None
+    recorded = origin.init is not None and set(origin.data or ()) >= set(SPLITS)
+    return ((float(val), float(test)), origin) if possible and recorded else None
 
 
 def _score(run: Origin, data: Path, folder: Path) -> tuple[float, float]:

@@ -7,6 +7,7 @@ text entry, ``nasfpn``, with the :class:`Origin`. Any MindSpore program can read
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import warnings
@@ -29,7 +30,7 @@ from nasfpn_runtime.files import link_or_copy
 from nasfpn_runtime.network.integrity import first_non_finite, has_checksum
 from nasfpn_runtime.recipe.recipe import Recipe, from_dict
 from search_space.codec import from_json, to_json
-from search_space.errors import GenomeError
+from search_space.errors import GenomeError, value_text
 from search_space.files import listed
 from search_space.genome import Genome
 
@@ -67,6 +68,8 @@ class Origin:
             imported checkpoints and those of earlier versions.
         init: digest of the weights that the run started from, empty if they were random; None
             if unknown.
+        metrics: COCO's metrics on the validation split after ``epoch``; None if they were not
+            computed then, or in a file of an earlier version.
     """
 
     recipe: Recipe
@@ -78,6 +81,7 @@ class Origin:
     partial: PartialEpoch | None = None
     data: Mapping[str, str] | None = None
     init: str | None = None
+    metrics: Mapping[str, float] | None = None
 
     @property
     def position(self) -> tuple[int, int]:
@@ -99,6 +103,7 @@ class Origin:
                     f"version of a checkpoint must be from 1 to {PARTIAL_VERSION}, got {version} "
                     f"(at {path}); a later version of this program wrote it"
                 )
+            _check_entries(content)
             recipe = content["recipe"] if version > 1 else _upgrade(content["recipe"])
             partial = content.get("partial")
             return cls(
@@ -111,6 +116,7 @@ class Origin:
                 partial and PartialEpoch(partial["steps"], tuple(partial["losses"])),
                 content.get("data"),
                 content.get("init"),
+                content.get("metrics"),
             )
         except (DocumentError, KeyError, TypeError, GenomeError, RecipeError) as error:
             raise CheckpointError(f"cannot read the description in {path}: {error}") from None
@@ -129,9 +135,34 @@ class Origin:
                 "best_ap": self.best_ap,
                 "data": self.data and dict(self.data),
                 "init": self.init,
+                **({"metrics": dict(self.metrics)} if self.metrics else {}),
                 **partial,
             }
         )
+
+
+def _check_entries(content: Mapping[str, Any]) -> None:
+    """Check the entries that are used as they are: ``run.json`` may have been edited.
+
+    Raises:
+        TypeError: one has another type, or is a number that is not finite.
+    """
+    for name, value, rule, kinds in (
+        ("categories", content["categories"], "a list of names", str),
+        ("seed", [content["seed"]], "a whole number", int),
+        ("epoch", [content["epoch"]], "a whole number", int),
+        ("best_ap", [content["best_ap"] or 0.0], "a finite number", (int, float)),
+        ("data", content.get("data") or {}, "digests by split", str),
+        ("init", [content.get("init") or ""], "text", str),
+        ("metrics", content.get("metrics") or {}, "finite numbers by name", (int, float)),
+    ):
+        values = value.values() if isinstance(value, dict) else value
+        kind = dict if name in ("data", "metrics") else list
+        if not isinstance(value, kind) or not all(
+            isinstance(item, kinds) and (not isinstance(item, float) or math.isfinite(item))
+            for item in values
+        ):
+            raise TypeError(f"{name} must be {rule}, got {value_text(content[name])}")
 
 
 def save(

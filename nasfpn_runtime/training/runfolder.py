@@ -1,14 +1,15 @@
 """The folder of a training run: which run it belongs to, and a lock for one process at a time.
 
-A run is identified by its :class:`Origin` without ``epoch``, ``best_ap`` and ``partial``. It is in
-every checkpoint, and in ``run.json`` from the start. Whatever would reuse a result compares it with
-:func:`difference`.
+A run is identified by its :class:`Origin` without ``epoch``, ``best_ap``, ``partial`` and
+``metrics``. It is in every checkpoint, and in ``run.json`` from the start. Whatever would reuse a
+result compares it with :func:`difference`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from search_space.identity import genome_id
 
 SETTINGS, GENOME, RUN = "config.yaml", "genome.json", "run.json"
 # Files that a run writes after its settings.
-WRITTEN_LATER = ("metrics.jsonl", "train.log", "faults.txt", "checkpoints")
+WRITTEN_LATER = ("metrics.jsonl", "train.log", "faults.txt", "checkpoints", "figures/curves.svg")
 
 
 @contextmanager
@@ -56,23 +57,71 @@ def write_settings(out: Path, run: Origin) -> None:
         CheckpointError: the folder has such files with other values, or other files of a run
             without them.
     """
-    if (out / RUN).exists():  # not in run folders of earlier versions
-        check_same(
-            out,
-            Origin.from_json((out / RUN).read_text(errors="replace", encoding="utf-8"), out / RUN),
-            run,
-        )
+    if stored := read_run(out):
+        check_same(out, stored, run)
     if foreign := _foreign_file(out, run.recipe, run.genome):
         raise CheckpointError(
             f"{out / foreign} does not belong to this run; choose another --out, or give the "
             f"settings in {SETTINGS} and {GENOME} there"
         )
-    with atomic_write(out / SETTINGS) as draft:
-        draft.write_text(yaml.safe_dump(run.recipe.to_dict(), sort_keys=False), encoding="utf-8")
+    _write(out, run, SETTINGS)
     if not (out / GENOME).exists():  # a search writes it before, with the number of the trial
-        save_genome(run.genome, out / GENOME)
-    with atomic_write(out / RUN) as draft:
-        draft.write_text(run.to_json() + "\n", encoding="utf-8")
+        _write(out, run, GENOME)
+    _write(out, run, RUN)
+
+
+def restore_settings(out: Path, run: Origin) -> tuple[str, ...]:
+    """Write the files of :func:`write_settings` again where they are not those of a resumed run.
+
+    The checkpoint says which run it is. A file that is missing or damaged is written, too.
+
+    Returns:
+        The names of the files.
+    """
+    checks: dict[str, Callable[[], bool]] = {
+        SETTINGS: lambda: _read_settings(out / SETTINGS) == run.recipe,
+        GENOME: lambda: load_genome(out / GENOME) == run.genome,
+        RUN: lambda: _is_of(read_run(out), run),
+    }
+    restored = []
+    for name, is_right in checks.items():
+        try:
+            if is_right():
+                continue
+        except (CheckpointError, GenomeError, OSError):
+            pass
+        _write(out, run, name)
+        restored.append(name)
+    return tuple(restored)
+
+
+def _is_of(stored: Origin | None, run: Origin) -> bool:
+    if stored is None:
+        return run.data is None  # a run of an earlier version has no such file
+    return not difference(stored, run)
+
+
+def _write(out: Path, run: Origin, name: str) -> None:
+    if name == GENOME:
+        return save_genome(run.genome, out / GENOME)
+    text = yaml.safe_dump(run.recipe.to_dict(), sort_keys=False)
+    if name == RUN:
+        text = replace(run, epoch=0, best_ap=None, metrics=None).to_json() + "\n"
+    with atomic_write(out / name) as draft:
+        draft.write_text(text, encoding="utf-8")
+    return None
+
+
+def read_run(out: Path) -> Origin | None:
+    """Return the run in ``run.json``; None without the file, as in folders of earlier versions.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    file = out / RUN
+    if not file.exists():
+        return None
+    return Origin.from_json(file.read_text(errors="replace", encoding="utf-8"), file)
 
 
 def check_same(out: Path, stored: Origin, run: Origin) -> None:

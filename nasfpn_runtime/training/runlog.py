@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from tqdm import tqdm
@@ -16,6 +17,7 @@ from nasfpn_runtime.errors import CheckpointError
 from nasfpn_runtime.extras import require
 from nasfpn_runtime.files import atomic_write
 from nasfpn_runtime.progress import Progress, say
+from nasfpn_runtime.scoring.coco_eval import METRICS
 from nasfpn_runtime.training.curves import draw_curves
 from search_space.names import printable
 
@@ -99,29 +101,43 @@ class RunLog:
         if self.options.progress:
             say(f"warning: {text}")
 
-    def resume(self, epoch: int, steps: int = 0) -> dict[str, float]:
+    def resume(
+        self, epoch: int, steps: int = 0, metrics: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
         """Drop the lines after a checkpoint of that epoch; return its COCO metrics.
 
         The checkpoint may have been saved ``steps`` steps after the end of the epoch.
         ``metrics.jsonl`` is replaced atomically: other cards may be reading it, and a kill must
         not lose lines.
 
+        Args:
+            metrics: those in the checkpoint; others in the line of the epoch are replaced. None if
+                the checkpoint has none.
+
         Raises:
-            CheckpointError: ``metrics.jsonl`` lacks the line of an epoch up to that one.
+            CheckpointError: ``metrics.jsonl`` lacks the line of an epoch up to that one, or a part
+                of it.
         """
-        lines = self._read_lines(epoch)
+        records = self._read_records(epoch)
+        last = records[-1] if records else {}
+        logged = {key: value for key, value in last.items() if key not in PROGRESS}
+        if metrics is not None and metrics != logged:
+            self.warn(f"line {epoch} of {self.metrics} had other metrics than the checkpoint")
+            records[-1] = {key: last[key] for key in PROGRESS if key in last} | dict(metrics)
+            logged = dict(metrics)
+        if epoch == self.epochs and not {name for name, *_ in METRICS} <= logged.keys():
+            raise self._unreadable(epoch, epoch)
         text = f"resuming after {self.describe(epoch, steps)}"
         if epoch == self.epochs:
             text = f"already finished ({epoch} of {self.epochs} epochs)"
         if self.writes:
             with atomic_write(self.metrics) as draft:
-                draft.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+                draft.write_text("".join(f"{json.dumps(r)}\n" for r in records), encoding="utf-8")
             self._write_line(text)
         if self.options.progress:
             say(text)
         self.first = epoch * self.steps_per_epoch + steps
-        record = json.loads(lines[-1]) if lines else {}
-        return {key: value for key, value in record.items() if key not in PROGRESS}
+        return logged
 
     def describe(self, epoch: int, steps: int) -> str:
         """Return a position in the run, such as ``epoch 3 of 5`` or ``step 7 of 20 in epoch 4``."""
@@ -129,25 +145,35 @@ class RunLog:
             return f"epoch {epoch} of {self.epochs}"
         return f"step {steps} of {self.steps_per_epoch} in epoch {epoch + 1} of {self.epochs}"
 
-    def _read_lines(self, epoch: int) -> list[str]:
-        """Return the lines of the first ``epoch`` epochs of ``metrics.jsonl``."""
-        exists = self.metrics.exists()
-        lines = (
-            self.metrics.read_text(errors="replace", encoding="utf-8").splitlines()
-            if exists
-            else []
-        )
+    def _read_records(self, epoch: int) -> list[dict[str, Any]]:
+        """Return what the first ``epoch`` lines of ``metrics.jsonl`` say."""
+        lines = []
+        if self.metrics.exists():
+            lines = self.metrics.read_text(errors="replace", encoding="utf-8").splitlines()
+        records = []
         for number in range(1, epoch + 1):
             try:
-                logged = json.loads(lines[number - 1])["epoch"]
-            except (IndexError, KeyError, TypeError, json.JSONDecodeError):
-                logged = None
-            if logged != number:
-                raise CheckpointError(
-                    f"cannot resume after epoch {epoch}: line {number} of {self.metrics} is not "
-                    f"that of epoch {number}; restore the file, or choose another --out"
+                record = json.loads(lines[number - 1])
+                losses = (int, float, NoneType)  # None if no step updated the weights
+                whole = (
+                    record["epoch"] == number
+                    and isinstance(record["loss"], losses)
+                    and ("AP" in record) == ("AP50" in record)
+                    and all(type(v) in (int, float) for k, v in record.items() if k != "loss")
+                    and "lr" in record
                 )
-        return lines[:epoch]
+            except (IndexError, KeyError, TypeError, AttributeError, json.JSONDecodeError):
+                whole = False
+            if not whole:
+                raise self._unreadable(epoch, number)
+            records.append(record)
+        return records
+
+    def _unreadable(self, epoch: int, number: int) -> CheckpointError:
+        return CheckpointError(
+            f"cannot resume after epoch {epoch}: line {number} of {self.metrics} is not that of "
+            f"epoch {number}; restore the file, or choose another --out"
+        )
 
     def __enter__(self) -> RunLog:
         if self.options.tensorboard:
@@ -208,8 +234,12 @@ class RunLog:
                     self._events.add_scalar(f"val/{name}", value, epoch)
 
     def draw_missing_curves(self) -> None:
-        """Draw the curves again if the file is missing, as they follow from ``metrics.jsonl``."""
-        if self.writes and not self.curves.exists():
+        """Draw the curves again if they may not be those of ``metrics.jsonl``, as without a file.
+
+        A run that had ended before this process has them drawn from the log that it resumed from.
+        """
+        ended = self.first == self.epochs * self.steps_per_epoch
+        if self.writes and (ended or not self.curves.exists()):
             draw_curves(self.metrics, self.curves)
 
     def _write_line(self, line: str) -> None:

@@ -45,7 +45,7 @@ from nasfpn_runtime.recipe.recipe import Recipe
 from nasfpn_runtime.scoring.coco_eval import doubts
 from nasfpn_runtime.scoring.evaluate import score
 from nasfpn_runtime.training.finetune import Init, InitReport, freeze, shortened, start_from
-from nasfpn_runtime.training.runfolder import alone_in, check_same, write_settings
+from nasfpn_runtime.training.runfolder import alone_in, check_same, restore_settings, write_settings
 from nasfpn_runtime.training.runlog import PROGRESS, RunLog, RunOptions
 from nasfpn_runtime.training.schedule import learning_rates
 from nasfpn_runtime.training.step import DetectorWithLoss, StepOutcome, TrainStep, use_precision
@@ -265,10 +265,13 @@ class TrainingRun:
         if OF_CARDS in arrays:
             self.step.restore_statistics(arrays[OF_CARDS])
         self.origin = replace(stored, partial=None)
+        if self.cards.first:
+            for name in restore_settings(self.out, self.origin):
+                self.log.warn(f"{self.out / name} was missing or not of this run: written again")
         self._saved = stored.position
         if stored.partial is not None:
             self.done, self.losses = stored.partial.steps, list(stored.partial.losses)
-        self.metrics = self.log.resume(*stored.position)
+        self.metrics = self.log.resume(*stored.position, metrics=stored.metrics)
         if self.cards.first:
             checkpoint.drop_broken(self.last)
             if stored.best_ap is not None and not self.best.exists():
@@ -363,7 +366,8 @@ class TrainingRun:
         """Log an epoch, and count it as done."""
         self.log.end_epoch(record)  # before the checkpoint: resuming drops later lines
         with interrupts.deferred():
-            self.origin = replace(self.origin, epoch=self.origin.epoch + 1)
+            metrics = self.metrics if "AP" in record else None
+            self.origin = replace(self.origin, epoch=self.origin.epoch + 1, metrics=metrics)
             self.done, self.losses = 0, []
 
     def save(self) -> None:
