@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from controllers.errors import SearchError
+from nasfpn_runtime.data import digest
 from nasfpn_runtime.data.backgrounds import check_backgrounds, left_out
-from nasfpn_runtime.data.dataset import load_split
-from nasfpn_runtime.data.digest import digests
+from nasfpn_runtime.data.dataset import check_same_categories, load_split
 from nasfpn_runtime.errors import ChangedDataError
 from nasfpn_runtime.recipe import recipe as recipes
 from nasfpn_runtime.recipe.recipe import Recipe, from_dict
@@ -42,6 +42,7 @@ def prepare(
     """
     reading = recipe.data.reading
     splits = {split: load_split(data, split, reading=reading) for split in ("train", "val")}
+    check_same_categories(*splits.values())
     check_backgrounds(splits["train"], recipe.data.background)
     line = left_out(splits["train"], recipe.data.background)
     if report is not None and line:
@@ -49,7 +50,7 @@ def prepare(
     return {
         "recipe": recipe.to_dict(),
         "data": str(data.resolve()),
-        "digests": digests(splits),
+        "digests": digest.digests(splits),
         "seed": seed,
         "device": device,
     }
@@ -117,6 +118,11 @@ def dependencies(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"recipe": recipe, "data": arguments["digests"], "annotations": annotations}
 
 
+def comparable(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
+    """Return whether the digests of two datasets are of one version (see ``data.digest``)."""
+    return all(digest.comparable(one[split], other[split]) for split in one.keys() & other.keys())
+
+
 def complete_recipe(recipe: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the settings of a stored recipe under the names that they have now.
 
@@ -148,7 +154,7 @@ def _fingerprint(data: Path) -> str:
     A copy of the dataset in another folder has the same. Datasets in other formats than COCO
     have no such files, so all of them have the same hash; the digests tell them apart.
     """
-    digest = hashlib.sha256()
+    total = hashlib.sha256()
     for path in sorted((data / "annotations").glob("*.json")):
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+        total.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()

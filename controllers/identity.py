@@ -13,6 +13,8 @@ import yaml
 from controllers import candidate
 from controllers.errors import StudyError
 from controllers.registry import controller_settings, names
+from nasfpn_runtime.documents import read_yaml
+from nasfpn_runtime.errors import DocumentError
 from search_space import NASFPNSpace
 from search_space.files import atomic_write
 from search_space.rules import json_integer
@@ -20,6 +22,7 @@ from search_space.rules import json_integer
 # Key of the controller's settings. It is missing if none was given, as in studies from before
 # there were any.
 SETTINGS = "controller_settings"
+CONFIG, FOLDER = "config.yaml", "data_folder"
 DATA, ANNOTATIONS = "data", "annotations"  # keys of candidate.dependencies
 
 
@@ -56,8 +59,8 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -
 
     The stored one may be of an earlier version, with the names that settings of recipes had
     then, without settings that did not exist, and with a hash of the annotation files of COCO
-    instead of digests of the data. Digests are compared if both have them. A setting of the
-    recipe or the controller that is missing has its default.
+    instead of digests of the data. Digests are compared if both have them, of one version. A
+    setting of the recipe or the controller that is missing has its default.
 
     Args:
         stored: identity of the study in ``out``.
@@ -68,7 +71,8 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -
         StudyError: they differ; the message has the first setting that does.
     """
     one, other = _comparable(stored, str(out)), _comparable(given, str(out))
-    unused = ANNOTATIONS if DATA in one and DATA in other else DATA
+    known = DATA in one and DATA in other and candidate.comparable(one[DATA], other[DATA])
+    unused = ANNOTATIONS if known else DATA
     one.pop(unused, None)
     other.pop(unused, None)
     if difference := _difference(one, other):
@@ -85,9 +89,30 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -
         )
 
 
+def check_config(identity: Mapping[str, Any], out: Path) -> None:
+    """Check that what another study has left in a run folder is of this search, too.
+
+    A study in a storage does not know what its run folder holds.
+
+    Raises:
+        StudyError: ``config.yaml`` there is of another search, or cannot be read.
+    """
+    path = out / CONFIG
+    if not path.exists():
+        return
+    try:
+        stored = read_yaml(path)
+    except DocumentError as error:
+        raise StudyError(f"cannot read what the files in {out} are of: {error}") from None
+    if not isinstance(stored, dict) or "controller" not in stored:
+        raise StudyError(f"{path} must be of a search; choose another folder")
+    stored.pop(FOLDER, None)
+    check_same(stored, identity, out)
+
+
 def write_config(identity: Mapping[str, Any], data: Path, path: Path) -> None:
     """Write the identity of a search and the folder of its dataset as YAML."""
-    config = {**identity, "data_folder": str(data.resolve())}
+    config = {**identity, FOLDER: str(data.resolve())}
     with atomic_write(path) as draft:
         draft.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 

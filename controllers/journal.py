@@ -26,6 +26,7 @@ from controllers.errors import StudyError
 from search_space.files import atomic_write
 
 STUDY = "search"  # name of the study in a journal
+IDENTITY = "identity"  # user attribute of the study: what it is of, see ``identity.identify``
 LOST = "lost in a damaged journal"  # user attribute ``error`` of trials that could not be read
 _CREATE_STUDY, _CREATE_TRIAL = 0, 4  # operations of Optuna's journals
 
@@ -75,11 +76,33 @@ def _damage(path: Path) -> str | None:
         os.truncate(path, len(content) - len(last))
     backend = _Lines(lines)
     try:
-        JournalStorage(backend)
+        storage = JournalStorage(backend)
+        lost = _lost_lines(
+            storage.get_all_trials(0, deepcopy=False), storage.get_study_user_attrs(0)
+        )
     # All errors: which one Optuna raises depends on what is damaged.
     except Exception as error:
         reason = str(error) if isinstance(error, StudyError) else repr(error)
         return f"line {backend.number} of {path} {reason}"
+    if lost:
+        return f"{path} {lost}"
+    folders = [folder.name for folder in (path.parent / "trials").glob("*")]
+    numbers = [int(name) for name in folders if name.isdecimal()]
+    newest = max(numbers, default=-1)
+    if newest >= backend.trials:  # the folder of a trial is made after its first line is written
+        return f"{path} ends before trial {newest}, of which {path.parent / 'trials'} has files"
+    return None
+
+
+def _lost_lines(trials: Sequence[FrozenTrial], attributes: Mapping[str, Any]) -> str | None:
+    """Return what a journal without its lost lines lacks; each of its lines can be read."""
+    if trials and IDENTITY not in attributes:
+        return "lacks the line that says which search it is of"
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    names = {name for trial in complete for name in trial.params}
+    for trial in complete:
+        if missing := sorted(names - trial.params.keys()):
+            return f"lacks a line of trial {trial.number}, with its parameter {missing[0]}"
     return None
 
 
@@ -88,19 +111,19 @@ class _Lines(BaseJournalBackend):
 
     Attributes:
         number: number of the line that was read last.
+        trials: number of trials in the lines so far.
     """
 
     def __init__(self, lines: Sequence[bytes]) -> None:
-        self.lines, self.number = lines, 0
+        self.lines, self.number, self.trials = lines, 0, 0
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """Yield the entries.
+        """Yield the entries from that number on, counted from 0; Optuna reads each of them once.
 
         Raises:
             StudyError: a line is not an entry, or an earlier line must be missing.
         """
-        trials = 0
-        for number, line in enumerate(self.lines, start=1):
+        for number, line in enumerate(self.lines[log_number_from:], start=log_number_from + 1):
             self.number = number
             entry = _read_entry(line)
             if entry is None:
@@ -110,9 +133,9 @@ class _Lines(BaseJournalBackend):
                 STUDY,
             ):
                 raise StudyError("is not the first of a journal: the lines before are missing")
-            if entry.get("trial_id", 0) >= max(trials, 1):
+            if entry.get("trial_id", 0) >= max(self.trials, 1):
                 raise StudyError(f"is about trial {entry['trial_id']}, whose first line is missing")
-            trials += entry["op_code"] == _CREATE_TRIAL
+            self.trials += entry["op_code"] == _CREATE_TRIAL
             yield entry
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

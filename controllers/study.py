@@ -29,7 +29,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from controllers.errors import StudyError
 from controllers.identity import check_same
-from controllers.journal import STUDY, open_journal
+from controllers.journal import IDENTITY, STUDY, open_journal
 from controllers.samplers import REPEATS
 from search_space import NASFPNSpace, save_genome, to_json
 from search_space.errors import mask_secrets
@@ -39,8 +39,6 @@ from search_space.rules import json_integer
 WORKER = "worker"
 GENOME_ID = "genome_id"
 DUPLICATE_OF = "duplicate_of"
-# User attribute of the study.
-_IDENTITY = "identity"
 
 
 def open_study(
@@ -77,9 +75,9 @@ def open_study(
             load_if_exists=True,
         )
         given = json.loads(json.dumps(identity, default=json_integer))
-        stored = study.user_attrs.get(_IDENTITY)
+        stored = study.user_attrs.get(IDENTITY)
         if stored is None:
-            study.set_user_attr(_IDENTITY, given)
+            study.set_user_attr(IDENTITY, given)
         else:
             check_same(stored, given, out)
     return study
@@ -194,7 +192,7 @@ def save_best(study: Study, space: NASFPNSpace, out: Path) -> bool:
         return False
     best, path = study.best_trial, out / "best.json"
     genome = space.decode({d.name: best.params[d.name] for d in space.decisions()})
-    identity = study.user_attrs.get(_IDENTITY, {})
+    identity = study.user_attrs.get(IDENTITY, {})
     names = ("controller", "recipe", "seed", "data")
     kept = {name: identity[name] for name in names if name in identity}
     meta = {"trial": best.number, "value": best.value, GENOME_ID: best.user_attrs.get(GENOME_ID)}

@@ -17,6 +17,7 @@ from tools.options import (
     add_out,
     add_overrides,
     add_recipe,
+    shown_path,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ several seeds, and write one table of their scores and costs. Run the same
 command to resume, with more --trials or other genomes if you like."""
 SPLITS = ("train", "val", "test")
 SCORES = "scores.json"
+_FIRST = b"| pyramid |"  # start of a table
 EXAMPLES = (
     "nasfpn compare --data shapes --proxy shapes-proxy --recipe shapes --trials 4 -o runs/compare",
     "nasfpn compare --data shapes --controllers --archs fpn nasfpn --recipe shapes -o runs/archs",
@@ -87,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
     # A run leaves one of these files before the table and the figure.
     marks = ("search-*/study.lock", "*/seed*/run.json", "*/seed*/scores.json")
     check_run_folder(out, marks, ("table.md", "searches.svg"))
+    _check_table(out / "table.md")
     winners = {controller: f"{controller} winner" for controller in controllers}
     named = load_all(args.archs, list(winners.values()))
     splits = {name: load_split(args.data, name, reading=recipe.data.reading) for name in SPLITS}
@@ -128,10 +131,25 @@ def run(args: argparse.Namespace) -> int:
     table = _table(genomes, scores, recipe, len(categories))
     with atomic_write(out / "table.md") as draft:
         draft.write_text(table, encoding="utf-8")
-    print(f"\n{table}\n{out / 'table.md'}")
+    print(f"\n{table}\n{shown_path(out / 'table.md')}")
     if searches:
-        print(out / "searches.svg")
+        print(shown_path(out / "searches.svg"))
     return 0
+
+
+def _check_table(file: Path) -> None:
+    """Refuse to replace a table that no comparison wrote: runs of `train` may be beside it.
+
+    Raises:
+        UsageError: see above.
+    """
+    if not file.is_file():
+        return
+    with file.open("rb") as stream:
+        if stream.read(len(_FIRST)) != _FIRST:
+            raise UsageError(
+                f"cannot write {file}: it is not a table of this command; choose another --out"
+            )
 
 
 def _check_stored(folder: Path, run: Origin) -> None:
@@ -207,6 +225,7 @@ def _table(
 ) -> str:
     """Return a Markdown table, sorted by mean val AP, highest first."""
     from search_space import detector_cost
+    from search_space.names import printable
 
     columns = ["pyramid", *(f"{s} AP {v}" for s in ("val", "test") for v in ("mean", "range"))]
     columns += ["MACs", "parameters"]
@@ -214,7 +233,7 @@ def _table(
     for name in sorted(scores, key=lambda name: -_mean(scores[name], 0)):
         genome = genomes[name]
         cost = detector_cost(genome, recipe.shape(categories, genome.levels))
-        cells = [name.replace("|", "\\|")]
+        cells = [printable(name).replace("|", "\\|")]
         for column in (0, 1):
             values = [pair[column] for pair in scores[name]]
             cells += [f"{_mean(scores[name], column):.3f}", f"{min(values):.3f}-{max(values):.3f}"]

@@ -15,6 +15,7 @@ from tools.options import (
     add_overwrite,
     add_seed,
     help_settings,
+    shown_path,
     whole,
 )
 
@@ -113,8 +114,8 @@ def _create(args: argparse.Namespace) -> int:
     faults = pack(splits, args.out, shards=args.shards)
     print(count_table({name: reload(args.out, name) for name in splits}))
     report(faults)
-    print(f"\nMindRecord  {args.out}")
-    print(f"faults      {args.out / 'faults.txt'}")
+    print(f"\nMindRecord  {shown_path(args.out)}")
+    print(f"faults      {shown_path(args.out / 'faults.txt')}")
     return 0
 
 
@@ -196,7 +197,7 @@ def _show(args: argparse.Namespace) -> int:
             inputs.add(sample.path)
     with output_file(args.out, overwrite=args.overwrite, inputs=inputs) as draft:
         count = draw_sheet(split, draft, args.count)
-    print(f"{count} images  {args.out}")
+    print(f"{count} images  {shown_path(args.out)}")
     return 0
 
 
@@ -207,7 +208,7 @@ def _synth(args: argparse.Namespace) -> int:
     counts = {name: getattr(args, name) for name in ("train", "val", "test")}
     say(f"data synth: {sum(counts.values())} images of {args.size} px to {args.dir}")
     write_shapes(args.dir, **counts, size=args.size, seed=args.seed)
-    print(f"COCO folder  {args.dir}")
+    print(f"COCO folder  {shown_path(args.dir)}")
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
 from tools.genomes import load_named, path_name
-from tools.options import DeprecatedName, add_flag, add_out, add_overwrite
+from tools.options import DeprecatedName, add_flag, add_out, add_overwrite, shown_path
 
 if TYPE_CHECKING:
     from search_space.genome import Genome
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     inputs = Inputs(*(Path(text) for text in args.genomes if text not in known))
     with output_file(path, overwrite=args.overwrite, inputs=inputs) as draft:
         _draw(named, draft, gallery=args.all)
-    print(path)
+    print(shown_path(path))
     return 0
 
 

@@ -15,6 +15,7 @@ from tools.options import (
     add_out,
     add_overwrite,
     add_stacks,
+    shown_path,
     whole,
 )
 
@@ -129,7 +130,7 @@ def _print(report: ExportReport, images: int) -> None:
     height, width = about.size
     batch = about.batch or "any number of"
     sides = f"{height}x{width}" if about.fixed else f"sides in multiples of {about.stride}"
-    print(f"file        {report.path}, {report.bytes:,} bytes, {about.precision}")
+    print(f"file        {shown_path(report.path)}, {report.bytes:,} bytes, {about.precision}")
     print(f"input       {batch} x 3 x {sides}")
     print(f"cost        {cost.parameters:,} parameters, {cost.macs:,} MACs at {height}x{width}")
     if difference is None:

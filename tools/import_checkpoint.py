@@ -15,6 +15,7 @@ from tools.options import (
     add_overrides,
     add_overwrite,
     add_recipe,
+    shown_path,
 )
 
 HELP = "Convert a checkpoint of another implementation"
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
         ("missing", loaded.missing),
     ):
         print(f"{title:11} {len(names)}" + (f": {listed(names)}" if names else ""))
-    print(f"checkpoint  {args.out}")
+    print(f"checkpoint  {shown_path(args.out)}")
     return 0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.errors import UsageError
-from tools.options import add_option, add_out, add_overwrite, whole
+from tools.options import add_option, add_out, add_overwrite, shown_path, whole
 
 HELP = "Convert a default_config.yaml of the model zoo into a recipe"
 DESCRIPTION = """Convert a default_config.yaml of the MindSpore model zoo (research/cv/nas-fpn)
@@ -68,8 +68,9 @@ def run(args: argparse.Namespace) -> int:
         draft.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     for line in _report(values, content):
         print(line)
-    print(f"\nrecipe  {args.out}")
-    print(f"train   nasfpn train --arch nasfpn --data DIR --recipe {args.out} --devices {devices}")
+    recipe = shown_path(args.out)
+    print(f"\nrecipe  {recipe}")
+    print(f"train   nasfpn train --arch nasfpn --data DIR --recipe {recipe} --devices {devices}")
     return 0
 
 

@@ -148,6 +148,13 @@ def add_overwrite(options: Options) -> None:
     add_flag(options, "--overwrite", "replace existing files, but never an input of the command")
 
 
+def shown_path(path: Path) -> str:
+    """Return a path as it is printed at the end of a command: an escape code is shown as text."""
+    from search_space.names import printable
+
+    return printable(str(path))
+
+
 class DeprecatedName(argparse.Action):
     """The old name of an option: it works, warns and is not in the help.
 

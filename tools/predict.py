@@ -190,12 +190,19 @@ def _check_batch(args: argparse.Namespace, detector: Detector) -> None:
 
 
 def _check_apart(args: argparse.Namespace) -> None:
-    """Refuse a file of results that could be one of the images with boxes."""
-    path = Path(args.json)
-    if args.no_pictures or path.suffix.lower() not in (".jpg", ".png"):
+    """Refuse a file of results in the place of the images with boxes, of one or of their folder."""
+    if args.no_pictures:
         return
-    if path.resolve().is_relative_to(args.out.resolve()):
+    path, folder = Path(args.json), args.out.resolve()
+    if folder.is_relative_to(path.resolve()):
+        raise UsageError(f"--json must not be a folder of --out {args.out}, got {path}")
+    names = [path, *path.parents]  # an image must not take the place of a folder, either
+    if any(name.suffix.lower() in (".jpg", ".png") for name in names if _is_in(name, folder)):
         raise UsageError(f"--json must not be an image in --out {args.out}, got {path}")
+
+
+def _is_in(path: Path, folder: Path) -> bool:
+    return path.resolve() != folder and path.resolve().is_relative_to(folder)
 
 
 def summary(tally: Tally) -> str:

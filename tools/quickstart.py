@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tools.errors import UsageError
 from tools.genomes import run_folder
-from tools.options import TRIALS, add_option, add_out, add_seed
+from tools.options import TRIALS, add_option, add_out, add_seed, shown_path
 
 if TYPE_CHECKING:
     from search_space.genome import Genome
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         ("search figure", out / "search" / "figures" / "search.svg"),
         ("checkpoints", folder / "checkpoints"),
     ):
-        print(f"{what:22} {path}")
+        print(f"{what:22} {shown_path(path)}")
     return 0
 
 

@@ -45,6 +45,10 @@ EXAMPLES = (
 )
 
 
+# Files that a search writes into its run folder.
+WRITTEN = ("config.yaml", "best.json", "trials", "figures/search.svg", "figures/best.svg")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_data(parser)
@@ -151,7 +155,7 @@ def run_search(
     import optuna
 
     from controllers.candidate import prepare
-    from controllers.identity import identify, write_config
+    from controllers.identity import check_config, identify, write_config
     from controllers.registry import check_controller, create_sampler
     from controllers.report import doubt, write_report
     from controllers.search import SearchSettings, search
@@ -159,15 +163,18 @@ def run_search(
     from nasfpn_runtime.outputs import check_run_folder
     from nasfpn_runtime.recipe.memory import check_training
     from search_space import NASFPNSpace
+    from search_space.names import printable
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the lines below say what it would
     space = space or NASFPNSpace()
     check_training(recipe, space.sample(np.random.default_rng(0)), device)
     settings = check_controller(controller, controller_settings or {})
-    check_run_folder(out, ("study.lock", "study.journal"), ("config.yaml", "best.json", "trials"))
+    check_run_folder(out, ("study.lock", "study.journal"), WRITTEN)
     sampler = create_sampler(controller, space, seed, settings)
     arguments = prepare(recipe, data, seed=seed, device=device, report=say)
     identity = identify(controller, settings, space, arguments)
+    if storage or not (out / "study.journal").exists():  # a journal itself says what it is of
+        check_config(identity, out)
     study = open_study(out, identity, sampler, storage, say if repair else None)
     write_config(identity, data, out / "config.yaml")
     done = len(trained(study))
@@ -182,7 +189,7 @@ def run_search(
         with locked(out):
             save_best(study, space, out)  # if the search ended before it was written
         if lines := write_report(study, out):
-            print("", *lines, sep="\n")
+            print("", *map(printable, lines), sep="\n")
         if line := doubt(study):
             say(f"warning: {line}")
 

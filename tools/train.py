@@ -17,6 +17,7 @@ from tools.options import (
     add_overrides,
     add_recipe,
     add_seed,
+    shown_path,
     whole,
 )
 
@@ -164,6 +165,6 @@ def _train(args: argparse.Namespace, recipe: Recipe, genome: Genome, local: Stag
     )
     print(summary(result.metrics))
     print(f"\nbest AP     {result.best_ap:.3f}")
-    print(f"checkpoint  {result.best}")
-    print(f"curves      {local.out / 'figures' / 'curves.svg'}")
+    print(f"checkpoint  {shown_path(result.best)}")
+    print(f"curves      {shown_path(local.out / 'figures' / 'curves.svg')}")
     return 0

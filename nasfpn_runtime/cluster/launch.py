@@ -83,8 +83,9 @@ def launch(arguments: Sequence[str], job: ClusterJob, logs: Path) -> None:
         DeviceError: a process failed. The message has its reason, if it reported one.
     """
     logs.mkdir(parents=True, exist_ok=True)
+    flags = logs / STOP, logs / STOPPABLE
     # Those of an earlier job, which may have had more cards.
-    for old in [*logs.glob("*.log"), logs / STOP, logs / STOPPABLE]:
+    for old in [*logs.glob("worker_*.log"), logs / "scheduler.log", *flags]:
         old.unlink(missing_ok=True)
     _, *python_arguments = python_command("tools", *arguments)
     command, environment = launch_command(python_arguments, job, logs)

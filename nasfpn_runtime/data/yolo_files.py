@@ -89,6 +89,12 @@ class Folder:
             by_number = {int(number): name for number, name in names.items()}
             names = [by_number[number] for number in range(len(by_number))]
         if names and isinstance(names, list):
+            for name in names:  # YAML reads yes, no, on and off as truth values
+                if name is None or isinstance(name, (bool, list, dict)):
+                    raise DataError(
+                        f"names must be text, got {value_text(name)}; put such a name in quotes "
+                        f"(at {self.settings_file})"
+                    )
             return [str(name) for name in names], self.settings_file
         for path in (self.folder / inner / name for name in NAME_FILES for inner in ("", *_USUAL)):
             if names is None and path.exists() and (listed := read_names(path)):

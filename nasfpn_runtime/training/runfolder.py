@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from nasfpn_runtime.data.digest import comparable
 from nasfpn_runtime.documents import read_yaml
 from nasfpn_runtime.errors import CheckpointError, DocumentError, RecipeError
 from nasfpn_runtime.files import atomic_write, locked
@@ -165,7 +166,8 @@ def difference(stored: Origin, run: Origin) -> str:
         return f"another seed ({stored.seed} there, {run.seed} here)"
     there, here = stored.data or {}, run.data or {}
     for split in sorted(there.keys() & here.keys()):
-        if there[split] != here[split]:
+        one, other = there[split], here[split]
+        if one != other and comparable(one, other):
             return f"another dataset (its split {split} has other images or boxes)"
     if run.init == MISSING and stored.init:
         return ""  # a resumed run does not read them, so the file may have been removed

@@ -357,7 +357,7 @@ class TrainingRun:
             if self.origin.best_ap is None or self.metrics["AP"] > self.origin.best_ap:
                 origin = replace(self.origin, best_ap=self.metrics["AP"])
                 if self.cards.first:
-                    ended = replace(origin, epoch=self.origin.epoch + 1)
+                    ended = replace(origin, epoch=origin.epoch + 1, metrics=self.metrics)
                     checkpoint.save(self.best, self.net, ended)
                 self.origin = origin  # after the save, so that it is repeated if interrupted
         return self.metrics

@@ -134,3 +134,13 @@ def test_data_are_checked(shapes: Path, tmp_path: Path) -> None:
     next((copy / "annotations").glob("*val*.json")).unlink()
     with pytest.raises(DataError, match="val"):
         candidate.dependencies(arguments(copy))
+
+
+def test_splits_with_other_categories_end_a_search_before_it_begins(
+    shapes: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(shapes, tmp_path / "data")
+    file = data / "annotations" / "instances_val2017.json"
+    file.write_text(file.read_text().replace("circle", "disc"))
+    with pytest.raises(DataError, match=r"circle, .*disc, "):
+        candidate.prepare(load_recipe("shapes-proxy"), data, seed=0, device="CPU")

@@ -47,6 +47,14 @@ def test_digests_of_the_data_are_compared_where_both_have_them(identity: dict[st
         check_same(now, changed, OUT)
 
 
+def test_digests_of_another_version_say_nothing(identity: dict[str, Any]) -> None:
+    before = with_digests(identity, "0f", train="v1:a", val="v1:b")
+    now = with_digests(identity, "0f", train="v2:c", val="v2:d")
+    check_same(before, now, OUT)  # the annotation files are compared instead
+    with pytest.raises(StudyError, match=r"annotations is 0f there, 1f here"):
+        check_same(before, {**now, "annotations": "1f"}, OUT)
+
+
 def stored_before() -> dict[str, Any]:
     """Return the identity in a study of the version before settings of controllers."""
     lines = (ASSETS / "study_v1.journal").read_text().splitlines()

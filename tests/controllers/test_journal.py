@@ -66,6 +66,20 @@ def without_the_start_of_the_last_trial(lines: Lines) -> Lines:
     return lines[:start] + lines[start + 1 :]
 
 
+def without_the_last_trial(lines: Lines) -> Lines:
+    return lines[: first_trial_line(lines, 3) - 1]
+
+
+def without_what_it_is_of(lines: Lines) -> Lines:
+    return [line for line in lines if b'"identity"' not in line]
+
+
+def without_a_parameter(lines: Lines) -> Lines:
+    place = first_trial_line(lines, 1)
+    place = next(i for i in range(place, len(lines)) if b"param_name" in lines[i])
+    return lines[:place] + lines[place + 1 :]
+
+
 # What happens to the lines of a study of four trials, the line that is named, and the numbers of
 # the trials that can be read completely.
 DAMAGE: dict[Callable[[Lines], Lines], tuple[str, set[int]]] = {
@@ -77,6 +91,9 @@ DAMAGE: dict[Callable[[Lines], Lines], tuple[str, set[int]]] = {
     garbage_in_the_middle: ("line ", {0, 1, 2, 3}),
     another_value: ("line ", {0, 1, 2, 3}),
     without_the_start_of_the_last_trial: ("line ", {0, 1, 2, 3}),
+    without_the_last_trial: ("", {0, 1, 2}),
+    without_what_it_is_of: ("", {0, 1, 2, 3}),
+    without_a_parameter: ("", {0, 2, 3}),
 }
 
 

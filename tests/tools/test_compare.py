@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -247,6 +248,57 @@ def test_scores_that_do_not_say_what_they_are_of_are_made_again(
     assert "fpn/seed0" in trainings.runs
     assert main(comparison) == 0
     assert "does not say" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("val", math.nan),
+        ("test", math.inf),
+        ("val", 5),
+        ("val", True),
+        ("val", "0.5"),
+        ("run.data", None),
+        ("run.data", {}),
+        ("run.init", None),
+    ],
+)
+def test_scores_that_cannot_be_those_of_a_run_are_made_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    comparison: list[str],
+    key: str,
+    value: object,
+) -> None:
+    trainings, out = Trainings(monkeypatch), tmp_path / "out"
+    assert main(comparison) == 0
+    before = rows(out)["fpn"][0]
+    file = out / "fpn" / "seed0" / "scores.json"
+    content = json.loads(file.read_text())
+    section, _, name = key.rpartition(".")
+    (content[section] if section else content)[name] = value
+    file.write_text(json.dumps(content))
+    assert main(comparison) == 0
+    assert f"{file} does not say which run" in capsys.readouterr().err
+    assert trainings.runs == ["fpn/seed0", "best/seed0", "fpn/seed0"]
+    assert rows(out)["fpn"][0] == before
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"", b'{"version": 2, "data": 5}'])
+def test_a_run_that_cannot_be_read_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    comparison: list[str],
+    content: bytes,
+) -> None:
+    Trainings(monkeypatch)
+    assert main(comparison) == 0
+    file = tmp_path / "out" / "fpn" / "seed0" / "run.json"
+    file.write_bytes(content)
+    assert main(comparison) == 2
+    assert str(file) in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_data_that_change_meanwhile_end_the_comparison(

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import searched_archs
+from locations import TWO_LEVELS
 from nasfpn_runtime.data.dataset import load_split
 from nasfpn_runtime.data.drawn import write_shapes
 from nasfpn_runtime.inference.engines.registry import read_description
@@ -227,6 +228,31 @@ def test_the_name_of_a_genome_becomes_a_path_only_if_it_may(
     assert error.startswith("nasfpn: error: the name of a genome")
     assert error.isprintable()
     assert len(os.listdir(tmp_path)) == 1
+
+
+def test_paths_are_escaped_where_they_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("\x1b[31m\u202e")
+    folder.mkdir()
+    save_genome(searched_archs.load("fpn"), folder / "g.json")
+    save_genome(searched_archs.load("bifpn"), "g.json")
+    Path("zoo.yaml").write_text("{}")
+    few = ["--train", "2", "--val", "1", "--test", "1", "--size", "64"]
+    assert run("data", "synth", folder / "data", *few) == 0
+    assert run("data", "show", folder / "data", "-o", folder / "a.png") == 0
+    assert run("data", "create", folder / "data", "-o", folder / "record", "--shards", "1") == 0
+    assert run("draw", folder / "g.json", "-o", folder / "a.svg") == 0
+    assert run("import-config", "zoo.yaml", "-o", folder / "r.yaml") == 0
+    data = ["--data", folder / "data"]
+    train = ["train", "--arch", TWO_LEVELS, *data, "--recipe", "shapes", *OVERRIDES]
+    assert run(*train, "-o", folder / "run") == 0
+    checkpoint = folder / "run" / "checkpoints" / "best.ckpt"
+    assert run("export", checkpoint, "--format", "onnx", "-o", folder / "a.onnx") == 0
+    compare = ["compare", *data, "--controllers", "--recipe", "shapes", "--seeds", "0", *OVERRIDES]
+    assert run(*compare, "--archs", folder / "g.json", "g.json", "-o", folder / "c") == 0
+    assert any("\\x1b[31m\\u202e/g.json |" in line for line in check_printed(capsys))
 
 
 def test_the_name_of_a_split_stays_in_its_folder(

@@ -9,6 +9,7 @@ import argparse
 import io
 import json
 import os
+import shutil
 import stat
 import sys
 import threading
@@ -65,12 +66,21 @@ FILES = {
     "export --out": Case("export {source} --format onnx", "in.onnx", lambda p: p.touch()),
     "predict --json": Case("predict m.onnx {source} --no-pictures", "in.png", write_image),
 }
-# The rule for folders -> a command line, and a file of something else that it would write.
+# The rule for folders -> a command line, and files of something else that it would write.
 FOLDERS = {
-    "train --out": ("train --arch fpn --data {data} --recipe shapes", "config.yaml"),
-    "search --out": ("search --data {data} --recipe shapes-proxy", "best.json"),
-    "compare --out": ("compare --data {data} --controllers --archs fpn", "table.md"),
-    "quickstart --out": ("quickstart", "difference.svg"),
+    "train --out": (
+        "train --arch fpn --data {data} --recipe shapes",
+        "config.yaml run.json metrics.jsonl train.log checkpoints/last.ckpt figures/curves.svg",
+    ),
+    "search --out": (
+        "search --data {data} --recipe shapes-proxy",
+        "config.yaml best.json trials/0/log figures/search.svg figures/best.svg",
+    ),
+    "compare --out": (
+        "compare --data {data} --controllers --archs fpn",
+        "table.md searches.svg fpn/seed0/run.json",
+    ),
+    "quickstart --out": ("quickstart", "difference.svg data/annotations/instances_train2017.json"),
     "data split --out": ("data split {data} --from train", "splits.json"),
     "data convert --out": ("data convert {data} --form yolo", "data.yaml"),
     "data create --out": ("data create {data}", "faults.txt"),
@@ -263,10 +273,21 @@ def test_results_go_to_standard_output_even_if_it_is_a_file(
 def test_a_folder_with_files_of_something_else_is_refused(
     option: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = FOLDERS[option][1]
-    Path("out").mkdir()
-    Path("out", name).write_text("mine")
-    assert "out" in refuse(option, "out", capsys)
+    for name in FOLDERS[option][1].split():
+        Path("out", name).parent.mkdir(parents=True)
+        Path("out", name).write_text("mine")
+        assert "out" in refuse(option, "out", capsys)
+        shutil.rmtree("out")
+
+
+def test_a_table_of_something_else_stays_beside_runs_of_train(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`train -o out/fpn/seed0` leaves what a comparison leaves, too."""
+    Path("out/fpn/seed0").mkdir(parents=True)
+    Path("out/fpn/seed0/run.json").write_text("{}")
+    Path("out/table.md").write_text("# mine")
+    assert "out/table.md" in refuse("compare --out", "out", capsys)
 
 
 @folder_commands
@@ -303,9 +324,13 @@ def test_overwrite_replaces_pictures_but_no_input(
 def test_results_are_not_put_where_a_picture_will_be(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["predict", "m.onnx", "in.png", "-o", "out", "--json", "out/in.png"]) == 2
-    assert "out/in.png" in capsys.readouterr().err
+    for json_file in ("out/in.png", "out/in.png/x", "out", "./out/../out"):
+        assert main(["predict", "m.onnx", "in.png", "-o", "out", "--json", json_file]) == 2
+        assert json_file.removeprefix("./") in capsys.readouterr().err
+        assert not Path("out").exists()
+    assert main(["predict", "m.onnx", "in.png", "-o", "out/a", "--json", "out"]) == 2
     assert not Path("out").exists()
+    assert main(["predict", "m.onnx", "in.png", "-o", "out", "--json", "out/found.json"]) == 0
 
 
 def test_a_recipe_is_not_replaced_by_the_settings_of_its_run(

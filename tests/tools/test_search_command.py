@@ -193,6 +193,38 @@ def test_data_that_change_during_a_search_stop_it_and_the_trial_is_repeated(
     assert first == second
 
 
+def test_another_search_is_not_put_into_a_folder_by_its_storage(
+    shapes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A study in a database knows nothing of the study in the journal of the folder."""
+    started: list[str] = []
+
+    def search(study: Any, space: Any, settings: SearchSettings, view: Any) -> None:
+        started.append(study.study_name)
+        (settings.out / "best.json").write_text("best")
+
+    monkeypatch.setattr("controllers.search.search", search)
+    monkeypatch.setattr("controllers.report.write_report", lambda study, out: ())
+    out, storage = tmp_path / "run", f"sqlite:///{tmp_path / 'a.db'}"
+    assert main(command(shapes, out)) == 0
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    assert main(command(shapes, out, "--seed", "1", "--storage", storage)) == 2
+    assert re.search(f"seed must be 0 .*{out}, got 1", capsys.readouterr().err)
+    assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+    assert main(command(shapes, tmp_path / "b" / "run", "--seed", "1", "--storage", storage)) == 0
+    (out / "study.journal").unlink()
+    assert main(command(shapes, out, "--seed", "2")) == 2
+    assert started == ["search", "run"]
+    for content in ("a: [", "mine", "seed: 0"):
+        (out / "config.yaml").write_text(content)
+        assert main(command(shapes, out, "--storage", storage)) == 2
+        assert "config.yaml" in capsys.readouterr().err
+        assert (out / "config.yaml").read_text() == content
+
+
 def test_settings_of_the_controller_are_recorded_and_must_stay(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:

@@ -50,6 +50,10 @@ def test_a_fault_is_one_line_and_leaves_the_rest(
     [
         ("names: [a, a]", r"got a for the ids 0 and 1 \(at .*data\.yaml\)"),
         ("names: {0: a, 2: b}", r"got {0: 'a', 2: 'b'} \(at .*yolo\)"),
+        ("names: [yes, no]", r"got True; .* quotes \(at .*data\.yaml\)"),
+        ("names: {0: a, 1: off}", r"got False; .* quotes \(at .*data\.yaml\)"),
+        ("names: [a, ~]", r"got None; .* quotes \(at .*data\.yaml\)"),
+        ("names: [a, [b]]", r"got \['b'\]; .* quotes \(at .*data\.yaml\)"),
         ("names: 5", r"names .* got 5 \(at .*yolo\)"),
         ("- a", r"got \['a'\] \(at .*data\.yaml\)"),
         ("names: [", r"YAML: .* \(at .*data\.yaml\)"),

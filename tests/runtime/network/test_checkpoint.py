@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mindspore
 import numpy as np
@@ -169,6 +170,7 @@ SAVE = """
 import os, signal, sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from mindspore import nn
 from nasfpn_runtime.network import checkpoint
 
@@ -234,3 +236,33 @@ def test_only_a_broken_file_with_an_intact_previous_one_is_dropped(
         assert after == {"last.ckpt": before["last.previous.ckpt"]}
     else:
         assert after == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("categories", 5),
+        ("categories", [1]),
+        ("categories", {"a": "b"}),
+        ("seed", "0"),
+        ("seed", 0.5),
+        ("epoch", None),
+        ("best_ap", "x"),
+        ("best_ap", float("nan")),
+        ("data", 5),
+        ("data", ["v1:a"]),
+        ("data", {"train": 5}),
+        ("init", 5),
+        ("metrics", 5),
+        ("metrics", {"AP": "x"}),
+        ("metrics", {"AP": float("inf")}),
+        ("partial", 5),
+        ("recipe", 5),
+        ("genome", 5),
+        ("version", []),
+    ],
+)
+def test_a_description_with_a_value_of_another_kind_is_refused(name: str, value: Any) -> None:
+    content = {**json.loads(an_origin().to_json()), name: value}
+    with pytest.raises(CheckpointError, match=r"run\.json"):
+        checkpoint.Origin.from_json(json.dumps(content), Path("run.json"))

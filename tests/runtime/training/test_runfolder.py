@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import mindspore
@@ -21,8 +22,8 @@ from nasfpn_runtime.network import checkpoint
 from nasfpn_runtime.network.checkpoint import Origin
 from nasfpn_runtime.recipe.recipe import load_recipe
 from nasfpn_runtime.training.finetune import Init
-from nasfpn_runtime.training.runfolder import alone_in, write_settings
-from nasfpn_runtime.training.runlog import RunOptions
+from nasfpn_runtime.training.runfolder import alone_in, difference, write_settings
+from nasfpn_runtime.training.runlog import PROGRESS, RunOptions
 from nasfpn_runtime.training.train import train
 from records import packed
 from runs import LIMIT, SMALL, train_command
@@ -245,6 +246,61 @@ def test_a_run_from_other_weights_is_refused(finished: Path, data: Path, tmp_pat
     moved = shutil.copy(last, tmp_path / "moved.ckpt")
     start(tmp_path / "run", Init(Path(moved)))
     start(tmp_path / "run", Init(tmp_path / "removed.ckpt"))  # cannot be compared
+
+
+def test_scores_that_were_edited_are_those_of_the_checkpoint_again(
+    finished: Path, data: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    lines = (out / "metrics.jsonl").read_text()
+    recipe = load_recipe("shapes", SETTINGS)
+    metrics = train(recipe, GENOME, data, out, options=QUIET).metrics
+    first, last = map(json.loads, lines.splitlines())
+    assert metrics.items() <= last.items()
+    assert "AP" in metrics
+    bare = {name: last[name] for name in PROGRESS}
+    for edited in ({**last, "AP": 0.99}, bare, {**last, "AP": None}):
+        (out / "metrics.jsonl").write_text(f"{json.dumps(first)}\n{json.dumps(edited)}\n")
+        (out / "figures" / "curves.svg").write_text("curves of other lines")
+        if edited.get("AP", 0) is None:
+            with pytest.raises(CheckpointError, match=r"line 2 of .*metrics\.jsonl"):
+                train(recipe, GENOME, data, out, options=QUIET)
+        else:
+            assert train(recipe, GENOME, data, out, options=QUIET).metrics == metrics
+            assert (out / "metrics.jsonl").read_text() == lines
+            assert "<svg" in (out / "figures" / "curves.svg").read_text()
+
+
+def test_settings_of_a_resumed_run_are_those_of_its_checkpoint(
+    finished: Path, data: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    names = ("config.yaml", "genome.json", "run.json")
+    before = {name: (out / name).read_bytes() for name in names}
+    for name in names:
+        for damage in (b"", b"\xff\xfe", before[name].replace(b"width", b"w"), None):
+            if damage is None:
+                (out / name).unlink()
+            else:
+                (out / name).write_bytes(damage)
+            train(load_recipe("shapes", SETTINGS), GENOME, data, out, options=QUIET)
+            assert {name: (out / name).read_bytes() for name in names} == before
+            log = (out / "train.log").read_text().splitlines()
+            assert [line for line in log if name in line]
+
+
+def test_curves_of_something_else_stay(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "curves.svg").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"figures/curves\.svg"):
+        train(load_recipe("shapes", SETTINGS), GENOME, data, tmp_path, options=QUIET)
+    assert (tmp_path / "figures" / "curves.svg").read_text() == "mine"
+
+
+def test_data_digested_by_another_version_are_not_compared() -> None:
+    run = Origin(load_recipe("shapes"), GENOME, (), 0, 0, data={"train": "v1:a", "val": "v1:b"})
+    assert not difference(run, replace(run, data={"train": "v2:a", "val": "v2:b"}))
+    assert "val" in difference(run, replace(run, data={"train": "v2:a", "val": "v1:c"}))
 
 
 def test_what_cannot_be_extended_says_how_to_train_on(finished: Path, data: Path) -> None:
