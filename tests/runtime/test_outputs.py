@@ -235,6 +235,10 @@ def test_a_run_folder_with_files_of_something_else_is_refused(tmp_path: Path) ->
     check_run_folder(tmp_path / "new", marks, written)
     (tmp_path / "notes.txt").write_text("mine")
     check_run_folder(tmp_path, marks, written)
+    (tmp_path / "table.md").symlink_to("nowhere")
+    with pytest.raises(OutputError, match=r"table\.md"):
+        check_run_folder(tmp_path, marks, written)
+    (tmp_path / "table.md").unlink()
     (tmp_path / "table.md").write_text("mine")
     with pytest.raises(OutputError, match=r"table\.md"):
         check_run_folder(tmp_path, marks, written)
