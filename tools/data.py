@@ -123,7 +123,7 @@ def _convert(args: argparse.Namespace) -> int:
     from nasfpn_runtime.progress import say
 
     say(f"data convert: {args.src} as {args.form} to {args.out}")
-    splits = load(args.src, args, lambda name: False)
+    splits = load(args.src, args, lambda name: name in TRAINING_SPLITS)
     code = data_convert.run(args, splits)
     report_notes(splits)
     return code

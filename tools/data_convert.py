@@ -43,7 +43,8 @@ def run(args: argparse.Namespace, splits: dict[str, Split]) -> int:
     from search_space.names import printable
 
     changes = convert(splits, args.out, args.form, link=args.link)
-    print(count_table({name: load_split(args.out, name, args.form) for name in splits}) + "\n")
+    made = {name: load_split(args.out, name, args.form, needs_boxes=False) for name in splits}
+    print(count_table(made) + "\n")
     for name, split in splits.items():
         if split.faults:
             print(f"faults in {name} of {args.src}:\n{fault_report(split.faults)}\n")

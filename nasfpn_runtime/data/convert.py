@@ -189,7 +189,7 @@ def _compare(
             "images, boxes or classes; convert to another format"
         )
         try:
-            made = load_split(folder, name, form)
+            made = load_split(folder, name, form, needs_boxes=False)
         except DataError as error:
             raise other from error
         numbers = {sample.path.name: number for number, sample in enumerate(made.samples)}

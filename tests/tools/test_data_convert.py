@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,19 @@ def test_renamed_images_are_counted_and_the_first_named(
     (line,) = (x for x in capsys.readouterr().out.splitlines() if "images renamed" in x)
     assert line.startswith("6 images renamed: 000000.png is val2017_000000.png, ")
     assert line.endswith(", ...")
+
+
+@pytest.mark.parametrize("form", ["coco", "voc", "yolo"])
+def test_a_test_split_without_boxes_is_written_too(tmp_path: Path, form: str) -> None:
+    source = make(tmp_path, "coco", draw(0))
+    shutil.copytree(source / "train2017", source / "test2017")
+    data = json.loads((source / "annotations" / "instances_train2017.json").read_text())
+    file = source / "annotations" / "instances_test2017.json"
+    file.write_text(json.dumps({**data, "annotations": []}))
+    assert main(["data", "convert", str(source), "-o", str(tmp_path / "o"), "--form", form]) == 0
+    made = load_split(tmp_path / "o", "test", needs_boxes=False)
+    assert len(made.samples) == 6
+    assert len(made.truth.box) == 0
 
 
 def test_only_the_named_splits_are_written(tmp_path: Path) -> None:
