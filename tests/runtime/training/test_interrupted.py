@@ -18,7 +18,7 @@ from nasfpn_runtime.data.drawn import write_shapes
 from nasfpn_runtime.errors import DataError, DivergedError
 from nasfpn_runtime.network import checkpoint
 from nasfpn_runtime.recipe.recipe import load_recipe
-from nasfpn_runtime.training import train as train_module
+from nasfpn_runtime.training import run as run_module
 from nasfpn_runtime.training.runlog import RunLog, RunOptions
 from nasfpn_runtime.training.step import TrainStep
 from nasfpn_runtime.training.train import train
@@ -79,7 +79,7 @@ def at_call(
 MOMENTS: list[tuple[Any, str, int, signal.Signals, tuple[int, int]]] = [
     (TrainStep, "__call__", 2, signal.SIGINT, (0, 2)),  # in an epoch, after the first step
     (TrainStep, "__call__", 2, signal.SIGTERM, (1, 1)),  # in the next
-    (train_module, "score", 1, signal.SIGINT, (1, STEPS)),  # in the evaluation that follows
+    (run_module, "score", 1, signal.SIGINT, (1, STEPS)),  # in the evaluation that follows
     (RunLog, "end_epoch", 1, signal.SIGTERM, (1, STEPS)),  # its line is written
     (RunLog, "end_step", STEPS + 1, signal.SIGINT, (3, 1)),
     (checkpoint, "save", 1, signal.SIGINT, (5, 0)),  # the last checkpoint is written
@@ -116,7 +116,7 @@ def test_an_interrupted_run_ends_as_one_never_interrupted(
 def test_an_interrupt_before_the_first_step_says_that_nothing_is_saved(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_call(monkeypatch, train_module, "make_inputs", 1, lambda: signal.raise_signal(signal.SIGINT))
+    at_call(monkeypatch, run_module, "make_inputs", 1, lambda: signal.raise_signal(signal.SIGINT))
     assert run(data, tmp_path) in (130, 143)
     assert f"no checkpoint in {tmp_path}" in capsys.readouterr().err
     assert not (tmp_path / "checkpoints").exists()
@@ -128,7 +128,7 @@ def test_an_error_in_an_epoch_loses_no_step_before_it(
     def fail() -> None:
         raise DataError("the image is gone")
 
-    at_call(monkeypatch, train_module, "make_inputs", 2, fail)
+    at_call(monkeypatch, run_module, "make_inputs", 2, fail)
     recipe = load_recipe("shapes", SETTINGS)
     with pytest.raises(DataError, match="gone"):
         train(recipe, searched_archs.load("fpn"), data, tmp_path, options=RunOptions(False))
