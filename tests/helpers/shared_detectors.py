@@ -208,11 +208,8 @@ def end_of(child: int, seconds: float = 30) -> int | str:
 
 
 if __name__ == "__main__":
-    faulthandler.dump_traceback_later(LIMIT, exit=True)
-    what, arguments = sys.argv[1], sys.argv[2:]
-    outcome = (
-        threads(Path(arguments[0]))
-        if what == "threads"
-        else fork(Path(arguments[0]), *arguments[1:])
-    )
+    what, folder, *arguments = sys.argv[1:]
+    if what == "threads":  # a forked process would wait for faulthandler's thread when it ends
+        faulthandler.dump_traceback_later(LIMIT, exit=True)
+    outcome = threads(Path(folder)) if what == "threads" else fork(Path(folder), *arguments)
     print(json.dumps(outcome), flush=True)
