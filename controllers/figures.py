@@ -93,6 +93,37 @@ def compare_searches(
     return _save(figure, path)
 
 
+def draw_race(
+    curves: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    path: str | Path | None = None,
+) -> Figure:
+    """Draw the curves of a race: a panel for each reward, a line and its interval for each name.
+
+    Args:
+        curves: by the title of the panel and the name of the controller: after each trial, the
+            mean true value of the genome picked, and half the width of its interval.
+        path: file to write; its suffix selects PNG, SVG or PDF. None writes no file.
+
+    Raises:
+        PictureError: the path has another suffix.
+    """
+    figure = Figure(figsize=(6.4, 3.8 * len(curves)), layout="constrained")
+    panels = figure.subplots(len(curves), squeeze=False)[:, 0]
+    for axes, (title, lines) in zip(panels, curves.items(), strict=True):
+        _label(axes, "true value of the best genome")
+        axes.set_title(title)
+        for (name, (means, halves)), colour, dash in zip(
+            lines.items(), cycle(_COLOURS), cycle(_DASHES), strict=False
+        ):
+            trials = range(1, len(means) + 1)
+            pairs = list(zip(means, halves, strict=True))
+            low, high = [m - h for m, h in pairs], [m + h for m, h in pairs]
+            axes.fill_between(trials, low, high, color=colour, alpha=0.12, lw=0)
+            axes.plot(trials, means, color=colour, ls=dash, label=name)
+        axes.legend(frameon=False)
+    return _save(figure, path)
+
+
 def _values(trials: Sequence[FrozenTrial]) -> list[float]:
     return [
         trial.value
@@ -116,13 +147,17 @@ def _start_at_zero(axes: Axes, values: Sequence[float]) -> None:
 def _new_figure(metric: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
+    _label(axes, metric)
+    return figure, axes
+
+
+def _label(axes: Axes, metric: str) -> None:
     axes.set(xlabel="genomes trained")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(shown(metric), parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9", lw=0.8)
     axes.set_axisbelow(True)
-    return figure, axes
 
 
 def _save(figure: Figure, path: str | Path | None) -> Figure:

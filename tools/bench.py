@@ -6,29 +6,34 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from tools import bench_controllers
 from tools.errors import UsageError
 from tools.options import add_option, add_recipe, whole
 
 HELP = "Measure speed, and differences of exported files"
 DESCRIPTION = """Measure the figures that the documentation gives:
-  step    time of a training step, and of the same network trained as
-          MindSpore's documentation shows
-  data    images per second that are prepared for training
-  threads images per second of a detector that several threads call, by engine,
-          as the engine is and with a lock around its runs
-  genome  time of operations on genomes
-  parity  largest differences of exported files from their checkpoint"""
+  step         time of a training step, and of the same network trained as
+               MindSpore's documentation shows
+  data         images per second that are prepared for training
+  threads      images per second of a detector that several threads call, by
+               engine, as the engine is and with a lock around its runs
+  genome       time of operations on genomes
+  parity       largest differences of exported files from their checkpoint
+  controllers  what each controller finds on synthetic rewards, which take no
+               training, and the time of its proposals"""
 EXAMPLES = (
     "nasfpn bench genome",
     "nasfpn bench step --rounds 1",
     "nasfpn bench parity --recipe shapes",
+    "nasfpn bench controllers -o race.svg",
+    "nasfpn bench controllers --controllers tpe evolution --trials 100 --seeds 5 --noise 0 0.06",
 )
 GENOMES = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    choices = ["step", "data", "threads", "genome", "parity"]
+    choices = ["step", "data", "threads", "genome", "parity", "controllers"]
     parser.add_argument("what", choices=choices, help="what to measure, see above")
     help = "step, data: number of processes of each kind, run in turn; threads: repetitions"
     add_option(parser, "--rounds", type=whole(1, 1000), default=3, metavar="N", help=help)
@@ -43,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="data: checkout of the model zoo's research/cv/nas-fpn to compare with; needs OpenCV",
     )
     add_recipe(parser, of="the networks of parity and threads", default="bccd-256")
+    bench_controllers.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     import os
     import platform
 
-    print(f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, medians", flush=True)
+    machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    print(machine if args.what == "controllers" else f"{machine}, medians", flush=True)
     if args.what == "step":
         _step(args.rounds)
     elif args.what == "data":
@@ -59,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
         _threads(args.recipe, args.rounds)
     elif args.what == "parity":
         _parity(args.recipe)
+    elif args.what == "controllers":
+        bench_controllers.run(args)
     else:
         _genome()
     return 0

@@ -262,8 +262,9 @@ def make_work_stop() -> None:
         return original(*args) if count <= FEW else stop()
 
     drawn.draw_picture = draw_picture  # type: ignore[assignment]
-    for module in (tools.bench, importlib.import_module("nasfpn_runtime.bench.parity")):
-        for name in ("_genome", "parity"):
+    imported = ("tools.bench", "nasfpn_runtime.bench.parity", "controllers.race")
+    for module in map(importlib.import_module, imported):
+        for name in ("_genome", "parity", "run_all"):
             if hasattr(module, name):
                 setattr(module, name, stop)
 

@@ -1,0 +1,225 @@
+"""A race of controllers on synthetic rewards, and the time of their proposals.
+
+A run is a search as ``search.py`` does it: a known genome gets its old value and does not count as
+a trial, and 200 known genomes in a row end the search. Instead of a training there is a true
+value (``rewards.py``) plus noise, drawn once for each genome. Runs of one seed have the same true
+values, so controllers are compared in pairs.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from statistics import NormalDist
+from typing import Any, TypeAlias
+
+import numpy as np
+import optuna
+from optuna.study import Study
+from optuna.trial import create_trial
+
+from controllers.registry import create_sampler
+from controllers.rewards import REWARDS, Reward
+from controllers.samplers import Choices, LogSampler, Record, SpaceSampler, distributions
+from search_space import Genome, NASFPNSpace, genome_id
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+
+DUPLICATES = 200  # known genomes in a row after which a search ends
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a controller on one function.
+
+    Attributes:
+        controller: name in the registry.
+        reward: a key of ``rewards.REWARDS``.
+        noise: standard deviation of the noise in what the controller sees.
+        seed: of function, noise and controller.
+        trials: genomes to train.
+        space: what is searched.
+        settings: of the controller; pairs, so that a job can be a key.
+    """
+
+    controller: str
+    reward: str
+    noise: float
+    seed: int
+    trials: int
+    space: NASFPNSpace = NASFPNSpace()  # noqa: RUF009 - immutable
+    settings: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a run found after each trial; both of shape (trials,).
+
+    Attributes:
+        picked: true value of the genome with the best value that was seen, which ``best.json``
+            would have.
+        best: best true value of all genomes so far.
+    """
+
+    picked: Array
+    best: Array
+
+
+def run(job: Job) -> Curve:
+    """Search once.
+
+    Raises:
+        ControllerError: there is no such controller, or a setting of it cannot be used.
+    """
+    space, reward = job.space, function(job.reward, job.space, job.seed)
+    controller = _proposer(create_sampler(job.controller, space, job.seed, dict(job.settings)))
+    noise = np.random.default_rng((job.seed, zlib.crc32(job.reward.encode())))
+    seen: dict[str, float] = {}  # by the id of the genome
+    true: list[float] = []
+    observed: list[float] = []
+    duplicates = 0
+    while len(true) < job.trials and duplicates < DUPLICATES:
+        genome = controller.ask()
+        identity = genome_id(genome)
+        if identity in seen:
+            duplicates += 1
+        else:
+            duplicates = 0
+            true.append(reward(genome))
+            observed.append(true[-1] + job.noise * noise.normal())
+            seen[identity] = observed[-1]
+        controller.tell(seen[identity])
+    leaders = np.maximum.accumulate(observed)
+    picked = np.asarray(true)[[observed.index(leader) for leader in leaders]]
+    rest = (0, job.trials - len(true))  # a search that ended keeps its best
+    return Curve(np.pad(picked, rest, "edge"), np.pad(np.maximum.accumulate(true), rest, "edge"))
+
+
+def run_all(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Curve]]:
+    """Run jobs in several processes and yield each with its curve, in the order they end.
+
+    With one process they run in this one.
+    """
+    if processes == 1:
+        yield from ((job, run(job)) for job in jobs)
+        return
+    # Spawned, because a forked copy of a process with MindSpore's threads can hang.
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        futures = {pool.submit(_quiet_run, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def seconds_per_proposal(
+    controller: str, trials: int, space: NASFPNSpace | None = None
+) -> tuple[float, float]:
+    """Return the times of the first and of the next proposal in a study of random genomes.
+
+    The first one is that of a new process, which has to read and learn from all trials; it
+    includes the compilation of ppo's network, unless this process has done that before.
+
+    Args:
+        controller: name in the registry.
+        trials: finished trials in the study.
+        space: what is searched, by default the paper's.
+    """
+    space = space or NASFPNSpace()
+    reward, rng = function("additive", space, 0), np.random.default_rng(0)
+    wanted = distributions(space)
+    study = optuna.create_study(
+        direction="maximize", sampler=create_sampler(controller, space, seed=0)
+    )
+    genomes = [space.sample(rng) for _ in range(trials)]
+    study.add_trials(
+        [
+            create_trial(
+                params=dict(space.encode(genome)),
+                distributions=dict(wanted),
+                value=reward(genome) + 0.03 * rng.normal(),
+            )
+            for genome in genomes
+        ]
+    )
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        trial = study.ask(wanted)
+        times.append(time.perf_counter() - started)
+        study.tell(trial, 0.2)
+    return times[0], times[1]
+
+
+@lru_cache(maxsize=8)
+def function(reward: str, space: NASFPNSpace, seed: int) -> Reward:
+    """Return the function of that name and seed."""
+    return REWARDS[reward](space, seed)
+
+
+def interval(values: Array) -> float:
+    """Return half the width of the 95% interval of the mean, by Student's t.
+
+    Args:
+        values: independent, 3 or more. The quantile is Fisher's expansion (Abramowitz and Stegun
+            26.7.5), 3% too small for 3 values and less than 0.5% for 5 or more.
+    """
+    n = len(values)
+    z, free = NormalDist().inv_cdf(0.975), n - 1
+    terms = (
+        z,
+        (z**3 + z) / (4 * free),
+        (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2),
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * free**3),
+    )
+    return sum(terms) * float(np.std(values, ddof=1)) / math.sqrt(n)
+
+
+def _quiet_run(job: Job) -> Curve:
+    import warnings
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    return run(job)
+
+
+class _Log:
+    """Asks one of our controllers directly: the proposals are those of a study, in less time."""
+
+    def __init__(self, sampler: LogSampler) -> None:
+        self.sampler, self.records = sampler, list[Record]()
+        self.choices: Choices = ()
+
+    def ask(self) -> Genome:
+        self.choices = self.sampler.propose(self.records, self.sampler.generator(len(self.records)))
+        return self.sampler.decode(self.choices)
+
+    def tell(self, value: float) -> None:
+        self.records.append(Record(self.choices, value))
+
+
+class _Asked:
+    """Asks any controller through a study in memory."""
+
+    def __init__(self, sampler: SpaceSampler) -> None:
+        self.space = sampler.space
+        self.wanted = distributions(self.space)
+        self.study: Study = optuna.create_study(direction="maximize", sampler=sampler)
+
+    def ask(self) -> Genome:
+        self.trial = self.study.ask(self.wanted)
+        return self.space.decode(self.trial.params)
+
+    def tell(self, value: float) -> None:
+        self.study.tell(self.trial, value)
+
+
+def _proposer(sampler: SpaceSampler) -> _Log | _Asked:
+    return _Log(sampler) if isinstance(sampler, LogSampler) else _Asked(sampler)
