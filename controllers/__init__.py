@@ -6,6 +6,7 @@ README.md in this folder is the map.
 from __future__ import annotations
 
 from controllers.evolution import RegularizedEvolutionSampler
+from controllers.gp import GPSampler
 from controllers.local_search import LocalSearchSampler
 from controllers.nsga2 import NSGAIISampler
 from controllers.ppo import PPOSampler
@@ -15,6 +16,7 @@ from controllers.samplers import suggest
 from controllers.tpe import TPESampler
 
 __all__ = [
+    "GPSampler",
     "LocalSearchSampler",
     "NSGAIISampler",
     "PPOSampler",

@@ -7,6 +7,7 @@ from typing import Any
 
 from controllers.errors import ControllerError
 from controllers.evolution import RegularizedEvolutionSampler
+from controllers.gp import GPSampler
 from controllers.local_search import LocalSearchSampler
 from controllers.nsga2 import NSGAIISampler
 from controllers.ppo import PPOSampler
@@ -24,6 +25,7 @@ _SAMPLERS: dict[str, Callable[..., SpaceSampler]] = {
     "ppo": PPOSampler,
     "tpe": TPESampler,
     "nsga2": NSGAIISampler,
+    "gp": GPSampler,
 }
 
 

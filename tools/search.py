@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe(parser, of="the short training of each genome")
     add_overrides(parser)
     add_out(parser, "DIR", "run folder", type=Path, required=True)
-    help = "what proposes genomes: ppo, random, evolution, local-search, tpe or nsga2"
+    help = "what proposes genomes: gp, ppo, random, evolution, local-search, tpe or nsga2"
     add_option(parser, "--controller", default="ppo", metavar="NAME", help=help)
     add_option(
         parser,

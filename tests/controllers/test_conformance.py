@@ -18,7 +18,7 @@ from controllers.samplers import SpaceSampler, distributions, suggest
 from searches import ask_and_tell, choices, new_study
 from synthetic import SPACE, reward
 
-TRIALS = 26  # more than the random first trials (TPE 10, others 20), and than PPO's batches
+TRIALS = 26  # more than the random first trials (TPE 10, others 20 at most), and than PPO's batches
 
 
 @pytest.fixture(params=controllers.names())
@@ -128,7 +128,7 @@ def test_a_study_whose_trials_all_fail_continues(make: Callable[[int], SpaceSamp
     assert len(set(asked)) > 6
 
 
-@pytest.mark.parametrize("name", ["random", "evolution", "local-search", "ppo"])
+@pytest.mark.parametrize("name", ["random", "evolution", "local-search", "ppo", "gp"])
 def test_several_objectives_are_refused(name: str) -> None:
     sampler = controllers.create_sampler(name, SPACE)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)

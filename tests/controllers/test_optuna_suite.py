@@ -48,7 +48,7 @@ MAKE: dict[str, Make] = {
     **{name: lambda name=name: create_sampler(name, SPACE) for name in controllers.names()},
     "tpe, eager": lambda: EagerTPESampler(SPACE),
 }
-SINGLE = ("random", "evolution", "local-search", "ppo")
+SINGLE = ("random", "evolution", "local-search", "ppo", "gp")
 SEVERAL = ("tpe", "nsga2", "tpe, eager")
 
 APPLIES: dict[type, tuple[str, ...]] = {

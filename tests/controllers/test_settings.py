@@ -39,6 +39,7 @@ CHANGED: dict[str, dict[str, float]] = {
     },
     "tpe": {},
     "nsga2": {"population": 6},
+    "gp": {"start": 6, "pool": 20},
 }
 
 
@@ -62,7 +63,7 @@ def test_each_setting_of_each_controller_can_be_changed(name: str) -> None:
     assert all(getattr(default, key) == setting.default for key, setting in known.items())
 
 
-@pytest.mark.parametrize("name", ["evolution", "nsga2", "ppo"])
+@pytest.mark.parametrize("name", ["evolution", "nsga2", "ppo", "gp"])
 def test_other_settings_make_other_proposals(name: str) -> None:
     first, second = (
         ask_and_tell(new_study(create_sampler(name, SPACE, 0, settings)), 24)

@@ -178,7 +178,7 @@ SUITABLE = {
     "A.B=C": SETTINGS,
     "KEY=VALUE": SETTINGS,
     "NAME": ["ppo", "random", "evolution", "tpe"],
-    "controller": ["ppo", "random", "evolution"],
+    "controller": ["ppo", "random", "evolution", "gp"],
     "MODEL": ["noise.ckpt", "noise.onnx", "noise.mindir"],
     "CKPT": ["noise.ckpt"],
     "SPLIT": ["train", "val", "test"],
