@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _INITIAL_WEIGHTS = (0, 1)
 # Recent states kept, so that a result that arrives late does not mean learning from the start.
 _REMEMBERED = 8
+# Equal first rewards have no spread, so the next one would be 1e7 standard deviations away. Adam's
+# second moment would remember such a gradient for thousands of steps, in which nothing is learned.
+_MOST_ADVANTAGE = 5.0
 MOST_SIZE = 1000  # of the policy, a batch, and the passes over it
 
 
@@ -55,8 +58,8 @@ class PPOSampler(LogSampler):
 
     After every ``batch`` trials with a value, the policy takes ``epochs`` gradient steps on
     them. The advantage of a trial is its reward minus a moving average of the earlier rewards,
-    divided by their moving standard deviation. The defaults therefore suit rewards of any
-    scale. Failed trials are ignored. Parameters of the objective that are not decisions are drawn
+    divided by their moving standard deviation, at most 5 and at least -5. The defaults therefore
+    suit rewards of any scale. Failed trials are ignored. Parameters of the objective that are not decisions are drawn
     evenly and independently, not learned.
 
     The NAS-FPN paper gives no hyperparameters for its controller. It follows NASNet (Zoph et
@@ -165,6 +168,7 @@ class PPOSampler(LogSampler):
         baseline = float(rewards.mean()) if state.baseline is None else state.baseline
         variance = float(rewards.var()) if state.baseline is None else state.variance
         advantages = (rewards - baseline) / (np.sqrt(variance) + 1e-8)
+        advantages = advantages.clip(-_MOST_ADVANTAGE, _MOST_ADVANTAGE)
         for reward in rewards:
             variance = self.decay * variance + (1 - self.decay) * (reward - baseline) ** 2
             baseline = self.decay * baseline + (1 - self.decay) * reward
