@@ -19,10 +19,12 @@ from search_space import NASFPNSpace
 from search_space.files import atomic_write
 from search_space.rules import json_integer
 
-# Key of the controller's settings. It is missing if none was given, as in studies from before
-# there were any.
+# Key of the controller's settings: all of them, so that a later version can change a default
+# without changing a study. Earlier versions recorded only those that were given.
 SETTINGS = "controller_settings"
 CONFIG, FOLDER = "config.yaml", "data_folder"
+# The defaults that those versions had, by controller, where they are not the present ones.
+EARLIER_DEFAULTS: dict[str, dict[str, float]] = {}
 DATA, ANNOTATIONS = "data", "annotations"  # keys of candidate.dependencies
 
 
@@ -36,14 +38,15 @@ def identify(
 
     Args:
         controller: name of the controller.
-        settings: its settings that were given.
+        settings: its settings that were given; the others have their defaults.
         space: what is searched.
         arguments: what every candidate gets (see ``candidate.prepare``).
 
     """
+    every = {**_defaults(controller), **settings}
     identity = {
         "controller": controller,
-        **({SETTINGS: dict(settings)} if settings else {}),
+        **({SETTINGS: every} if every else {}),
         "seed": arguments["seed"],
         "space": asdict(space),
         **candidate.dependencies(arguments),
@@ -60,7 +63,8 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -
     The stored one may be of an earlier version, with the names that settings of recipes had
     then, without settings that did not exist, and with a hash of the annotation files of COCO
     instead of digests of the data. Digests are compared if both have them, of one version. A
-    setting of the recipe or the controller that is missing has its default.
+    setting of the recipe that is missing has its default, and one of the controller that is missing
+    in the stored identity has the default that it had then.
 
     Args:
         stored: identity of the study in ``out``.
@@ -70,7 +74,8 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -
     Raises:
         StudyError: they differ; the message has the first setting that does.
     """
-    one, other = _comparable(stored, str(out)), _comparable(given, str(out))
+    one = _comparable(stored, str(out), EARLIER_DEFAULTS.get(stored.get("controller", ""), {}))
+    other = _comparable(given, str(out))
     known = DATA in one and DATA in other and candidate.comparable(one[DATA], other[DATA])
     unused = ANNOTATIONS if known else DATA
     one.pop(unused, None)
@@ -85,7 +90,7 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -
             )
         raise StudyError(
             f"{name} must be {before!r} as in the study in {out}, got {now!r}; "
-            "choose another folder for another search"
+            f"{_option(name, before)}choose another folder for another search"
         )
 
 
@@ -117,14 +122,35 @@ def write_config(identity: Mapping[str, Any], data: Path, path: Path) -> None:
         draft.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
-def _comparable(identity: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the identity with present names of settings, and with defaults of missing ones."""
+def _option(name: str, value: Any) -> str:
+    """Return how to continue with what a study has of its controller, which defaults may change."""
+    section, _, key = name.partition(".")
+    if name == "controller":
+        return f"give --controller {value} to go on with it, or "
+    if section == SETTINGS and value is not None:
+        return f"give --controller-set {key}={value} to go on with it, or "
+    return ""
+
+
+def _defaults(controller: object) -> dict[str, float]:
+    known = controller_settings(str(controller)) if controller in names() else {}
+    return {key: setting.default for key, setting in known.items()}
+
+
+def _comparable(
+    identity: Mapping[str, Any], where: str, earlier: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Return the identity with present names of settings, and with defaults of missing ones.
+
+    Args:
+        identity: of a study or of a search.
+        where: the run folder, for messages.
+        earlier: defaults to use instead of the present ones.
+    """
     comparable = dict(identity)
     if isinstance(recipe := identity.get("recipe"), Mapping):
         comparable["recipe"] = candidate.complete_recipe(recipe, where)
-    controller = identity.get("controller")
-    known = controller_settings(controller) if controller in names() else {}
-    defaults = {key: setting.default for key, setting in known.items()}
+    defaults = {**_defaults(identity.get("controller")), **(earlier or {})}
     return {**comparable, SETTINGS: {**defaults, **identity.get(SETTINGS, {})}}
 
 

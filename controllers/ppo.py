@@ -59,8 +59,8 @@ class PPOSampler(LogSampler):
     After every ``batch`` trials with a value, the policy takes ``epochs`` gradient steps on
     them. The advantage of a trial is its reward minus a moving average of the earlier rewards,
     divided by their moving standard deviation, at most 5 and at least -5. The defaults therefore
-    suit rewards of any scale. Failed trials are ignored. Parameters of the objective that are not decisions are drawn
-    evenly and independently, not learned.
+    suit rewards of any scale. Failed trials are ignored. Parameters of the objective that are not
+    decisions are drawn evenly and independently, not learned.
 
     The NAS-FPN paper gives no hyperparameters for its controller. It follows NASNet (Zoph et
     al., CVPR 2018, appendix), whose values are for tens of thousands of trials:

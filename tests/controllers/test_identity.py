@@ -12,7 +12,7 @@ import yaml
 
 from controllers import candidate
 from controllers.errors import StudyError
-from controllers.identity import check_same, identify, write_config
+from controllers.identity import EARLIER_DEFAULTS, check_same, identify, write_config
 from locations import ASSETS
 from synthetic import SPACE
 
@@ -65,9 +65,10 @@ def stored_before() -> dict[str, Any]:
     return stored
 
 
-def test_identity_is_plain_data_with_settings_only_if_given(identity: dict[str, Any]) -> None:
+def test_identity_is_plain_data_with_all_settings(identity: dict[str, Any]) -> None:
     assert identity == {
         "controller": "evolution",
+        "controller_settings": {"population": 20, "tournament": 5, "crossover_probability": 0.0},
         "seed": 3,
         "space": {
             "levels": [3, 4, 5],
@@ -79,9 +80,32 @@ def test_identity_is_plain_data_with_settings_only_if_given(identity: dict[str, 
         "annotations": "0f",
     }
     assert json.loads(json.dumps(identity)) == identity
-    settings = {"population": 5}
-    with_settings = identify("evolution", settings, SPACE, {"seed": 3})
-    assert with_settings == {**identity, "controller_settings": settings}
+    given = identify("evolution", {"population": 5}, SPACE, {"seed": 3})
+    settings = {**identity["controller_settings"], "population": 5}
+    assert given == {**identity, "controller_settings": settings}
+    assert "controller_settings" not in identify("random", {}, SPACE, {"seed": 3})
+
+
+def test_a_study_keeps_the_defaults_it_was_made_with(
+    identity: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Defaults change: a study that recorded none has those of its version, others their own."""
+    monkeypatch.setitem(EARLIER_DEFAULTS, "evolution", {"population": 50})
+    without = {key: value for key, value in identity.items() if key != "controller_settings"}
+    with pytest.raises(
+        StudyError, match=r"^controller_settings\.population .*50 .*got 20; .*-set population=50 "
+    ):
+        check_same(without, identity, OUT)
+    as_before = identify("evolution", {"population": 50}, SPACE, {"seed": 3})
+    check_same(without, as_before, OUT)
+    check_same(identity, identity, OUT)
+    explicit = {**without, "controller_settings": {"population": 20}}
+    check_same(explicit, identity, OUT)
+
+
+def test_the_controller_of_a_study_is_named_as_an_option(identity: dict[str, Any]) -> None:
+    with pytest.raises(StudyError, match=r"'evolution' .*got 'gp'; give --controller evolution "):
+        check_same(identity, {**identity, "controller": "gp"}, OUT)
 
 
 def test_the_same_search_passes(identity: dict[str, Any]) -> None:

@@ -232,7 +232,8 @@ def test_settings_of_the_controller_are_recorded_and_must_stay(
     changed = ["--controller-set", "population=6", "--controller-set", "crossover_probability=1"]
     assert main(command(shapes, tmp_path, *changed)) == 0
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    assert config["controller_settings"] == {"population": 6, "crossover_probability": 1.0}
+    settings = {"population": 6, "tournament": 5, "crossover_probability": 1.0}
+    assert config["controller_settings"] == settings
     assert main(command(shapes, tmp_path, *changed)) == 0
     capsys.readouterr()
     for options, message in (
