@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_overrides(parser)
     add_out(parser, "DIR", "run folder", type=Path, required=True)
     help = "what proposes genomes: gp, ppo, random, evolution, local-search, tpe or nsga2"
-    add_option(parser, "--controller", default="ppo", metavar="NAME", help=help)
+    add_option(parser, "--controller", default="gp", metavar="NAME", help=help)
     add_option(
         parser,
         "--controller-set",
@@ -124,7 +124,7 @@ def run_search(
     out: Path,
     *,
     recipe: Recipe,
-    controller: str = "ppo",
+    controller: str = "gp",
     controller_settings: Mapping[str, Any] | None = None,
     trials: int = 60,
     seed: int = 0,
