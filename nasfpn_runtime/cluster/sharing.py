@@ -124,7 +124,7 @@ class _MindSporeExit:
 def _before_fork() -> None:
     for name in Path("/proc/self/task").glob("*/comm"):
         try:
-            if name.read_text().startswith(_THREADS):
+            if name.read_text(encoding="utf-8", errors="replace").startswith(_THREADS):
                 _started.add("mindspore")
                 return
         except OSError:  # the thread has just ended

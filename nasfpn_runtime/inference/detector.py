@@ -117,7 +117,7 @@ class Detector:
             if self._process == os.getpid():  # another thread was first
                 return
             if self._engine is not None and self._source is not None:
-                self._engine, self.description = self._source.open()
+                self._engine, self.description = self._source.load()
             self._process = os.getpid()
 
     def close(self) -> None:
@@ -271,7 +271,7 @@ class _Source:
     stacks: int | None
     progress: bool
 
-    def open(self) -> tuple[Engine, Description]:
+    def load(self) -> tuple[Engine, Description]:
         return open_model(self.path, self.engine, self.stacks, progress=self.progress)
 
 

@@ -43,6 +43,7 @@ TEXTS = {
     "--controller-set",
     "--controllers",
     "--data",
+    "--from",
     "--init",
     "--json",
     "--master",
