@@ -47,9 +47,11 @@ def number(value: object) -> float | None:
 
     It is not rounded, and is None if a float cannot represent it.
     """
+    if type(value) is float:  # the usual case first: sets have millions of numbers
+        return value if math.isfinite(value) else None
     if isinstance(value, str):
         value = float(value) if _NUMBER.fullmatch(value.strip()) else None
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
         return None
     try:
         return float(value) if math.isfinite(value) else None

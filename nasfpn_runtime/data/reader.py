@@ -21,6 +21,8 @@ from search_space.names import shown
 # Annotations have two decimals, so rounding alone may put a box this far outside, in px.
 ROUNDING = 0.05
 
+_LONG = 10**15  # ids from this on are shortened in messages
+
 _T = TypeVar("_T")
 
 
@@ -157,7 +159,10 @@ class Reader:
         if annotated not in (None, frame.size):
             return "image size not as annotated", f"{_sides(annotated)} for {_sides(frame.size)}"
         if not self.images.is_exact(name):
-            self.note("file name with other folders", where, "found by its last parts")
+            if path.name in name:
+                self.note("file name with other folders", where, "found by its last parts")
+            else:
+                self.note("file name in another spelling than that of the file", where, "found")
         if frame.turned:
             of = "a viewer shows" if frame.upright else "is stored"
             self.note("image with an EXIF orientation", where, f"boxes are in the frame that {of}")
@@ -197,7 +202,12 @@ class Reader:
         if max(-x, -y, x + w - draft.width, y + h - draft.height) > ROUNDING:
             self.fault("box partly outside the image", where, "clipped")
         area = number(entry.get("area"))
-        self.kept.annotate(index, label, box, w * h if area is None else area, crowd)
+        if area is None or area < 0:
+            if entry.get("area") is not None:
+                got = value_text(entry["area"])
+                self.fault("area is not a number from 0", where, "area of the box taken", got)
+            area = w * h
+        self.kept.annotate(index, label, box, area, crowd)
         return "", ""
 
 
@@ -224,4 +234,6 @@ def _sides(size: Size | None) -> str:
 
 
 def _text(value: object) -> str:
+    if type(value) is int and abs(value) < _LONG:  # as value_text, but much faster
+        return str(value)
     return shown(value) if isinstance(value, str) else value_text(value)

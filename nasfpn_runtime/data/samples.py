@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from nasfpn_runtime.data.entry import Id
 from nasfpn_runtime.data.rows import Row
 from nasfpn_runtime.pictures.boxes import Boxes
 from nasfpn_runtime.pictures.image import Pixels, decode_image, read_image
+
+_FLOATS = struct.Struct("<4f")
 
 
 @dataclass(frozen=True)
@@ -201,5 +204,6 @@ def corners_inside(box: list[float], width: int, height: int) -> list[float]:
         width, height: size of the image.
     """
     x, y, w, h = map(float, box)
-    corners = (max(x, 0), max(y, 0), min(x + w, width), min(y + h, height))
-    return [float(np.float32(value)) for value in corners]
+    x1, y1 = min(max(x, 0), width), min(max(y, 0), height)  # no number is too large for float32
+    x2, y2 = max(min(x + w, width), 0), max(min(y + h, height), 0)
+    return list(_FLOATS.unpack(_FLOATS.pack(x1, y1, x2, y2)))

@@ -70,12 +70,15 @@ def _are_pixels(table: NDArray[np.float64]) -> bool:
 
 
 def _fits(table: NDArray[np.float64]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which boxes fit into their images as corners, and which as sizes."""
+    """Return which boxes fit into their images as corners, and which as sizes.
+
+    Corners may be equal: VOC's boxes include their last row and column.
+    """
     width, height, x, y, third, fourth = table.T
     right, bottom = width + _SLACK, height + _SLACK
     inside = (x >= -_SLACK) & (y >= -_SLACK)
-    as_corners = inside & (third > x) & (fourth > y) & (third <= right) & (fourth <= bottom)
-    as_sizes = inside & (third > 0) & (fourth > 0) & (x + third <= right) & (y + fourth <= bottom)
+    as_corners = inside & (third >= x) & (fourth >= y) & (third <= right) & (fourth <= bottom)
+    as_sizes = inside & (third > 0) & (fourth > 0) & (third <= right - x) & (fourth <= bottom - y)
     return as_corners, as_sizes
 
 

@@ -53,6 +53,28 @@ def test_a_faulty_annotation_is_dropped(folder: Path, changes: Entry, kind: str)
     assert len(split.truth.box) == 1
 
 
+@pytest.mark.parametrize("area", ["big", -5, float("nan"), [1], True])
+def test_an_area_that_is_none_is_that_of_the_box(folder: Path, area: object) -> None:
+    """A negative one would leave the box out of scoring."""
+    split = load(folder, [picture(1)], [annotation(bbox=[5, 6, 10, 8], area=area)])
+    assert split.truth.area.tolist() == [80]
+    (fault,) = split.faults
+    assert (fault.kind, fault.action) == ("area is not a number from 0", "area of the box taken")
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_of_any_size_raise_no_warning(folder: Path) -> None:
+    boxes = ([1e308, 6, 1e308, 8], [5, 6, 1e308, 8], [-1e308, 6, 1e308, 8], [-1e308, 6, 1.5e308, 8])
+    rows = [annotation(id=index, bbox=list(box)) for index, box in enumerate(boxes)]
+    split = load(folder, [picture(1)], [*rows, {**GOOD, "id": 9}])
+    width = split.samples[0].width
+    assert split.samples[0].boxes.tolist() == [
+        [5, 6, width, 14],
+        [0, 6, width, 14],
+        [5, 6, 15, 14],
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [

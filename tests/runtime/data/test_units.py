@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_corners_are_not_taken_for_sizes(boxes: list[tuple[int, int, int, int]])
 @given(corner_boxes())
 def test_sizes_are_not_taken_for_corners(boxes: list[tuple[int, int, int, int]]) -> None:
     sizes = [(a, b, c - a, d - b) for a, b, c, d in boxes]
-    assume(2 * sum(w <= x or h <= y for x, y, w, h in sizes) >= len(sizes))
+    assume(2 * sum(w < x or h < y for x, y, w, h in sizes) >= len(sizes))
     with pytest.raises(DataError, match=r"boxes look like x, y, width, height"):
         check_boxes(rows(list(sizes)), CORNERS, FILE)
 
@@ -76,6 +77,18 @@ def test_shares_are_not_taken_for_pixels(expected: str) -> None:
 def test_one_box_tells_nothing() -> None:
     check_boxes(rows([(150, 50, 200, 100)]), SIZES, FILE)
     check_boxes([], SIZES, FILE)
+
+
+def test_inclusive_corners_of_thin_boxes_may_be_equal() -> None:
+    """In VOC, a box of one column has xmin = xmax."""
+    check_boxes(rows([(30, 20, 30, 60), (40, 30, 40, 30), (9, 50, 90, 50)]), CORNERS, FILE)
+
+
+@pytest.mark.parametrize("expected", [SIZES, CORNERS, SHARES])
+@pytest.mark.filterwarnings("error")
+def test_numbers_of_any_size_raise_no_warning(expected: str) -> None:
+    with suppress(DataError):
+        check_boxes(rows([(1e308, 1, 1e308, 1), (-1e308, 1, -1e308, 1)]), expected, FILE)
 
 
 def test_a_coco_set_of_corners_is_named(tmp_path: Path) -> None:
