@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import shutil
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,14 +48,30 @@ def folder_of(folder: Path, split: str, holds: Callable[[Path], bool]) -> Path |
     return next((folder / name for name in names if holds(folder / name)), None)
 
 
+def visible(paths: Iterable[Path], folder: Path) -> list[Path]:
+    """Return the paths in a folder, sorted, without the litter of macOS and Jupyter.
+
+    These are hidden files and folders, such as ``._a.jpg`` and ``.ipynb_checkpoints/``, and
+    ``__MACOSX/``.
+    """
+    start = len(folder.parts)
+    return sorted(p for p in paths if not any(map(_is_litter, p.parts[start:])))
+
+
+def _is_litter(part: str) -> bool:
+    return part.startswith(".") or part == "__MACOSX"
+
+
 def read_lines(path: Path) -> list[str]:
     """Return the lines of a file, including empty ones, without surrounding blanks.
 
     Raises:
-        DataError: the file cannot be read or is not UTF-8 text.
+        DataError: the file cannot be read or is not text in UTF-8, or in UTF-16 with its mark.
     """
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        content = path.read_bytes()
+        encoding = "utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig"
+        return [line.strip() for line in content.decode(encoding).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read text file: {error} (at {path})") from error
 
@@ -74,7 +91,8 @@ def read_names(path: Path) -> list[str]:
 
 def images_in(folder: Path) -> list[Path]:
     """Return the image files directly in a folder, sorted."""
-    return sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURES and p.is_file())
+    files = visible(folder.glob("*"), folder)
+    return [path for path in files if path.suffix.lower() in PICTURES and path.is_file()]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import unquote, urlsplit
 
 _URLS = ("coco_url", "flickr_url")  # LVIS has the first and no file name
@@ -18,7 +19,9 @@ class ImageFolder:
 
     A name is first taken as it is. If there is no such file, ``\`` separates folders, too, and
     leading folders are left out one by one: ``C:\set\images\a.jpg`` may be ``images/a.jpg`` or
-    ``a.jpg``. The file is always inside the folder.
+    ``a.jpg``. At last, the name may be that of a URL (``my%20a.jpg?x=1``), its accents may be
+    characters of their own, as macOS writes them, and its suffix may be in small or capital
+    letters. The file is always inside the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -28,7 +31,10 @@ class ImageFolder:
     def find(self, name: str) -> Path | None:
         """Return the file of that name, None if there is none."""
         if name not in self._found:
-            self._found[name] = self._exact(name) or self._by_last_parts(name)
+            found = self._exact(name)
+            for spelling in () if found else _spellings(name):
+                found = found or self._by_last_parts(spelling)
+            self._found[name] = found
         return self._found[name]
 
     def is_exact(self, name: str) -> bool:
@@ -47,6 +53,16 @@ class ImageFolder:
             if found := self._exact("/".join(parts[start:])):
                 return found
         return None
+
+
+def _spellings(name: str) -> list[str]:
+    """Return a name and other spellings of it, the likeliest first."""
+    plain = [name, unquote(name.partition("?")[0])]
+    named = [normalize(form, text) for text in plain for form in ("NFC", "NFD")]
+    parts = [text.rpartition(".") for text in [*plain, *named]]
+    small = [f"{stem}.{suffix.lower()}" for stem, _, suffix in parts]
+    capital = [f"{stem}.{suffix.upper()}" for stem, _, suffix in parts]
+    return list(dict.fromkeys([*plain, *named, *small, *capital]))
 
 
 def image_name(entry: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from nasfpn_runtime.data.classes import make_classes
 from nasfpn_runtime.data.entry import numbers
-from nasfpn_runtime.data.lists import no_split, read_lines, read_names
+from nasfpn_runtime.data.lists import no_split, read_lines, read_names, visible
 from nasfpn_runtime.data.reader import Reader
 from nasfpn_runtime.data.samples import Listing
 from nasfpn_runtime.data.units import CORNERS
@@ -32,7 +32,7 @@ def recognises(folder: Path) -> bool:
 
 def splits(folder: Path) -> tuple[str, ...]:
     """Return the names of the splits."""
-    return tuple(sorted(p.stem for p in folder.glob("*.txt") if p.name != _NAMES))
+    return tuple(p.stem for p in visible(folder.glob("*.txt"), folder) if p.name != _NAMES)
 
 
 def read(folder: Path, split: str, reading: Reading) -> Listing:

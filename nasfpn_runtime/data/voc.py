@@ -29,14 +29,16 @@ from nasfpn_runtime.data.units import CORNERS
 from nasfpn_runtime.data.voc_files import Files, find_splits, image_file
 from nasfpn_runtime.errors import DataError
 from nasfpn_runtime.recipe.settings import Reading
+from search_space.names import printable
 
 MOST_BYTES = 1 << 22  # largest size of an annotation file; those of VOC have a few thousand
+_ROOT = "annotation"
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 def recognises(folder: Path) -> bool:
     """Return whether the folder has the files of this format."""
-    return (folder / "Annotations").is_dir() or bool(find_splits(folder))
+    return bool(find_splits(folder))
 
 
 def splits(folder: Path) -> tuple[str, ...]:
@@ -107,15 +109,20 @@ def _classes(folder: Path, found: dict[str, Files], reading: Reading) -> Classes
     if file.exists():
         return make_classes(list(enumerate(read_names(file), start=1)), reading, file)
     names: set[str] = set()
-    for path in {path for files in found.values() for path in files.annotations.glob("*.xml")}:
+    reason = "no object"
+    for path in sorted({path for files in found.values() for path in files.xml_files()}):
         try:
-            names |= {_text(item, "name") for item in parse(path).iter("object")}
-        except DataError:
-            continue  # reported as a fault of the split that lists it
+            root = parse(path)
+        except DataError as error:  # a fault of the split that lists it
+            reason = f"an unreadable file: {error}"
+            continue
+        names |= {_text(item, "name") for item in root.iter("object")}
+        if root.tag != _ROOT:
+            reason = f"<{printable(root.tag)}> in {path.name}, which is another format than VOC's"
     names.discard("")
     if not names:
         where = next(iter(found.values())).annotations
-        raise DataError(f"dataset must have categories, got no object (at {where})")
+        raise DataError(f"dataset must have categories, got {reason} (at {where})")
     return make_classes(list(enumerate(sorted(names), start=1)), reading, folder)
 
 
@@ -144,12 +151,13 @@ def _record_unreadable(reader: Reader, name: str) -> None:
 
 def _object(item: ElementTree.Element) -> dict[str, Any]:
     """Return an object in COCO's terms, with its name and its corners as written."""
-    corners = numbers([_text(item, f"bndbox/{corner}") for corner in _CORNERS])
+    box = item.find("bndbox")
+    corners = None if box is None else numbers([_text(box, corner) for corner in _CORNERS])
     entry: dict[str, Any] = {
         "name": _text(item, "name"),
         "iscrowd": flag(_text(item, "difficult")) or False,
     }
-    outline = None if item.find("bndbox") is not None else around(_points(item))
+    outline = around(_points(item)) if box is None else None
     if outline is not None:
         x, y, w, h = outline
         corners = [x, y, x + w, y + h]

@@ -14,9 +14,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from nasfpn_runtime.data.lists import ALL, PICTURES, read_lines, usual_split
+from nasfpn_runtime.data.lists import ALL, PICTURES, read_lines, usual_split, visible
 
-_ANNOTATIONS = "Annotations"
+_ANNOTATIONS = ("Annotations", "annotations")
 _LISTS = Path("ImageSets", "Main")
 _IMAGES = ("JPEGImages", "images")
 _TRIED = 50  # images that are looked for in each folder they may be in
@@ -46,8 +46,13 @@ class Files:
             DataError: the list cannot be read.
         """
         if self.listing.is_dir():
-            return sorted(path.stem for path in self.listing.glob("*.xml"))
+            return [path.stem for path in _xml_files(self.listing)]
         return [self._name(line) for line in read_lines(self.listing) if line]
+
+    def xml_files(self) -> list[Path]:
+        """Return the XML files in the folder; with a list, also those in folders inside it."""
+        pattern = "*.xml" if self.listing.is_dir() else "**/*.xml"
+        return visible(self.annotations.glob(pattern), self.annotations)
 
     def images(self, names: list[str]) -> Path:
         """Return the folder that has the most of the first images; the first if none has any."""
@@ -70,18 +75,18 @@ class Files:
 
 def find_splits(folder: Path) -> dict[str, Files]:
     """Return the files of each split, without lists of one category such as ``cat_train.txt``."""
-    annotations = folder / _ANNOTATIONS
+    usual, other = (folder / name for name in _ANNOTATIONS)
+    annotations = other if other.is_dir() and not usual.is_dir() else usual
     shared = tuple(folder / name for name in _IMAGES)
-    if lists := sorted((folder / _LISTS).glob("*.txt")):
+    if lists := visible((folder / _LISTS).glob("*.txt"), folder):
         stems = [path.stem for path in lists]
         whole = [s for s in stems if "_" not in s or s.rpartition("_")[2] not in stems]
         around = (*shared, annotations, folder)
         return {s: Files(folder / _LISTS / f"{s}.txt", annotations, around) for s in whole}
     found = {}
-    for path in sorted(
-        [*annotations.glob("*/"), *folder.glob("*/"), *folder.glob(f"*/{_ANNOTATIONS}/")]
-    ):
-        owner = path.parent if path.name == _ANNOTATIONS else path
+    inner = [path for name in _ANNOTATIONS for path in folder.glob(f"*/{name}/")]
+    for path in visible([*annotations.glob("*/"), *folder.glob("*/"), *inner], folder):
+        owner = path.parent if path.name in _ANNOTATIONS else path
         name = usual_split(owner.name)
         if name and name not in found and _has_xml(path):
             inside = tuple(base / i for base in (owner, path) for i in _IMAGES)
@@ -103,7 +108,11 @@ def image_file(folder: Path, name: str) -> str | None:
 
 
 def _has_xml(folder: Path) -> bool:
-    return next(folder.glob("*.xml"), None) is not None
+    return bool(_xml_files(folder))
+
+
+def _xml_files(folder: Path) -> list[Path]:
+    return visible(folder.glob("*.xml"), folder)
 
 
 def _is_file(path: Path) -> bool:

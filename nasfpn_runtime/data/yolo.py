@@ -15,7 +15,7 @@ from typing import Any
 from nasfpn_runtime.data.classes import make_classes
 from nasfpn_runtime.data.entry import around, numbers
 from nasfpn_runtime.data.frames import UPRIGHT
-from nasfpn_runtime.data.lists import no_split, read_lines
+from nasfpn_runtime.data.lists import no_split, read_lines, visible
 from nasfpn_runtime.data.reader import Reader
 from nasfpn_runtime.data.samples import Draft, Listing
 from nasfpn_runtime.data.units import SHARES
@@ -34,8 +34,16 @@ def recognises(folder: Path) -> bool:
 
 
 def splits(folder: Path) -> tuple[str, ...]:
-    """Return the names of the splits."""
-    return Folder(folder).splits()
+    """Return the names of the splits.
+
+    Raises:
+        DataError: the settings cannot be read, or name another folder.
+    """
+    found = Folder(folder)
+    names = found.splits()
+    if not names:
+        found.check_path()
+    return names
 
 
 def read(folder: Path, split: str, reading: Reading) -> Listing:
@@ -49,6 +57,7 @@ def read(folder: Path, split: str, reading: Reading) -> Listing:
     found = Folder(folder)
     files = found.files(split)
     if files is None:
+        found.check_path()
         raise no_split(split, folder, found.splits())
     names, where = found.class_names()
     classes = make_classes(list(enumerate(names)), reading, where)
@@ -103,7 +112,7 @@ def _find_strays(reader: Reader, folder: Path, files: Files) -> None:
     if files.root is None:  # other files in the folder may be of other splits
         return
     known = {label_path(folder / name) for name in files.images}
-    for path in sorted(files.listing.rglob("*.txt")):
+    for path in visible(files.listing.rglob("*.txt"), files.listing):
         if path not in known and path.name not in NAME_FILES:
             where = path.relative_to(files.listing).as_posix()
             reader.fault("annotation of an unknown image", where)

@@ -7,15 +7,25 @@
 - Not divided, such as Label Studio: ``images/``, ``labels/`` and ``classes.txt``. The split is
   ``all``.
 - Darknet: label files beside the images, names in ``obj.names`` or ``_darknet.labels``.
+- CVAT: as Darknet, with ``obj.data`` as settings and ``train.txt`` as list.
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from nasfpn_runtime.data.lists import ALL, PICTURES, read_lines, read_names, usual_split
+from nasfpn_runtime.data.lists import (
+    ALL,
+    PICTURES,
+    images_in,
+    read_lines,
+    read_names,
+    usual_split,
+    visible,
+)
 from nasfpn_runtime.data.locate import ImageFolder, leaves_folder
 from nasfpn_runtime.documents import read_yaml
 from nasfpn_runtime.errors import DataError, DocumentError
@@ -23,6 +33,7 @@ from search_space.errors import value_text
 
 NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels")
 _SETTINGS = "data.yaml"
+_DARKNET = "obj.data"  # lines such as train = data/train.txt
 _USUAL = ("train", "val", "test")
 
 
@@ -55,7 +66,7 @@ class Folder:
     def splits(self) -> tuple[str, ...]:
         """Return the names of the splits."""
         named = any(self._named(item) for name in _USUAL for item in self._listed(name))
-        folders = [] if named else sorted((self.folder / "images").glob("*/"))
+        folders = [] if named else self._image_folders()
         inside = [usual_split(path.name) or path.name for path in folders]
         found = tuple(name for name in dict.fromkeys([*_USUAL, *inside]) if self._sources(name))
         if found:
@@ -63,6 +74,19 @@ class Folder:
         images = self.folder / "images"
         whole = (self.folder / "labels").is_dir() and images.is_dir()
         return (ALL,) if whole else ()
+
+    def _image_folders(self) -> list[Path]:
+        return visible((self.folder / "images").glob("*/"), self.folder)
+
+    def check_path(self) -> None:
+        """Raise DataError if ``path`` of the settings is another folder, which has no splits."""
+        root = self.settings.get("path")
+        path = Path(root) if isinstance(root, str) and Path(root).is_absolute() else None
+        if path is not None and os.path.isdir(path) and path.resolve() != self.folder.resolve():
+            raise DataError(
+                f"dataset must be one folder, got {self.settings_file}, whose path is {path}; "
+                f"copy {self.settings_file.name} there and give that folder"
+            )
 
     def files(self, split: str) -> Files | None:
         """Return the files of a split, None if there is no such split.
@@ -135,14 +159,16 @@ class Folder:
         for base in (*bases, self.folder):
             for start in range(len(parts)):
                 path = base.joinpath(*parts[start:])
-                if path.is_dir() or (path.suffix == ".txt" and path.is_file()):
+                # Unlike those of Path, these are False for a name that is too long.
+                if os.path.isdir(path) or (path.suffix == ".txt" and os.path.isfile(path)):
                     return path
         return None
 
     def _names(self, source: Path) -> list[str]:
         """Return the images of a folder, sorted, or of a list, relative to the dataset folder."""
         if source.is_dir():
-            files = sorted(p for p in source.rglob("*") if p.suffix.lower() in PICTURES)
+            within = visible(source.rglob("*"), source)
+            files = [path for path in within if path.suffix.lower() in PICTURES]
             return [path.relative_to(self.folder).as_posix() for path in files]
         images = ImageFolder(self.folder)
         names = []
@@ -165,20 +191,29 @@ def label_path(image: Path) -> Path:
     return Path(*parts, f"{image.stem}.txt")
 
 
+def _darknet_settings(path: Path) -> dict[str, Any]:
+    """Return the settings of Darknet that say where the images and class names are."""
+    pairs = [line.partition("=") for line in read_lines(path)]
+    settings: dict[str, Any] = {key.strip(): value.strip() for key, _, value in pairs}
+    named = ImageFolder(path.parent).find(settings.pop("names", ""))
+    if named is not None and (names := read_names(named)):
+        settings["names"] = names
+    return settings
+
+
 def _has_labels(folder: Path) -> bool:
     """Return whether a folder is one of images with labels: called images, or with both."""
     if not folder.is_dir():
         return False
     if "images" in folder.parts[-2:]:
         return True
-    pictures = (p for p in folder.glob("*") if p.suffix.lower() in PICTURES)
-    return any(path.with_suffix(".txt").is_file() for path in pictures)
+    return any(path.with_suffix(".txt").is_file() for path in images_in(folder))
 
 
 def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """Return ``data.yaml``, or else the only YAML file with ``names``, and its content."""
+    """Return ``data.yaml``, another YAML file with ``names``, or ``obj.data``, and its content."""
     path = folder / _SETTINGS
-    others = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
+    others = visible([*folder.glob("*.yaml"), *folder.glob("*.yml")], folder)
     for other in [] if path.exists() else others:
         try:
             content = read_yaml(other)
@@ -187,7 +222,8 @@ def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
         if isinstance(content, dict) and "names" in content:
             return other, content
     if not path.exists():
-        return path, {}
+        darknet = folder / _DARKNET
+        return (darknet, _darknet_settings(darknet)) if darknet.exists() else (path, {})
     try:
         settings = read_yaml(path)
     except DocumentError as error:

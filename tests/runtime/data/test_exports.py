@@ -147,6 +147,59 @@ def darknet(folder: Path) -> None:
     image(folder / "train" / "a.jpg")
 
 
+def cvat_yolo(folder: Path) -> None:
+    settings = ["classes = 1", "train = data/train.txt", "valid = data/valid.txt"]
+    write(folder / "obj.data", [*settings, "names = data/obj.names", "backup = backup/"])
+    write(folder / "obj.names", ["cat"])
+    for name, part in (("train", "train"), ("valid", "valid")):
+        write(folder / f"{name}.txt", [f"data/obj_{part}_data/a.jpg"])
+        write(folder / f"obj_{part}_data" / "a.txt", LINES)
+        image(folder / f"obj_{part}_data" / "a.jpg")
+
+
+def voc_in_small_letters(folder: Path) -> None:
+    write(folder / "annotations" / "a.xml", voc("a.png"))
+    image(folder / "images" / "a.png")
+
+
+def voc_by_split_in_small_letters(folder: Path) -> None:
+    for name in ("train", "test"):
+        write(folder / name / "annotations" / "a.xml", voc("a.jpg"))
+        image(folder / name / "images" / "a.jpg")
+
+
+def voc_with_folders_in_lists(folder: Path) -> None:
+    write(folder / "ImageSets" / "Main" / "train.txt", ["x/a"])
+    write(folder / "Annotations" / "x" / "a.xml", voc("x/a.jpg"))
+    image(folder / "JPEGImages" / "x" / "a.jpg")
+
+
+def coco_by_split(folder: Path) -> None:
+    for name, inner in (("train", ""), ("val", "annotations/")):
+        write(folder / name / f"{inner}labels.json", coco({1: "a.jpg"}, ONE))
+        image(folder / name / "data" / "a.jpg")
+
+
+def flat_coco_of_one_split(folder: Path) -> None:
+    write(folder / "instances_train.json", coco({1: "a.jpg"}, ONE))
+    image(folder / "images" / "a.jpg")
+
+
+def coco_with_a_part_of_another_name(folder: Path) -> None:
+    for name in ("train", "minival"):
+        write(folder / "annotations" / f"lvis_v1_{name}.json", coco({1: "a.jpg"}, ONE))
+    image(folder / "train2017" / "a.jpg")
+    image(folder / "images" / "a.jpg")
+
+
+def yolo_in_utf_16(folder: Path) -> None:
+    """Text as Windows writes it."""
+    image(folder / "images" / "train" / "a.jpg")
+    (folder / "labels" / "train").mkdir(parents=True)
+    (folder / "data.yaml").write_bytes("names:\r\n- cat\r\n".encode("utf-16"))
+    (folder / "labels" / "train" / "a.txt").write_bytes(f"{YOLO_LINE}\r\n".encode("utf-16"))
+
+
 def text_with_blanks(folder: Path) -> None:
     write(folder / "classes.txt", ["cat"])
     write(folder / "train.txt", ["my cat.jpg 6,4,16,24,1"])
@@ -176,8 +229,37 @@ EXPORTS = {
     yolo_with_two_folders: ("yolo", ("train",)),
     roboflow_yolo: ("yolo", ("train", "val")),
     darknet: ("yolo", ("train",)),
+    cvat_yolo: ("yolo", ("train", "val")),
+    voc_in_small_letters: ("voc", ("all",)),
+    voc_by_split_in_small_letters: ("voc", ("test", "train")),
+    voc_with_folders_in_lists: ("voc", ("train",)),
+    coco_by_split: ("coco", ("train", "val")),
+    flat_coco_of_one_split: ("coco", ("train",)),
+    coco_with_a_part_of_another_name: ("coco", ("lvis_v1_minival", "train")),
+    yolo_in_utf_16: ("yolo", ("train",)),
     text_with_blanks: ("text", ("train",)),
 }
+
+
+@pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.__name__)
+def test_litter_is_not_read(tmp_path: Path, export: Callable[[Path], None]) -> None:
+    """Files of macOS and Jupyter beside each file and in each folder change nothing."""
+    export(tmp_path)
+    form, splits = EXPORTS[export]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    for path in files:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7\xff")
+        copy = path.parent / ".ipynb_checkpoints" / f"{path.stem}-checkpoint{path.suffix}"
+        other = tmp_path / "__MACOSX" / path.relative_to(tmp_path)
+        for target in (copy, other):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    assert (form_of(tmp_path), split_names(tmp_path)) == (form, splits)
+    for name in splits:
+        split = load_split(tmp_path, name)
+        assert split.faults == ()
+        assert len(split.samples) == 1
+        assert split.categories == ("cat",)
 
 
 @pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.__name__)
@@ -238,3 +320,61 @@ def test_no_name_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     image(tmp_path / "a.jpg")
     image(folder / "a.jpg")  # outside the folder of the images
     assert [sample.image_id for sample in load_split(folder, "train").samples] == [2]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("my%20a.jpg", "my a.jpg"),
+        ("https://host/x/my%20a.jpg?token=1", "my a.jpg"),
+        ("caf\u00e9.jpg", "cafe\u0301.jpg"),
+        ("cafe\u0301.jpg", "caf\u00e9.jpg"),
+        ("a.JPG", "a.jpg"),
+        ("images\\a.jpg", "a.JPG"),
+    ],
+)
+def test_a_name_in_another_spelling_is_found_and_told(tmp_path: Path, name: str, file: str) -> None:
+    write(tmp_path / "annotations" / "instances_train.json", coco({1: name}, ONE))
+    image(tmp_path / "train" / file)
+    split = load_split(tmp_path, "train")
+    (sample,) = split.samples
+    assert isinstance(sample.path, Path)
+    assert sample.path.name == file
+    assert [note.kind for note in split.notes] == [
+        "file name in another spelling than that of the file"
+    ]
+
+
+def test_the_exact_name_comes_first(tmp_path: Path) -> None:
+    names = {1: "a.jpg", 2: "a.JPG", 3: "my%20a.jpg", 4: "my a.jpg"}
+    content = coco(names, [box(key) for key in names])
+    write(tmp_path / "annotations" / "instances_train.json", content)
+    for name in names.values():
+        image(tmp_path / "train" / name)
+    split = load_split(tmp_path, "train")
+    assert (split.faults, split.notes) == ((), ())
+    assert [Path(str(sample.path)).name for sample in split.samples] == list(names.values())
+
+
+@pytest.mark.parametrize("annotations", ["missing", None, []])
+@pytest.mark.parametrize("file", ["instances_test2017", "image_info_test2017"])
+def test_a_test_set_may_have_no_list_of_annotations(
+    tmp_path: Path, file: str, annotations: object
+) -> None:
+    coco_under_images(tmp_path)
+    content = {**coco({7: "a.jpg"}, []), "annotations": annotations}
+    if annotations == "missing":
+        del content["annotations"]
+    write(tmp_path / "annotations" / f"{file}.json", content)
+    image(tmp_path / "images" / "test2017" / "a.jpg")
+    assert sorted(split_names(tmp_path)) == ["test", "train", "val"]
+    split = load_split(tmp_path, "test", needs_boxes=False)
+    assert [sample.image_id for sample in split.samples] == [7]
+    assert (split.faults, len(split.truth.box)) == ((), 0)
+
+
+def test_a_list_of_test_images_that_are_not_there_is_no_split(tmp_path: Path) -> None:
+    """COCO has such a list of 40,000 images, which most users do not have."""
+    coco_under_images(tmp_path)
+    write(tmp_path / "annotations" / "image_info_test2017.json", coco({1: "a.jpg"}, []))
+    assert split_names(tmp_path) == ("train", "val")

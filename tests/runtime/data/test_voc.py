@@ -24,6 +24,7 @@ from formats import (
 from nasfpn_runtime.data.dataset import load_split
 from nasfpn_runtime.data.samples import Fault
 from nasfpn_runtime.data.voc import MOST_BYTES
+from nasfpn_runtime.errors import DataError
 
 
 def edit_first(folder: Path, change: Callable[[str], str]) -> None:
@@ -138,3 +139,17 @@ def test_an_object_without_a_box_has_that_around_its_polygon(tmp_path: Path, poi
     assert split.faults == ()
     assert split.samples[0].boxes.tolist()[-1] == [4, 2, 9, 8]
     assert [n.action for n in split.notes] == ["box around its outline"]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (b"<annotations><image/></annotations>", r"<annotations> in a\.xml, .* another format"),
+        (b'<?xml version="1.0" encoding="gbk"?><annotation/>', r"encodings .*a\.xml"),
+    ],
+)
+def test_why_there_is_no_category_is_said(tmp_path: Path, content: bytes, named: str) -> None:
+    """The first is CVAT's own format."""
+    (tmp_path / "a.xml").write_bytes(content)
+    with pytest.raises(DataError, match=named):
+        load_split(tmp_path, "all")

@@ -105,3 +105,16 @@ def test_the_box_around_a_polygon_and_before_key_points(
 def test_a_confidence_after_the_box_is_a_fault(tmp_path: Path) -> None:
     folder = make(tmp_path, "yolo", draw(seed=5))
     assert_one_fault(folder, with_line("1 0.5 0.5 0.1 0.1 0.9"), "box is not four finite numbers @")
+
+
+def test_settings_beside_the_dataset_name_its_folder(tmp_path: Path) -> None:
+    folder = make(tmp_path, "yolo", draw(seed=5))
+    write_lines(tmp_path / "conf" / "data.yaml", [f"path: {folder}", "names: [cat]"])
+    with pytest.raises(DataError, match=rf"data\.yaml, whose path is {folder}; copy data\.yaml"):
+        split_names(tmp_path / "conf")
+
+
+def test_a_folder_name_of_any_length_is_looked_for(tmp_path: Path) -> None:
+    folder = make(tmp_path, "yolo", draw(seed=5))
+    write_lines(folder / "data.yaml", [f"train: images/{'x' * 5000}", "names: [cat]"])
+    assert split_names(folder) == ("train",)
