@@ -44,11 +44,13 @@ def load(
     Args:
         needs_boxes: returns whether a split without boxes is an error, by its name.
     """
-    from nasfpn_runtime.data.dataset import load_split, split_names
+    from nasfpn_runtime.data.dataset import contents, load_split, split_names
 
     names = args.splits or split_names(folder, args.format)
     if not names:
-        raise UsageError(f"cannot find a split, such as train or val, in {folder}")
+        raise UsageError(
+            f"cannot find a split, such as train or val, in {folder} with {contents(folder)}"
+        )
     return {
         name: load_split(folder, name, args.format, reading(args), needs_boxes=needs_boxes(name))
         for name in names

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nasfpn_runtime.data import coco, divided, mindrecord, text, voc, yolo
 from nasfpn_runtime.data.entry import Id
+from nasfpn_runtime.data.lists import visible
 from nasfpn_runtime.data.rows import INDEX
 from nasfpn_runtime.data.samples import Fault, Sample, Truth
 from nasfpn_runtime.errors import DataError
@@ -19,10 +20,28 @@ from search_space.names import path_fault, printable, shown, unique
 
 _USUAL = Reading()
 CONTENTS = 6  # names of files that a message lists
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".rar", ".7z")
+# Files by which formats that are not read are known.
+_OTHER_TOOLS = {
+    "**/*.createml.json": "CreateML",
+    "**/via_*.json": "VIA",
+    "*/ann/*.json": "Supervisely",
+    "**/*.tfrecord": "TFRecord",
+    "**/label_2/*.txt": "KITTI",
+    "**/labelTxt/*.txt": "DOTA",
+    "annotations/*.txt": "VisDrone",
+    "**/*.odgt": "CrowdHuman",
+    "**/*.csv": "CSV",
+}
+_OTHER_TOOL = "{} is not read; export or convert it as COCO, VOC or YOLO"
 # For files that are there, what is missing to make them a dataset; the first that fits.
 _NEAREST = (
+    *((pattern, _OTHER_TOOL.format(name)) for pattern, name in _OTHER_TOOLS.items()),
+    *((f"*{suffix}", "unpack the archives in it") for suffix in _ARCHIVES),
+    ("annotations/*.json.*", "unpack the files in annotations/"),
     ("*.mindrecord*", "make MindRecord of the model zoo again: nasfpn data create SRC -o DIR"),
     ("*.json", "for COCO, a JSON file must have the lists images, annotations and categories"),
+    ("*/*.json", "for COCO, a JSON file must have the lists images, annotations and categories"),
     ("**/*.json", "for COCO, put the JSON files into annotations/"),
     ("**/*.xml", "for VOC, put the XML files into Annotations/ and the images into JPEGImages/"),
     ("**/*.txt", "for YOLO, put the images into images/train/, the text files into labels/train/"),
@@ -130,21 +149,21 @@ def form_of(folder: Path, form: str | None = None) -> str:
     """
     if not folder.is_dir():
         if folder.exists():
-            raise DataError(f"dataset must be a folder, got a file: {folder}")
+            raise DataError(f"dataset must be a folder, got a file: {folder}{_instead(folder)}")
         raise DataError(f"no such dataset folder: {folder}")
     if form is not None:
         return form
     for name, module in FORMS.items():
         if module.recognises(folder):
             return name
-    for inner in sorted(folder.glob("*/")):
+    for inner in visible([*folder.glob("*/"), *folder.glob("*/*/")], folder):
         for name, module in FORMS.items():
             if module.recognises(inner):
                 raise DataError(f"dataset must be one folder, got {folder}; {inner} has {name}")
     raise DataError(
-        f"dataset must be a folder with {INDEX} (MindRecord), annotations/ (COCO), "
-        f"Annotations/ (VOC), labels/ or data.yaml (YOLO), classes.txt (text) or {divided.FILE} "
-        f"(nasfpn data split), got {folder} with {_contents(folder)}{_missing(folder)}"
+        f"dataset must be a folder with {INDEX} (MindRecord), annotations/*.json (COCO), "
+        f"Annotations/*.xml (VOC), labels/ or data.yaml (YOLO), classes.txt (text) or "
+        f"{divided.FILE} (nasfpn data split), got {folder} with {contents(folder)}"
     )
 
 
@@ -155,10 +174,22 @@ def _contents(folder: Path) -> str:
     return ", ".join(map(shown, names[:CONTENTS])) + more if names else "nothing in it"
 
 
+def _instead(file: Path) -> str:
+    """Return what to do with a file that is given as dataset."""
+    if file.name.lower().endswith(_ARCHIVES):
+        return "; unpack it and give the new folder"
+    for folder in file.absolute().parents[:2]:
+        if folder.name != "annotations" and any(
+            module.recognises(folder) for module in FORMS.values()
+        ):
+            return f"; give the folder {folder}"
+    return ""
+
+
 def _missing(folder: Path) -> str:
     """Return what the format is missing that the files in a folder are nearest to."""
     for pattern, missing in _NEAREST:
-        if next(folder.glob(pattern), None) is not None:
+        if visible(folder.glob(pattern), folder):
             return f"; {missing}"
     return ""
 
@@ -171,6 +202,11 @@ def split_names(folder: Path, form: str | None = None) -> tuple[str, ...]:
     """
     names: tuple[str, ...] = FORMS[form_of(folder, form)].splits(folder)
     return names
+
+
+def contents(folder: Path) -> str:
+    """Return what is in a folder and what is missing to make it a dataset, for a message."""
+    return _contents(folder) + _missing(folder)
 
 
 def check_same_categories(a: Split, b: Split) -> None:

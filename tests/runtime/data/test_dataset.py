@@ -54,12 +54,39 @@ def test_a_path_that_is_no_folder_is_named(tmp_path: Path, form: str | None) -> 
     for read in (load_split, lambda path, _, form: split_names(path, form)):
         with pytest.raises(DataError, match=r"no such dataset folder: .*nowhere$"):
             read(tmp_path / "nowhere", "train", form)
-        with pytest.raises(DataError, match=r"got a file: .*set\.zip$"):
+        with pytest.raises(DataError, match=r"got a file: .*set\.zip; unpack it"):
             read(file, "train", form)
 
 
+@pytest.mark.parametrize("file", ["data.yaml", "annotations/instances_train.json"])
+def test_a_file_of_a_dataset_names_the_folder_to_give(tmp_path: Path, file: str) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("{}")
+    with pytest.raises(DataError, match=rf"got a file: .*; give the folder {tmp_path}$"):
+        form_of(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("train/_annotations.createml.json", "CreateML"),
+        ("via_region_data.json", "VIA"),
+        ("ds0/ann/a.jpg.json", "Supervisely"),
+        ("training/label_2/a.txt", "KITTI"),
+        ("train/labelTxt/a.txt", "DOTA"),
+        ("train-annotations-bbox.csv", "CSV"),
+    ],
+)
+def test_another_format_is_named(tmp_path: Path, file: str, name: str) -> None:
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(DataError, match=f"; {name} is not read; .* COCO, VOC or YOLO$"):
+        form_of(tmp_path)
+
+
 def test_mindrecord_of_the_model_zoo_is_to_be_made_again(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"annotations/ \(COCO\), .*, got .*") as caught:
+    with pytest.raises(DataError, match=r"annotations/\*\.json \(COCO\), .*, got .*") as caught:
         form_of(tmp_path)
     assert str(caught.value).endswith("with nothing in it")
     for number in range(8):
@@ -76,7 +103,7 @@ def test_mindrecord_of_the_model_zoo_is_to_be_made_again(tmp_path: Path) -> None
     [
         ("set.json", "got .* with set.json; for COCO, .* images, annotations and categories$"),
         ("a/b/set.json", "with a/; for COCO, put .* into annotations/$"),
-        ("a/b/x.xml", "with a/; for VOC, .* Annotations/ .* JPEGImages/$"),
+        ("a/b/c/x.xml", "with a/; for VOC, .* Annotations/ .* JPEGImages/$"),
         ("a/x.txt", "with a/; for YOLO, .* images/train/, .* labels/train/$"),
         ("a/x.jpg", "with a/; there are images, but no annotations$"),
         ("a/x.bin", "with a/$"),
