@@ -22,6 +22,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 ALL = "all"  # name of the only split of a dataset that is not divided
 
 _LOCK = ".lock"
+_MAY_BE_LITTER = re.compile(r"(^|[/\\])(\.|__MACOSX)")  # faster than the parts of a path
 _USUAL = {
     "train": "train",
     "training": "train",
@@ -55,7 +56,11 @@ def visible(paths: Iterable[Path], folder: Path) -> list[Path]:
     ``__MACOSX/``.
     """
     start = len(folder.parts)
-    return sorted(p for p in paths if not any(map(_is_litter, p.parts[start:])))
+    return sorted(
+        path
+        for path in paths
+        if not _MAY_BE_LITTER.search(str(path)) or not any(map(_is_litter, path.parts[start:]))
+    )
 
 
 def _is_litter(part: str) -> bool:
