@@ -27,7 +27,7 @@ def check_boxes(
     """Check that the numbers of the boxes of a set can be what its format has.
 
     Sizes look like corners, or corners like sizes, if all boxes would fit into their images as
-    such, and at least half cannot be what is expected: they would stick out of the image, or have
+    such, and more than half cannot be what is expected: they would stick out of the image, or have
     no area. Pixels look like shares if none is above 1 and not all are whole numbers. Shares
     look like pixels if each box has a number above 2.
 
@@ -52,12 +52,12 @@ def check_boxes(
 
 def _are_corners(table: NDArray[np.float64]) -> bool:
     fits_as_corners, fits_as_sizes = _fits(table)
-    return bool(fits_as_corners.all() and 2 * (~fits_as_sizes).sum() >= len(table))
+    return bool(fits_as_corners.all() and 2 * (~fits_as_sizes).sum() > len(table))
 
 
 def _are_sizes(table: NDArray[np.float64]) -> bool:
     fits_as_corners, fits_as_sizes = _fits(table)
-    return bool(fits_as_sizes.all() and 2 * (~fits_as_corners).sum() >= len(table))
+    return bool(fits_as_sizes.all() and 2 * (~fits_as_corners).sum() > len(table))
 
 
 def _are_shares(table: NDArray[np.float64]) -> bool:

@@ -37,7 +37,7 @@ if os.fork() == 0:
     os._exit(0)
 
 from nasfpn_runtime.network import checkpoint
-from nasfpn_runtime.training import train
+from nasfpn_runtime.training import run as training_run
 from nasfpn_runtime.training.step import TrainStep
 
 seen, longest = 0, 0.02
@@ -54,7 +54,7 @@ def announced(function):
     return call
 
 owner, name = {
-    "step": (TrainStep, "__call__"), "save": (checkpoint, "save"), "score": (train, "score")
+    "step": (TrainStep, "__call__"), "save": (checkpoint, "save"), "score": (training_run, "score")
 }[phase]
 setattr(owner, name, announced(getattr(owner, name)))
 from tools.cli import main
