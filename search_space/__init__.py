@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from search_space.base import Decision, SearchSpace
 from search_space.codec import (
     from_json,
     from_tf_blocks,
@@ -22,7 +23,8 @@ from search_space.genome import PYRAMID_LEVELS, Genome, Level, MergingCell
 from search_space.graph import from_graph, to_graph
 from search_space.identity import genome_id
 from search_space.shape import DetectorShape
-from search_space.space import Decision, NASFPNSpace
+from search_space.space import NASFPNSpace
+from search_space.wide import WideSpace
 
 if TYPE_CHECKING:
     from search_space.drawing.pictures import draw_genome
@@ -37,6 +39,8 @@ __all__ = [
     "Level",
     "MergingCell",
     "NASFPNSpace",
+    "SearchSpace",
+    "WideSpace",
     "detector_cost",
     "draw_genome",
     "from_graph",

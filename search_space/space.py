@@ -1,46 +1,30 @@
-"""The NAS-FPN search space: its decisions, its size, and how to sample and change genomes."""
+"""The search space of the paper: its decisions, its size, and how to sample and change genomes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, permutations, product
 from math import comb, factorial, prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from search_space.errors import GenomeError
-from search_space.genome import PYRAMID_LEVELS, Genome, Level, MergingCell, to_levels
+from search_space.base import Decision, SearchSpace
+from search_space.genome import PYRAMID_LEVELS, Genome, Level, MergingCell
 from search_space.membership import MEMBERSHIP
-from search_space.rules import ARITY, as_int, levels_ascend
+from search_space.rules import ARITY
 
 if TYPE_CHECKING:
     import numpy as np
 
 PAIR_OPS = tuple(op for op, (least, _) in ARITY.items() if least == 2)
 
-MAX_INTERMEDIATE = 50  # intermediate cells
-
 # A step from one genome to a neighbour: indices of cells, each with the cell that replaces it.
 Move = tuple[tuple[int, MergingCell], ...]
 
 
 @dataclass(frozen=True)
-class Decision:
-    """One categorical choice: an integer from 0 to ``size - 1``.
-
-    Attributes:
-        name: ``cell0.level``, ``cell0.first``, ``cell0.second`` or ``cell0.op``, with the
-            index of the cell in the genome.
-        size: number of choices, 2 or more.
-    """
-
-    name: str
-    size: int
-
-
-@dataclass(frozen=True)
-class NASFPNSpace:
+class NASFPNSpace(SearchSpace):
     """All pyramids of a number of intermediate cells followed by one output cell per level.
 
     Every cell merges two different earlier nodes. The level of each intermediate cell and
@@ -48,21 +32,15 @@ class NASFPNSpace:
     (NAS-FPN, section 3.1): two intermediate cells, neither on the finest level, and
     1,931,334,451,200,000 genomes.
 
-    The order of a cell's two inputs is not a decision: the space's genomes have ascending
-    inputs. Every method also accepts a genome whose inputs are in another order, unless
-    that changes what the genome computes; the genomes that a method returns have
-    ascending inputs.
-
-    Attributes:
-        levels: input and output levels, ascending.
-        intermediate_cells: number of cells before the output cells.
-        intermediate_levels: levels allowed for intermediate cells; by default all but the
-            finest.
+    Attributes, beside those of :class:`search_space.base.SearchSpace`:
+        intermediate_cells: number of cells before the output cells; no slot is unused.
         ops: ops allowed for every cell, from ``PAIR_OPS``.
 
     Raises:
         GenomeError: a parameter breaks a rule; the path is the parameter's name.
     """
+
+    kind: ClassVar[str] = "paper"
 
     levels: tuple[Level, ...] = tuple(map(Level, PYRAMID_LEVELS))
     intermediate_cells: int = 2
@@ -70,22 +48,7 @@ class NASFPNSpace:
     ops: tuple[str, ...] = ("sum", "attention")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "levels", to_levels(self.levels, "levels"))
-        levels_ascend(self.levels)
-        given = self.levels[1:] if self.intermediate_levels is None else self.intermediate_levels
-        allowed = to_levels(given, "intermediate_levels")
-        object.__setattr__(self, "intermediate_levels", allowed)
-        object.__setattr__(self, "ops", tuple(self.ops))
-        number = as_int(self.intermediate_cells)
-        if number is None or not 0 <= number <= MAX_INTERMEDIATE:
-            raise GenomeError(
-                f"the number of intermediate cells must be an integer from 0 to {MAX_INTERMEDIATE}",
-                self.intermediate_cells,
-                "intermediate_cells",
-            )
-        object.__setattr__(self, "intermediate_cells", number)
-        _check_subset(tuple(map(int, allowed)), tuple(map(int, self.levels)), "intermediate_levels")
-        _check_subset(self.ops, PAIR_OPS, "ops")
+        self._read_fields(PAIR_OPS)
 
     @property
     def cells(self) -> int:
@@ -103,30 +66,13 @@ class NASFPNSpace:
         return self._decisions
 
     def size(self) -> int:
-        """Return the number of genomes, without regard to the order of a cell's inputs."""
         pairs = prod(comb(len(self.levels) + i, 2) for i in range(self.cells))
         free = len(self._allowed_levels) ** self.intermediate_cells
         levels = free * factorial(len(self.levels))
         return int(pairs * levels * len(self.ops) ** self.cells)
 
     def decode(self, choices: Mapping[str, int]) -> Genome:
-        """Return the genome that the choices describe.
-
-        Args:
-            choices: the name of every decision with its choice, an integer of Python or numpy.
-
-        Raises:
-            GenomeError: a decision is missing or unknown, or a choice is no integer or out of
-                range.
-        """
-        sizes = {decision.name: decision.size for decision in self.decisions()}
-        for name in sorted(sizes.keys() ^ choices.keys()):
-            raise GenomeError("choices must name every decision and no other", name, "choices")
-        plain = {name: as_int(choices[name]) for name in sizes}
-        for name, size in sizes.items():
-            if (number := plain[name]) is None or not 0 <= number < size:
-                rule = f"a choice must be an integer from 0 to {size - 1}"
-                raise GenomeError(rule, choices[name], name)
+        plain = self._plain(choices)
         remaining = list(self.levels)
         cells = []
         for index in range(self.cells):
@@ -140,13 +86,6 @@ class NASFPNSpace:
         return Genome(tuple(cells), self.levels)
 
     def encode(self, genome: Genome) -> dict[str, int]:
-        """Return the choices, by name, that :meth:`decode` turns into ``genome``.
-
-        The decoded genome has ascending inputs and otherwise equals ``genome``.
-
-        Raises:
-            GenomeError: the genome is outside the space.
-        """
         genome = self._with_ascending_inputs(genome)
         names = {decision.name for decision in self.decisions()}
         remaining = list(self.levels)
@@ -160,18 +99,15 @@ class NASFPNSpace:
                 remaining.remove(cell.level)
         return {name: value for name, value in choices.items() if name in names}
 
-    def violation(self, genome: Genome) -> GenomeError | None:
-        """Return the error of the first membership rule that the genome breaks, None if none."""
-        try:
-            for rule in MEMBERSHIP:
-                rule(self, genome)
-        except GenomeError as error:
-            return error
-        return None
+    @property
+    def rules(self) -> Sequence[Callable[[SearchSpace, Genome], None]]:
+        return MEMBERSHIP
 
-    def contains(self, genome: Genome) -> bool:
-        """Return whether the genome belongs to the space."""
-        return self.violation(genome) is None
+    def by_slot(self, genome: Genome) -> tuple[MergingCell, ...]:
+        return self._with_ascending_inputs(genome).cells
+
+    def ops_of(self, index: int, cells: int) -> tuple[str, ...]:
+        return self.ops
 
     def sample(self, rng: np.random.Generator) -> Genome:
         """Return a random genome, all equally likely."""
@@ -179,7 +115,6 @@ class NASFPNSpace:
         return self.decode({d.name: int(rng.integers(d.size)) for d in self.decisions()})
 
     def enumerate(self) -> Iterator[Genome]:
-        """Yield every genome of the space once; only practical for small spaces."""
         pairs = [combinations(range(len(self.levels) + i), 2) for i in range(self.cells)]
         for inputs in product(*pairs):
             for ops in product(self.ops, repeat=self.cells):
@@ -234,11 +169,6 @@ class NASFPNSpace:
             if size > 1
         )
 
-    @property
-    def _allowed_levels(self) -> tuple[Level, ...]:
-        """The levels allowed for intermediate cells; never None, unlike the attribute's type."""
-        return self.intermediate_levels or ()
-
     def _is_intermediate(self, index: int) -> bool:
         return index < self.intermediate_cells
 
@@ -248,14 +178,6 @@ class NASFPNSpace:
         intermediate = self._is_intermediate(index)
         levels = len(self._allowed_levels) if intermediate else self.cells - index
         return levels, nodes, nodes - 1, len(self.ops)
-
-    def _with_ascending_inputs(self, genome: Genome) -> Genome:
-        """Check that the genome is in the space and return it with ascending inputs."""
-        error = self.violation(genome)
-        if error is not None:
-            raise error
-        cells = (MergingCell(c.level, c.op, _ascending(*c.inputs)) for c in genome.cells)
-        return Genome(tuple(cells), genome.levels)
 
     def _moves(self, genome: Genome) -> Iterator[Move]:
         for index, cell in enumerate(genome.cells):
@@ -277,12 +199,6 @@ class NASFPNSpace:
 
 
 _FIELDS = ("level", "first", "second", "op")
-
-
-def _check_subset(values: Sequence[object], allowed: Sequence[object], name: str) -> None:
-    if not values or len(set(values)) != len(values) or not set(values) <= set(allowed):
-        rule = f"{name} must be one or more of {tuple(allowed)}, each once"
-        raise GenomeError(rule, values, name)
 
 
 def _ascending(a: int, b: int) -> tuple[int, int]:
