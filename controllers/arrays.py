@@ -1,8 +1,9 @@
-"""Many genomes of a space as one integer array: to change and to compare them in bulk.
+"""Many genomes of the paper's space as one integer array: to change and to compare them in bulk.
 
 Row (genome, cell) has four integers: index of the cell's level, first and second node that it
 reads, ascending, and index of its op. Changes are those of ``NASFPNSpace.mutate`` and
-``NASFPNSpace.crossover``, without checks and a hundred times as fast.
+``NASFPNSpace.crossover``, without checks and a hundred times as fast. Other spaces have
+``slot_arrays.py``.
 """
 
 from __future__ import annotations
@@ -10,19 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import combinations
-from typing import Any, TypeAlias
 
 import numpy as np
 
+from controllers.graphs import Array, Cells
 from controllers.samplers import Choices
 from search_space import NASFPNSpace
-
-Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
 LEVEL, FIRST, SECOND, OP = range(4)
 _FIELDS = ("level", "first", "second", "op")
 _INPUT, _OP, _LEVEL, _SWAP = range(4)  # kinds of a move
-_FAR = 6  # length of a path that does not exist, and of all longer ones
 
 
 class GenomeArrays:
@@ -141,76 +139,13 @@ class GenomeArrays:
             Shape (genomes, facts), float64: for each cell its level, its op and the nodes it
             reads.
         """
-        nodes = self.inputs + self.cells
-        reads = np.eye(nodes)[genomes[..., FIRST]] + np.eye(nodes)[genomes[..., SECOND]]
-        parts = (
-            np.eye(self.inputs)[genomes[..., LEVEL]],
-            np.eye(len(self.space.ops))[genomes[..., OP]],
-        )
-        result: Array = np.concatenate([*parts, reads], -1).reshape(len(genomes), -1)
-        return result
+        return self._cells(genomes).facts()
 
     def graph(self, genomes: Array) -> Array:
-        """Return what the graphs are like, as zeros and ones, however the cells are numbered.
+        """Return what the graphs are like (:meth:`controllers.graphs.Cells.graph`)."""
+        return self._cells(genomes).graph()
 
-        They are, in steps of one: the length of the shortest path from each input level to each
-        output, and of the longest path to it; for each output level its op, and whether it reads
-        each level, from an input or from a cell; for each level the number of intermediate cells
-        with each op; how often each input level is read; how many inputs of cells come from 0, 1,
-        2, ... levels away.
-
-        Returns:
-            Shape (genomes, properties), float64.
-        """
-        count, rows = len(genomes), np.arange(len(genomes))
-        nodes, first_output = self.inputs + self.cells, self.inputs + self.intermediate
-        levels = np.concatenate(
-            [np.tile(np.arange(self.inputs), (count, 1)), genomes[..., LEVEL]], 1
-        )
-        paths = np.full((count, nodes, self.inputs), _FAR)
-        paths[:, range(self.inputs), range(self.inputs)] = 0
-        used = np.zeros((count, nodes), np.int64)
-        outputs = np.zeros((count, self.inputs, 2 * self.inputs + len(self.space.ops)))
-        lengths = np.zeros((count, self.inputs, self.inputs), np.int64)
-        between = np.zeros((count, self.inputs, len(self.space.ops)), np.int64)
-        depths = np.zeros((count, nodes), np.int64)
-        output_depths = np.zeros((count, self.inputs), np.int64)
-        jumps = np.zeros((count, self.inputs), np.int64)
-        for cell in range(self.cells):
-            level, first, second, op = genomes[:, cell].T
-            number = self.inputs + cell
-            path = np.minimum(paths[rows, first], paths[rows, second])
-            for node in (first, second):
-                used[rows, node] += 1
-                jumps[rows, abs(levels[rows, node] - level)] += 1
-            depths[:, number] = np.maximum(depths[rows, first], depths[rows, second]) + 1
-            if number < first_output:
-                between[rows, level, op] += 1
-            else:
-                left = (levels[:, :number] == level[:, None]) & (used[:, :number] == 0)
-                through = np.where(left[..., None], paths[:, :number], _FAR).min(1)
-                path = np.minimum(path, through)
-                outputs[rows, level, op] = 1
-                for node in (first, second):
-                    source = levels[rows, node] + self.inputs * (node >= self.inputs)
-                    outputs[rows, level, len(self.space.ops) + source] = 1
-            paths[:, number] = np.minimum(path + 1, _FAR)
-            if number >= first_output:
-                lengths[rows, level] = paths[:, number]
-                output_depths[rows, level] = depths[:, number]
-        parts = (
-            outputs,
-            _steps(lengths, _FAR),
-            _steps(between, max(self.intermediate, 1)),
-            _steps(used[:, : self.inputs], 3),
-            _steps(jumps, self.cells),
-            _steps(output_depths, self.cells),
-        )
-        joined: Array = np.concatenate([part.reshape(count, -1) for part in parts], 1)
-        return joined.astype(np.float64)
-
-
-def _steps(values: Array, most: int) -> Array:
-    """Return for each value how many of 1, 2, ..., ``most`` it reaches, as zeros and ones."""
-    result: Array = values[..., None] > np.arange(most)
-    return result
+    def _cells(self, genomes: Array) -> Cells:
+        nodes = np.arange(self.inputs + self.cells)
+        reads = (genomes[..., FIRST, None] == nodes) | (genomes[..., SECOND, None] == nodes)
+        return Cells(genomes[..., LEVEL], genomes[..., OP], reads, len(self.space.ops))

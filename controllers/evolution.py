@@ -8,17 +8,18 @@ import numpy as np
 
 from controllers.samplers import Choices, LogSampler, Record
 from controllers.settings import MOST, check_count, check_range
-from search_space import Genome, NASFPNSpace
+from search_space import Genome, SearchSpace
 
 
 class RegularizedEvolutionSampler(LogSampler):
     """Mutates the best of a few members drawn from a population of the most recent genomes.
 
     The population is the last ``population`` trials with a value: a new genome replaces the
-    oldest one, however good that is. Until the population is full, genomes are drawn uniformly
-    at random. A parent is the best of ``tournament`` members drawn with replacement, and the
-    child is one of its neighbours. Failed trials never enter the population. Parameters of the
-    objective that are not decisions are drawn evenly and independently, not learned.
+    oldest one, however good that is. Until the population is full, genomes are drawn by
+    ``sample`` of the space. A parent is the best of ``tournament`` members drawn with
+    replacement, and the child is one of its neighbours. Failed trials never enter the population.
+    Parameters of the objective that are not decisions are drawn evenly and independently, not
+    learned.
 
     Args:
         space: what to search.
@@ -50,7 +51,7 @@ class RegularizedEvolutionSampler(LogSampler):
 
     def __init__(
         self,
-        space: NASFPNSpace,
+        space: SearchSpace,
         seed: int = 0,
         *,
         population: int = 20,

@@ -19,11 +19,13 @@ from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from controllers.arrays import Array, GenomeArrays
+from controllers.arrays import GenomeArrays
 from controllers.gaussian import Features, Kernel, Posterior, argbest, expected_improvement, fit
+from controllers.graphs import Array
 from controllers.samplers import Choices, LogSampler, Record, all_trials, finished, trial_index
 from controllers.settings import MOST, check_count
-from search_space import NASFPNSpace
+from controllers.slot_arrays import SlotArrays
+from search_space import NASFPNSpace, SearchSpace
 
 _FITTED = 200  # latest records that the kernel is fitted to
 _GROWTH = 1.2  # it is fitted again when there are so many times as many
@@ -44,13 +46,13 @@ class GPSampler(LogSampler):
     and not over the best value. Candidates are mutants and crosses of the ten genomes with the best
     posterior mean, and random genomes; then, twice, mutants of the best candidates.
 
-    The first ``start`` genomes are drawn uniformly at random. Genomes that were proposed before
-    are not proposed again, failed ones included; otherwise failed trials are ignored. Trials of
-    other workers that are still running count as if they had the value that the process expects,
-    so that workers spread out. Values far below the median count as if they were as far below it
-    as the best one is above it. With more than 1,000 values, the process learns from the latest
-    500 and the best 500 of the others. Parameters of the objective that are not decisions are drawn
-    evenly and independently, not learned.
+    The first ``start`` genomes are drawn by ``sample`` of the space. Genomes that were proposed
+    before are not proposed again, failed ones included; otherwise failed trials are ignored.
+    Trials of other workers that are still running count as if they had the value that the process
+    expects, so that workers spread out. Values far below the median count as if they were as far
+    below it as the best one is above it. With more than 1,000 values, the process learns from the
+    latest 500 and the best 500 of the others. Parameters of the objective that are not decisions
+    are drawn evenly and independently, not learned.
 
     Args:
         space: what to search.
@@ -77,12 +79,12 @@ class GPSampler(LogSampler):
     """
 
     def __init__(
-        self, space: NASFPNSpace, seed: int = 0, *, start: int = 20, pool: int = 200
+        self, space: SearchSpace, seed: int = 0, *, start: int = 20, pool: int = 200
     ) -> None:
         super().__init__(space, seed)
         self.start = check_count("start", start, 2, MOST)
         self.pool = check_count("pool", pool, 10, MOST_POOL)
-        self._arrays = GenomeArrays(space)
+        self._arrays = GenomeArrays(space) if isinstance(space, NASFPNSpace) else SlotArrays(space)
         self._last_fit: tuple[tuple[Record, ...], Kernel] | None = None
 
     def propose(self, records: Sequence[Record], rng: np.random.Generator) -> Choices:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from controllers.errors import StudyError
 from controllers.registry import controller_settings, names
 from nasfpn_runtime.documents import read_yaml
 from nasfpn_runtime.errors import DocumentError
-from search_space import NASFPNSpace
+from search_space import NASFPNSpace, SearchSpace
+from search_space.base import FIELDS
 from search_space.files import atomic_write
 from search_space.rules import json_integer
 
@@ -25,13 +25,14 @@ SETTINGS = "controller_settings"
 CONFIG, FOLDER = "config.yaml", "data_folder"
 # The defaults that those versions had, by controller, where they are not the present ones.
 EARLIER_DEFAULTS: dict[str, dict[str, float]] = {}
+KIND = "kind"  # of the space; studies in the paper's do not record it, because all once were
 DATA, ANNOTATIONS = "data", "annotations"  # keys of candidate.dependencies
 
 
 def identify(
     controller: str,
     settings: Mapping[str, float],
-    space: NASFPNSpace,
+    space: SearchSpace,
     arguments: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return what must be the same when the search is resumed, as JSON data.
@@ -48,7 +49,10 @@ def identify(
         "controller": controller,
         **({SETTINGS: every} if every else {}),
         "seed": arguments["seed"],
-        "space": asdict(space),
+        "space": {
+            **({} if space.kind == NASFPNSpace.kind else {KIND: space.kind}),
+            **{name: getattr(space, name) for name in FIELDS},
+        },
         **candidate.dependencies(arguments),
     }
     plain: dict[str, Any] = json.loads(
@@ -122,11 +126,19 @@ def write_config(identity: Mapping[str, Any], data: Path, path: Path) -> None:
         draft.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
+# The options that decide what is searched and how, by the name of what a study records.
+_OPTIONS = {
+    "controller": "--controller",
+    f"space.{KIND}": "--space",
+    "space.intermediate_cells": "--intermediate-cells",
+}
+
+
 def _option(name: str, value: Any) -> str:
-    """Return how to continue with what a study has of its controller, which defaults may change."""
+    """Return how to continue with what a study has, of which defaults may change."""
     section, _, key = name.partition(".")
-    if name == "controller":
-        return f"give --controller {value} to go on with it, or "
+    if name in _OPTIONS:
+        return f"give {_OPTIONS[name]} {value} to go on with it, or "
     if section == SETTINGS and value is not None:
         return f"give --controller-set {key}={value} to go on with it, or "
     return ""
@@ -150,6 +162,8 @@ def _comparable(
     comparable = dict(identity)
     if isinstance(recipe := identity.get("recipe"), Mapping):
         comparable["recipe"] = candidate.complete_recipe(recipe, where)
+    if isinstance(space := identity.get("space"), Mapping):
+        comparable["space"] = {KIND: NASFPNSpace.kind, **space}
     defaults = {**_defaults(identity.get("controller")), **(earlier or {})}
     return {**comparable, SETTINGS: {**defaults, **identity.get(SETTINGS, {})}}
 
@@ -157,7 +171,8 @@ def _comparable(
 def _difference(stored: Any, given: Any, name: str = "") -> tuple[str, Any, Any] | None:
     """Return the dotted name of the first value that differs, with both values."""
     if isinstance(stored, dict) and isinstance(given, dict):
-        for key in sorted(stored.keys() | given.keys()):
+        # Spaces of two kinds differ in more than the kind, which says it best.
+        for key in sorted(stored.keys() | given.keys(), key=lambda key: (key != KIND, key)):
             inner = f"{name}.{key}".lstrip(".")
             if difference := _difference(stored.get(key), given.get(key), inner):
                 return difference

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from controllers.samplers import Choices, LogSampler, Record
-from search_space import NASFPNSpace
+from search_space import SearchSpace
 
 
 class LocalSearchSampler(LogSampler):
     """Tries the neighbours of the current genome in random order and moves to the first better.
 
-    If no neighbour is better, it restarts from a genome drawn uniformly at random. A failed
+    If no neighbour is better, it restarts from a genome drawn by ``sample`` of the space. A failed
     trial counts as a neighbour without improvement. No genome is proposed twice, except by a
     restart. Parameters of the objective that are not decisions are drawn evenly and independently,
     not learned.
@@ -38,7 +38,7 @@ class LocalSearchSampler(LogSampler):
         7
     """
 
-    def __init__(self, space: NASFPNSpace, seed: int = 0) -> None:
+    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
         super().__init__(space, seed)
         self._forget()
 

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from controllers.joint import Space, shared
 from controllers.samplers import Constraints, WrappedSampler, all_trials
 from controllers.settings import MOST, check_count
-from search_space import NASFPNSpace
+from search_space import SearchSpace
 
 _GENERATION = optuna.samplers.NSGAIISampler._get_generation_key()
 
@@ -59,7 +59,7 @@ class NSGAIISampler(WrappedSampler):
 
     def __init__(
         self,
-        space: NASFPNSpace,
+        space: SearchSpace,
         seed: int = 0,
         *,
         population: int = 20,

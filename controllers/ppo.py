@@ -11,7 +11,7 @@ import numpy as np
 
 from controllers.samplers import Choices, LogSampler, Record
 from controllers.settings import check_count, check_range
-from search_space import NASFPNSpace
+from search_space import SearchSpace
 
 if TYPE_CHECKING:
     from controllers.policy import Learned, Policy
@@ -103,7 +103,7 @@ class PPOSampler(LogSampler):
 
     def __init__(
         self,
-        space: NASFPNSpace,
+        space: SearchSpace,
         seed: int = 0,
         *,
         hidden: int = 100,

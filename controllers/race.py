@@ -27,7 +27,7 @@ from optuna.trial import create_trial
 from controllers.registry import create_sampler
 from controllers.rewards import REWARDS, Reward
 from controllers.samplers import Choices, LogSampler, Record, SpaceSampler, distributions
-from search_space import Genome, NASFPNSpace, genome_id
+from search_space import Genome, NASFPNSpace, SearchSpace, genome_id
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
@@ -53,7 +53,7 @@ class Job:
     noise: float
     seed: int
     trials: int
-    space: NASFPNSpace = NASFPNSpace()  # noqa: RUF009 - immutable
+    space: SearchSpace = NASFPNSpace()  # noqa: RUF009 - immutable
     settings: tuple[tuple[str, float], ...] = ()
 
 
@@ -120,7 +120,7 @@ def run_all(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Curve]]:
 
 
 def seconds_per_proposal(
-    controller: str, trials: int, space: NASFPNSpace | None = None
+    controller: str, trials: int, space: SearchSpace | None = None
 ) -> tuple[float, float]:
     """Return the times of the first and of the next proposal in a study of random genomes.
 
@@ -159,7 +159,7 @@ def seconds_per_proposal(
 
 
 @lru_cache(maxsize=8)
-def function(reward: str, space: NASFPNSpace, seed: int) -> Reward:
+def function(reward: str, space: SearchSpace, seed: int) -> Reward:
     """Return the function of that name and seed."""
     return REWARDS[reward](space, seed)
 

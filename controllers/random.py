@@ -10,9 +10,10 @@ from controllers.samplers import Choices, LogSampler, Record
 
 
 class RandomSampler(LogSampler):
-    """Draws genomes uniformly at random and learns nothing.
+    """Draws genomes at random and learns nothing.
 
-    Parameters of the objective that are not decisions are drawn evenly and independently, too.
+    They are drawn by ``sample`` of the space; in the paper's space all are equally likely.
+    Parameters of the objective that are not decisions are drawn evenly and independently.
 
     Args:
         space: what to search.

@@ -15,7 +15,7 @@ from controllers.random import RandomSampler
 from controllers.samplers import SpaceSampler
 from controllers.settings import Setting, check_settings, settings_of
 from controllers.tpe import TPESampler
-from search_space import NASFPNSpace
+from search_space import SearchSpace
 from search_space.errors import nearest
 
 _SAMPLERS: dict[str, Callable[..., SpaceSampler]] = {
@@ -59,7 +59,7 @@ def check_controller(name: str, settings: Mapping[str, Any]) -> dict[str, float]
 
 
 def create_sampler(
-    name: str, space: NASFPNSpace, seed: int = 0, settings: Mapping[str, Any] | None = None
+    name: str, space: SearchSpace, seed: int = 0, settings: Mapping[str, Any] | None = None
 ) -> SpaceSampler:
     """Return the controller of that name.
 

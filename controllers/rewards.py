@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from search_space import Genome, NASFPNSpace
+from search_space import Genome, SearchSpace
 from search_space.wiring import LEFTOVER, wire
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -28,22 +28,22 @@ _FAR = 6.0  # length of a path that does not exist; the longest shortest path ha
 _CEILING = 4.0  # standard deviations that graph rewards can be above or below the mean
 
 
-def additive(space: NASFPNSpace, seed: int) -> Reward:
+def additive(space: SearchSpace, seed: int) -> Reward:
     """Return a function that adds up what the cells are, with interactions of pairs.
 
-    Each cell has a level, an op and two nodes that it reads. Each of these facts has a random
-    weight, drawn from a normal distribution. So has each pair of facts in some pairs of fields:
-    three times as many pairs as fields, drawn at random. The pairs have 0.4 of the variance.
-    Nothing connects the weights of different cells, so all that can be learned is which facts, and
-    which pairs of facts, are good.
+    Each cell has a level, an op and nodes that it reads; an unused slot has none of these facts.
+    Each fact has a random weight, drawn from a normal distribution. So has each pair of facts in
+    some pairs of fields: three times as many pairs as fields, drawn at random. The pairs have 0.4
+    of the variance. Nothing connects the weights of different cells, so all that can be learned is
+    which facts, and which pairs of facts, are good.
     """
     rng = np.random.default_rng((seed, 0))
-    fields = _FIELDS * space.cells
-    values = max(len(space.levels) + space.cells, len(space.ops))
+    fields = _FIELDS * space.slots
+    values = max(len(space.levels) + space.slots, len(space.ops))
     single = rng.normal(size=(fields, values))
     pairs = np.asarray([rng.choice(fields, 2, replace=False) for _ in range(3 * fields)])
     double = rng.normal(size=(len(pairs), values, values))
-    # Both are sums over the facts of a field, of which "reads" has two.
+    # Both are sums over the facts of a field, of which "reads" has one for each input.
     facts = _Facts(space)
 
     def parts(genome: Genome) -> Array:
@@ -59,7 +59,7 @@ def additive(space: NASFPNSpace, seed: int) -> Reward:
     return lambda genome: float(MEAN + SD * ((parts(genome) - mean) @ shares) / spread)
 
 
-def graph(space: NASFPNSpace, seed: int) -> Reward:
+def graph(space: SearchSpace, seed: int) -> Reward:
     """Return a function of properties that are the same however the cells are numbered.
 
     Good are short paths from all input levels to all outputs, cells whose result is read or is an
@@ -89,23 +89,27 @@ def graph(space: NASFPNSpace, seed: int) -> Reward:
     return lambda genome: float(MEAN + SD * (bounded(_properties(genome, depth)) - centre) / spread)
 
 
-REWARDS: dict[str, Callable[[NASFPNSpace, int], Reward]] = {"additive": additive, "graph": graph}
+REWARDS: dict[str, Callable[[SearchSpace, int], Reward]] = {"additive": additive, "graph": graph}
 
 
 class _Facts:
     """Reads the facts of a genome: shape (fields, values), 1 where the field has the value."""
 
-    def __init__(self, space: NASFPNSpace) -> None:
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
         self.ops = {op: index for index, op in enumerate(space.ops)}
         self.levels = {level: index for index, level in enumerate(space.levels)}
-        self.shape = (space.cells, _FIELDS, max(len(space.levels) + space.cells, len(space.ops)))
+        self.shape = (space.slots, _FIELDS, max(len(space.levels) + space.slots, len(space.ops)))
 
     def __call__(self, genome: Genome) -> Array:
         held = np.zeros(self.shape)
-        for facts, cell in zip(held, genome.cells, strict=True):
+        slots, levels = self.space.slots_of(genome), len(self.levels)
+        numbers = (*range(levels), *(levels + slot for slot in slots))
+        for slot, cell in zip(slots, genome.cells, strict=True):
+            facts = held[slot]
             facts[0, self.levels[cell.level]] = 1
             facts[1, self.ops[cell.op]] = 1
-            facts[2, list(cell.inputs)] = 1
+            facts[2, [numbers[node] for node in cell.inputs]] = 1
         return held.reshape(-1, self.shape[-1])
 
 
@@ -143,7 +147,7 @@ def _properties(genome: Genome, depth: float) -> Array:
 
 
 @lru_cache(maxsize=4)
-def _sample(space: NASFPNSpace) -> tuple[Genome, ...]:
+def _sample(space: SearchSpace) -> tuple[Genome, ...]:
     """Return random genomes, the same for every function of the space."""
     rng = np.random.default_rng(0)
     return tuple(space.sample(rng) for _ in range(_SAMPLE))

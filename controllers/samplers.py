@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from controllers.errors import ControllerError
 from controllers.joint import Space, Spaces, largest_group, without_conflicts
-from search_space import Genome, NASFPNSpace
+from search_space import Genome, SearchSpace
 from search_space.errors import value_text
 from search_space.rules import as_int
 
@@ -54,7 +54,7 @@ class Record:
     reward: float | None
 
 
-def suggest(trial: Trial, space: NASFPNSpace) -> Genome:
+def suggest(trial: Trial, space: SearchSpace) -> Genome:
     """Ask the trial for every decision of the space and return the genome.
 
     It works with any sampler and in any study. The parameters are those of
@@ -65,7 +65,7 @@ def suggest(trial: Trial, space: NASFPNSpace) -> Genome:
     return space.decode(choices)
 
 
-def distributions(space: NASFPNSpace) -> dict[str, BaseDistribution]:
+def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """Return Optuna's distribution of each decision, by name, in the order of the space.
 
     They are categorical, not integer, because node numbers, remaining levels and ops have no
@@ -103,7 +103,7 @@ def all_trials(study: Study) -> list[FrozenTrial]:
 
 
 def finished(
-    space: NASFPNSpace,
+    space: SearchSpace,
     study: Study,
     trials: Sequence[FrozenTrial],
     spaces: Spaces | None = None,
@@ -164,7 +164,7 @@ class SpaceSampler(optuna.samplers.BaseSampler):
         ControllerError: the seed is not an integer from 0.
     """
 
-    def __init__(self, space: NASFPNSpace, seed: int = 0) -> None:
+    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
         number = as_int(seed)
         if number is None or number < 0:
             raise ControllerError(f"seed must be an integer from 0, got {value_text(seed)}")

@@ -26,7 +26,7 @@ from controllers.study import (
 )
 from controllers.view import CandidateProgress, Silent, View
 from controllers.worker import Job, Outcome, ProxyWorker, Watch
-from search_space import Genome, NASFPNSpace, genome_id, save_genome, to_json
+from search_space import Genome, SearchSpace, genome_id, save_genome, to_json
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class SearchSettings:
 
 
 def search(
-    study: Study, space: NASFPNSpace, settings: SearchSettings, view: View | None = None
+    study: Study, space: SearchSpace, settings: SearchSettings, view: View | None = None
 ) -> None:
     """Search until as many genomes are trained as the settings say.
 
@@ -86,7 +86,7 @@ def search(
 @dataclass
 class _Loop:
     study: Study
-    space: NASFPNSpace
+    space: SearchSpace
     settings: SearchSettings
     presence: Presence
     worker: ProxyWorker

@@ -31,7 +31,7 @@ from controllers.errors import StudyError
 from controllers.identity import check_same
 from controllers.journal import IDENTITY, STUDY, open_journal
 from controllers.samplers import REPEATS
-from search_space import NASFPNSpace, save_genome, to_json
+from search_space import SearchSpace, save_genome, to_json
 from search_space.errors import mask_secrets
 from search_space.rules import json_integer
 
@@ -179,7 +179,7 @@ def trained(study: Study) -> list[FrozenTrial]:
     return [trial for trial in done if DUPLICATE_OF not in trial.user_attrs]
 
 
-def save_best(study: Study, space: NASFPNSpace, out: Path) -> bool:
+def save_best(study: Study, space: SearchSpace, out: Path) -> bool:
     """Write the best genome and the trial it comes from to ``best.json``.
 
     The file follows from the study: one with any other content is replaced. Does nothing while no

@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 
 from controllers.samplers import Constraints, WrappedSampler
-from search_space import NASFPNSpace
+from search_space import SearchSpace
 
 
 class TPESampler(WrappedSampler):
@@ -41,7 +41,7 @@ class TPESampler(WrappedSampler):
     """
 
     def __init__(
-        self, space: NASFPNSpace, seed: int = 0, *, constraints_func: Constraints | None = None
+        self, space: SearchSpace, seed: int = 0, *, constraints_func: Constraints | None = None
     ) -> None:
         super().__init__(space, seed)
         self.constraints_func = constraints_func

@@ -147,16 +147,10 @@ class SearchSpace(ABC):
         """Return whether the genome belongs to the space."""
         return self.violation(genome) is None
 
-    @abstractmethod
-    def by_slot(self, genome: Genome) -> tuple[MergingCell | None, ...]:
-        """Return the cell in each slot, None for an unused slot.
-
-        Inputs of the cells are ascending and numbered by slot: the input levels from 0, then the
-        slots. So an output has the same number in all genomes of the space.
-
-        Raises:
-            GenomeError: the genome is outside the space.
-        """
+    def slots_of(self, genome: Genome) -> tuple[int, ...]:
+        """Return the slot of each cell of a genome of the space."""
+        used = len(genome.cells) - len(self.levels)
+        return (*range(used), *range(self.intermediate_cells, self.slots))
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> Genome:
@@ -238,8 +232,12 @@ class SearchSpace(ABC):
         error = self.violation(genome)
         if error is not None:
             raise error
-        cells = (MergingCell(c.level, c.op, tuple(sorted(c.inputs))) for c in genome.cells)
-        return Genome(tuple(cells), genome.levels)
+        ordered = [tuple(sorted(cell.inputs)) for cell in genome.cells]
+        if all(cell.inputs == inputs for cell, inputs in zip(genome.cells, ordered, strict=True)):
+            return genome
+        pairs = zip(genome.cells, ordered, strict=True)
+        cells = tuple(MergingCell(cell.level, cell.op, inputs) for cell, inputs in pairs)
+        return Genome(cells, genome.levels)
 
 
 def _check_subset(values: Sequence[object], allowed: Sequence[object], name: str) -> None:

@@ -103,9 +103,6 @@ class NASFPNSpace(SearchSpace):
     def rules(self) -> Sequence[Callable[[SearchSpace, Genome], None]]:
         return MEMBERSHIP
 
-    def by_slot(self, genome: Genome) -> tuple[MergingCell, ...]:
-        return self._with_ascending_inputs(genome).cells
-
     def ops_of(self, index: int, cells: int) -> tuple[str, ...]:
         return self.ops
 

@@ -148,37 +148,23 @@ class WideSpace(SearchSpace):
         return Genome(tuple(cells), self.levels)
 
     def encode(self, genome: Genome) -> dict[str, int]:
-        cells = self.by_slot(genome)
-        used = len(genome.cells) - len(self.levels)
-        choices = {decision.name: 0 for decision in self.decisions()}
-        given = {"cells": used}
+        genome = self._with_ascending_inputs(genome)
+        slots = self.slots_of(genome)
+        numbers = (*range(len(self.levels)), *(len(self.levels) + slot for slot in slots))
+        given = {"cells": len(genome.cells) - len(self.levels)}
         remaining = list(self.levels)
-        for slot, (name, cell) in enumerate(zip(self.names, cells, strict=True)):
-            if cell is None:
-                continue
-            inner = slot < self.intermediate_cells
+        for slot, cell in zip(slots, genome.cells, strict=True):
+            name, inner = self.names[slot], slot < self.intermediate_cells
             given[f"{name}.level"] = (self._allowed_levels if inner else remaining).index(
                 cell.level
             )
             given[f"{name}.op"] = self.ops_of(slot, self.slots).index(cell.op)
             for number, node in enumerate(cell.inputs, start=1):
-                given[f"{name}.input{number}"] = node
+                given[f"{name}.input{number}"] = numbers[node]
                 given[f"{name}.more{number}"] = 1
             if not inner:
                 remaining.remove(cell.level)
-        return {name: given.get(name, 0) for name in choices}
-
-    def by_slot(self, genome: Genome) -> tuple[MergingCell | None, ...]:
-        cells = self._with_ascending_inputs(genome).cells
-        used = len(cells) - len(self.levels)
-        first_output, unused = len(self.levels) + used, self.intermediate_cells - used
-        outputs = (
-            MergingCell(
-                cell.level, cell.op, tuple(n + unused * (n >= first_output) for n in cell.inputs)
-            )
-            for cell in cells[used:]
-        )
-        return (*cells[:used], *[None] * unused, *outputs)
+        return {decision.name: given.get(decision.name, 0) for decision in self.decisions()}
 
     def sample(self, rng: np.random.Generator) -> Genome:
         """Return a random genome, from the distribution that the class describes."""

@@ -15,55 +15,64 @@ from optuna.trial import Trial, TrialState
 
 import controllers
 from controllers.samplers import SpaceSampler, distributions, suggest
+from search_space import SearchSpace
 from searches import ask_and_tell, choices, new_study
-from synthetic import SPACE, reward
+from synthetic import SPACE, WIDE, reward
 
 TRIALS = 26  # more than the random first trials (TPE 10, others 20 at most), and than PPO's batches
+SPACES: dict[str, SearchSpace] = {"paper": SPACE, "wide": WIDE}
+
+Make = Callable[[int], SpaceSampler]
+
+
+@pytest.fixture(params=SPACES)
+def space(request: pytest.FixtureRequest) -> SearchSpace:
+    return SPACES[request.param]
 
 
 @pytest.fixture(params=controllers.names())
-def make(request: pytest.FixtureRequest) -> Callable[[int], SpaceSampler]:
-    return lambda seed: controllers.create_sampler(request.param, SPACE, seed)
+def make(request: pytest.FixtureRequest, space: SearchSpace) -> Make:
+    return lambda seed: controllers.create_sampler(request.param, space, seed)
 
 
 def test_equal_seeds_propose_the_same_and_other_seeds_do_not(
-    make: Callable[[int], SpaceSampler],
+    make: Make, space: SearchSpace
 ) -> None:
-    first = ask_and_tell(new_study(make(3)), TRIALS)
-    assert ask_and_tell(new_study(make(3)), TRIALS) == first
+    first = ask_and_tell(new_study(make(3)), TRIALS, space)
+    assert ask_and_tell(new_study(make(3)), TRIALS, space) == first
     for other in (4, (1 << 64) - 1):  # the largest that the commands take
-        assert ask_and_tell(new_study(make(other)), TRIALS)[:5] != first[:5]
+        assert ask_and_tell(new_study(make(other)), TRIALS, space)[:5] != first[:5]
     assert len(set(first)) > TRIALS // 2
 
 
-def test_minimising_the_negative_is_the_same_search(make: Callable[[int], SpaceSampler]) -> None:
-    assert ask_and_tell(new_study(make(0)), TRIALS) == ask_and_tell(
-        new_study(make(0), "minimize"), TRIALS
+def test_minimising_the_negative_is_the_same_search(make: Make, space: SearchSpace) -> None:
+    assert ask_and_tell(new_study(make(0)), TRIALS, space) == ask_and_tell(
+        new_study(make(0), "minimize"), TRIALS, space
     )
 
 
-def test_state_comes_from_the_log_alone(make: Callable[[int], SpaceSampler]) -> None:
+def test_state_comes_from_the_log_alone(make: Make, space: SearchSpace) -> None:
     """A new sampler in the middle of a study continues as the first would have."""
-    unbroken = ask_and_tell(new_study(make(1)), TRIALS)
+    unbroken = ask_and_tell(new_study(make(1)), TRIALS, space)
     study = new_study(make(1))
-    asked = ask_and_tell(study, TRIALS // 2)
+    asked = ask_and_tell(study, TRIALS // 2, space)
     for _ in range(TRIALS - TRIALS // 2):
         study.sampler = make(1)
-        asked += ask_and_tell(study, 1)
+        asked += ask_and_tell(study, 1, space)
     assert asked == unbroken
 
 
-def test_same_proposals_in_other_processes(
-    make: Callable[[int], SpaceSampler], request: pytest.FixtureRequest
-) -> None:
+@pytest.mark.parametrize("name", controllers.names())
+def test_same_proposals_in_other_processes(name: str) -> None:
     """Fails if a proposal depends on the order of a set of strings."""
-    name = request.node.callspec.params["make"]
     code = (
         "import json, sys; sys.path[:0] = json.loads(sys.argv[1]); import optuna; "
         "optuna.logging.disable_default_handler(); "
         "import controllers, searches, synthetic; "
-        f"s = controllers.create_sampler({name!r}, synthetic.SPACE, 5); "
-        f"print(json.dumps(searches.ask_and_tell(searches.new_study(s), {TRIALS})))"
+        "spaces = synthetic.SPACE, synthetic.WIDE; "
+        f"made = [controllers.create_sampler({name!r}, space, 5) for space in spaces]; "
+        f"asked = [searches.ask_and_tell(searches.new_study(s), {TRIALS}, s.space) for s in made]; "
+        "print(json.dumps(asked))"
     )
     path = json.dumps(sys.path)
     process = subprocess.run(
@@ -73,11 +82,14 @@ def test_same_proposals_in_other_processes(
         text=True,
         check=True,
     )
-    asked = json.loads(process.stdout.splitlines()[-1])
-    assert [tuple(c) for c in asked] == ask_and_tell(new_study(make(5)), TRIALS)
+    for asked, space in zip(
+        json.loads(process.stdout.splitlines()[-1]), SPACES.values(), strict=True
+    ):
+        here = ask_and_tell(new_study(controllers.create_sampler(name, space, 5)), TRIALS, space)
+        assert [tuple(c) for c in asked] == here
 
 
-def test_interleaved_workers_and_late_results(make: Callable[[int], SpaceSampler]) -> None:
+def test_interleaved_workers_and_late_results(make: Make, space: SearchSpace) -> None:
     """Three trials run at any time and finish in random order; the state depends on the log."""
 
     def work(fresh: bool) -> list[tuple[int, ...]]:
@@ -88,10 +100,10 @@ def test_interleaved_workers_and_late_results(make: Callable[[int], SpaceSampler
             if fresh:
                 study.sampler = make(2)
             hand.append(study.ask())
-            asked.append(choices(hand[-1]))
+            asked.append(choices(hand[-1], space))
             if len(hand) == 3:
                 trial = hand.pop(int(rng.integers(3)))
-                study.tell(trial, reward(suggest(trial, SPACE)))
+                study.tell(trial, reward(suggest(trial, space)))
         return asked
 
     asked = work(fresh=False)
@@ -99,14 +111,14 @@ def test_interleaved_workers_and_late_results(make: Callable[[int], SpaceSampler
     assert work(fresh=True) == asked
 
 
-def test_works_in_a_study_of_the_user(make: Callable[[int], SpaceSampler]) -> None:
+def test_works_in_a_study_of_the_user(make: Make, space: SearchSpace) -> None:
     """The study has a parameter that is no decision, threads, and a trial that was queued."""
     study = new_study(make(0))
-    wanted = {d.name: d.size - 1 for d in SPACE.decisions()}
+    wanted = {d.name: d.size - 1 for d in space.decisions()}
     study.enqueue_trial(wanted)
 
     def objective(trial: Trial) -> float:
-        return reward(suggest(trial, SPACE)) - trial.suggest_float("rate", 0, 1)
+        return reward(suggest(trial, space)) - trial.suggest_float("rate", 0, 1)
 
     study.optimize(objective, n_trials=13)
     study.optimize(objective, n_trials=12, n_jobs=2)
@@ -115,15 +127,15 @@ def test_works_in_a_study_of_the_user(make: Callable[[int], SpaceSampler]) -> No
     # 20 random trials come first; later children of NSGA-II inherit the rate of a parent.
     assert len({trial.params["rate"] for trial in study.trials}) >= 20
     for trial in study.trials:
-        assert trial.distributions.items() >= distributions(SPACE).items()
+        assert trial.distributions.items() >= distributions(space).items()
 
 
-def test_a_study_whose_trials_all_fail_continues(make: Callable[[int], SpaceSampler]) -> None:
+def test_a_study_whose_trials_all_fail_continues(make: Make, space: SearchSpace) -> None:
     study = new_study(make(0))
     asked = []
     for _ in range(12):
         trial = study.ask()
-        asked.append(choices(trial))
+        asked.append(choices(trial, space))
         study.tell(trial, state=TrialState.FAIL)
     assert len(set(asked)) > 6
 

@@ -14,7 +14,8 @@ from controllers import candidate
 from controllers.errors import StudyError
 from controllers.identity import EARLIER_DEFAULTS, check_same, identify, write_config
 from locations import ASSETS
-from synthetic import SPACE
+from search_space import WideSpace
+from synthetic import SPACE, WIDE
 
 OUT = Path("runs/x")
 RECIPE = {"name": "proxy", "model": {"dialect": "tf", "width": 4}}
@@ -101,6 +102,31 @@ def test_a_study_keeps_the_defaults_it_was_made_with(
     check_same(identity, identity, OUT)
     explicit = {**without, "controller_settings": {"population": 20}}
     check_same(explicit, identity, OUT)
+
+
+def test_a_study_in_another_kind_of_space_is_refused_with_the_option(
+    identity: dict[str, Any],
+) -> None:
+    """Studies in the space of the paper do not record its kind: once there was no other."""
+    assert "kind" not in identity["space"]
+    wide = identify("evolution", {}, WIDE, {"seed": 3})
+    assert wide["space"] == {
+        "kind": "wide",
+        "levels": [3, 4, 5],
+        "intermediate_cells": 2,
+        "intermediate_levels": [4, 5],
+        "ops": ["sum", "attention", "weighted", "identity"],
+    }
+    check_same(wide, copy.deepcopy(wide), OUT)
+    message = r"^space\.kind .*'paper' .*runs/x, got 'wide'; .*--space paper "
+    with pytest.raises(StudyError, match=message):
+        check_same(identity, wide, OUT)
+    message = r"^space\.kind .*'wide' .*runs/x, got 'paper'; .*--space wide "
+    with pytest.raises(StudyError, match=message):
+        check_same(wide, identity, OUT)
+    more = identify("evolution", {}, WideSpace(SPACE.levels, 3), {"seed": 3})
+    with pytest.raises(StudyError, match=r"^space\.intermediate_cells .*2 .*got 3; .*-cells 2 "):
+        check_same(wide, more, OUT)
 
 
 def test_the_controller_of_a_study_is_named_as_an_option(identity: dict[str, Any]) -> None:

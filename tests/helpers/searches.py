@@ -22,6 +22,7 @@ from controllers import create_sampler, suggest
 from controllers.samplers import REPEATS, SpaceSampler
 from controllers.search import SearchSettings, search
 from controllers.study import DUPLICATE_OF, GENOME_ID, open_study
+from search_space import SearchSpace
 from synthetic import SPACE, reward
 
 
@@ -88,12 +89,12 @@ def new_study(sampler: SpaceSampler, direction: str = "maximize") -> Study:
     return optuna.create_study(direction=direction, sampler=sampler)
 
 
-def choices(trial: Trial) -> tuple[int, ...]:
-    """Ask a trial for the decisions of ``SPACE`` and return its choices."""
-    return tuple(trial.suggest_categorical(d.name, range(d.size)) for d in SPACE.decisions())
+def choices(trial: Trial, space: SearchSpace = SPACE) -> tuple[int, ...]:
+    """Ask a trial for the decisions of a space and return its choices."""
+    return tuple(trial.suggest_categorical(d.name, range(d.size)) for d in space.decisions())
 
 
-def ask_and_tell(study: Study, trials: int) -> list[tuple[int, ...]]:
+def ask_and_tell(study: Study, trials: int, space: SearchSpace = SPACE) -> list[tuple[int, ...]]:
     """Ask and tell in turn and return the choices.
 
     Each fifth trial fails, each seventh is pruned.
@@ -102,8 +103,8 @@ def ask_and_tell(study: Study, trials: int) -> list[tuple[int, ...]]:
     asked = []
     for _ in range(trials):
         trial = study.ask()
-        asked.append(choices(trial))
-        value = sign * reward(suggest(trial, SPACE))
+        asked.append(choices(trial, space))
+        value = sign * reward(suggest(trial, space))
         if trial.number % 5 == 4:
             study.tell(trial, state=TrialState.FAIL)
         elif trial.number % 7 == 6:

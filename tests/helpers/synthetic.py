@@ -14,12 +14,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from search_space import Genome, Level, NASFPNSpace, from_json
+from search_space import Genome, Level, NASFPNSpace, WideSpace, from_json
 
 # 259,200 genomes, 14 decisions.
 SPACE = NASFPNSpace(
     levels=(Level(3), Level(4), Level(5)), intermediate_cells=1, intermediate_levels=(Level(4),)
 )
+
+# 4,829,563,200 genomes, 30 decisions, of which some say nothing in most genomes.
+WIDE = WideSpace(levels=(Level(3), Level(4), Level(5)), intermediate_cells=2)
 
 
 def reward(genome: Genome) -> float:
