@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tools.errors import UsageError
-from tools.options import add_option, add_out, add_overwrite, real, whole
+from tools.options import add_option, add_out, add_overwrite, add_space, real, whole
 
 if TYPE_CHECKING:
     import numpy as np
 
     from controllers.race import Curve, Job
+    from search_space import SearchSpace
 
 BASELINE = "random"
 AFTER = (20, 50, 100, 200, 300)  # trials that have a column of the table
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options = parser.add_argument_group("options of controllers")
     help = "controllers to compare; random is always among them"
     add_option(options, "--controllers", nargs="+", metavar="NAME", unset="all", help=help)
+    add_space(options)
     help = "genomes that each search tries"
     add_option(options, "--trials", type=whole(1, 10_000), default=300, metavar="N", help=help)
     help = "searches of each controller on each reward; each has a function of its own"
@@ -85,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
     from controllers.rewards import REWARDS
     from nasfpn_runtime.outputs import check_output
     from nasfpn_runtime.progress import Progress
+    from search_space.spaces import create_space, size_text
 
     for path in (args.json, args.out):
         if path is not None:
@@ -94,8 +97,10 @@ def run(args: argparse.Namespace) -> None:
     chosen = list(dict.fromkeys([BASELINE, *(args.controllers or names())]))
     for name in chosen:
         check_controller(name, {})
+    space = create_space(args.space)
+    print(f"space {space.kind} of {size_text(space)}")
     jobs = [
-        Job(name, reward, noise, seed, args.trials)
+        Job(name, reward, noise, seed, args.trials, space)
         # By seed, so that functions are made once and the slow controllers are spread.
         for seed in range(args.seeds)
         for name in chosen
@@ -112,7 +117,7 @@ def run(args: argparse.Namespace) -> None:
     columns = [after for after in AFTER if after < args.trials] + [args.trials]
     for title, lines in groups.items():
         _print_table(title, lines, columns, args.seeds)
-    times = _time(chosen, [size for size in dict.fromkeys(args.sizes) if size])
+    times = _time(chosen, [size for size in dict.fromkeys(args.sizes) if size], space)
     _write(args, groups, times)
 
 
@@ -162,7 +167,9 @@ def _print_table(
         print(f"{name:12}" + "".join(cells), flush=True)
 
 
-def _time(controllers: Sequence[str], sizes: Sequence[int]) -> dict[str, dict[int, float]]:
+def _time(
+    controllers: Sequence[str], sizes: Sequence[int], space: SearchSpace
+) -> dict[str, dict[int, float]]:
     """Print and return the seconds of a proposal, by controller and number of trials."""
     from controllers.race import seconds_per_proposal
 
@@ -174,7 +181,7 @@ def _time(controllers: Sequence[str], sizes: Sequence[int]) -> dict[str, dict[in
     for name in controllers:
         cells = []
         for size in sizes:
-            first, following = seconds_per_proposal(name, size)
+            first, following = seconds_per_proposal(name, size, space)
             times.setdefault(name, {})[size] = following
             cells.append(f" {f'{following:.3f} ({first:.2f})':>20}")
         print(f"{name:12}" + "".join(cells), flush=True)
@@ -196,6 +203,7 @@ def _write(
 
     if args.json is not None:
         content = {
+            "space": args.space,
             "trials": args.trials,
             "seeds": args.seeds,
             "values": {

@@ -114,6 +114,12 @@ def add_overrides(
     )
 
 
+def add_space(options: Options) -> None:
+    """Add ``--space``, the kind of search space."""
+    help = "what is searched: paper, or wide, which has every shipped genome"
+    add_option(options, "--space", choices=("paper", "wide"), default="paper", help=help)
+
+
 def add_seed(options: Options, of: str) -> None:
     """Add ``--seed``; ``of`` says which random numbers follow from it."""
     add_option(options, "--seed", type=SEED, default=0, metavar="N", help=f"random seed of {of}")

@@ -19,6 +19,7 @@ from tools.options import (
     add_overrides,
     add_recipe,
     add_seed,
+    add_space,
     real,
     whole,
 )
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from controllers.view import CandidateProgress
     from nasfpn_runtime.progress import Progress
     from nasfpn_runtime.recipe.recipe import Recipe
-    from search_space import NASFPNSpace
+    from search_space import SearchSpace
 
 HELP = "Search for a genome: train candidates, learn from their scores"
 DESCRIPTION = """\
@@ -40,6 +41,7 @@ EXAMPLES = (
     "nasfpn search --data shapes --recipe shapes-proxy --trials 12 -o runs/search",
     "nasfpn search --data shapes --recipe shapes-proxy --controller evolution "
     "--controller-set population=30 -o runs/evolution",
+    "nasfpn search --data shapes --recipe shapes-proxy --space wide -o runs/wide",
     "nasfpn search --data shapes --recipe shapes-proxy --levels 3-6 --set model.separable=true "
     "-o runs/lite",
 )
@@ -70,10 +72,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help = "number of genomes to train, including those of earlier runs"
     add_option(parser, "--trials", type=TRIALS, default=60, metavar="N", help=help)
     add_seed(parser, of="the controller and every training")
+    add_space(parser)
     help = "finest and coarsest level of the pyramids"
     add_option(parser, "--levels", type=levels, default="3-7", metavar="A-B", help=help)
-    help = "number of intermediate cells of a genome"
-    add_option(parser, "--intermediate-cells", type=whole(0, 50), default=2, metavar="N", help=help)
+    help = "number of intermediate cells of a genome; with --space wide their greatest number"
+    add_option(
+        parser,
+        "--intermediate-cells",
+        type=whole(0, 50),
+        metavar="N",
+        unset="2, with --space wide 4",
+        help=help,
+    )
     help = "time limit of a training; a genome that takes longer has failed"
     unset = "no limit"
     add_option(
@@ -96,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
     """Search, or resume the search in the run folder."""
     from controllers.settings import parse_settings
     from nasfpn_runtime.recipe.recipe import load_recipe
-    from search_space import Level, NASFPNSpace
+    from search_space.spaces import create_space
 
     if args.repair_study and args.storage:
         raise UsageError(
@@ -113,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         timeout=args.timeout,
         storage=args.storage,
         device=args.device,
-        space=NASFPNSpace(tuple(map(Level, args.levels)), args.intermediate_cells),
+        space=create_space(args.space, args.levels, args.intermediate_cells),
         repair=args.repair_study,
     )
     return 0
@@ -131,7 +141,7 @@ def run_search(
     timeout: float | None = None,
     storage: str | None = None,
     device: str = "CPU",
-    space: NASFPNSpace | None = None,
+    space: SearchSpace | None = None,
     repair: bool = False,
 ) -> Study:
     """Search, leave ``best.json`` and ``figures/`` in the run folder, and print where they are.
@@ -145,10 +155,13 @@ def run_search(
             been resumed, or at once if it is given no more trials than it has.
     """
     from nasfpn_runtime.progress import Progress, say
+    from search_space import NASFPNSpace
+    from search_space.spaces import size_text
 
+    space = space or NASFPNSpace()
     say(
         f"search: {trials} genomes by {controller}, recipe {recipe.name}, data {data}, run folder "
-        f"{out}"
+        f"{out}, space {space.kind} of {size_text(space)}"
     )
 
     import numpy as np
@@ -162,12 +175,13 @@ def run_search(
     from controllers.study import locked, open_study, save_best, trained
     from nasfpn_runtime.outputs import check_run_folder
     from nasfpn_runtime.recipe.memory import check_training
-    from search_space import NASFPNSpace
     from search_space.names import printable
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the lines below say what it would
-    space = space or NASFPNSpace()
-    check_training(recipe, space.sample(np.random.default_rng(0)), device)
+    rng = np.random.default_rng(0)
+    # Only a search that cannot train any genome is refused, so the genome has few cells.
+    few = min((space.sample(rng) for _ in range(20)), key=lambda genome: len(genome.cells))
+    check_training(recipe, few, device)
     settings = check_controller(controller, controller_settings or {})
     check_run_folder(out, ("study.lock", "study.journal"), WRITTEN)
     sampler = create_sampler(controller, space, seed, settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from controllers.race import Job, function, interval, run, run_all
 from controllers.rewards import MEAN, REWARDS, SD
-from search_space import Level, MergingCell, NASFPNSpace, genome_id
+from search_space import Level, MergingCell, NASFPNSpace, SearchSpace, WideSpace, genome_id
 from search_space.genome import Genome
 from synthetic import SPACE
 from tools.cli import main
@@ -25,16 +25,17 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def genomes(count: int, seed: int) -> list[Genome]:
+def genomes(count: int, seed: int, space: SearchSpace = PAPER) -> list[Genome]:
     rng = np.random.default_rng(seed)
-    return [PAPER.sample(rng) for _ in range(count)]
+    return [space.sample(rng) for _ in range(count)]
 
 
-def test_values_of_random_genomes_are_like_ap(name: str) -> None:
+@pytest.mark.parametrize("space", [PAPER, WideSpace()], ids=["paper", "wide"])
+def test_values_of_random_genomes_are_like_ap(name: str, space: SearchSpace) -> None:
     """Each function is scaled on 1,000 other genomes: the mean has a standard error of 0.0022."""
-    drawn = genomes(1000, seed=1)
+    drawn = genomes(1000, 1, space)
     for seed in range(3):
-        values = [function(name, PAPER, seed)(genome) for genome in drawn]
+        values = [function(name, space, seed)(genome) for genome in drawn]
         assert np.mean(values) == pytest.approx(MEAN, abs=0.012)
         assert np.std(values) == pytest.approx(SD, rel=0.15)
 
@@ -47,12 +48,13 @@ def test_seeds_have_different_functions(name: str) -> None:
     assert correlations.max() < 0.9
 
 
-def test_good_genomes_are_far_from_random_ones(name: str) -> None:
+@pytest.mark.parametrize("space", [PAPER, WideSpace()], ids=["paper", "wide"])
+def test_good_genomes_are_far_from_random_ones(name: str, space: SearchSpace) -> None:
     """A climb by exact values ends more than 2.5 deviations above the mean."""
-    rng, value = np.random.default_rng(3), function(name, PAPER, 0)
-    best = PAPER.sample(rng)
+    rng, value = np.random.default_rng(3), function(name, space, 0)
+    best = space.sample(rng)
     for _ in range(400):
-        best = max(best, PAPER.mutate(best, rng), key=value)
+        best = max(best, space.mutate(best, rng), key=value)
     assert value(best) > MEAN + 2.5 * SD
 
 
@@ -147,6 +149,47 @@ def test_the_command_prints_tables_and_writes_curves(
             assert f"{picked[:, 21].mean():.3f}" in printed
     assert set(content["seconds per proposal"]) == {"random", "tpe", "evolution"}
     assert files[1].read_text().count("<svg") == 1
+
+
+def test_no_three_changes_in_different_cells_interact_in_the_additive_reward() -> None:
+    """The function is a sum over facts and pairs of facts, so third differences vanish.
+
+    Output 2 reads output 1 or not, output 1 has one op or the other, and an intermediate cell is
+    there or not. If that renumbered the output that is read, all three would interact.
+    """
+    space = WideSpace((3, 4, 5), 1)  # type: ignore[arg-type]
+    for seed in range(10):
+        value, total, gains = function("additive", space, seed), 0.0, set[float]()
+        for reads, op, there in product((0, 1), repeat=3):
+            first = 3 + there  # the node of output 0
+            cells = [(3, "sum", (0, 1)), (4, ("sum", "weighted")[op], (0, 2))]
+            cells += [(5, "sum", (0, 1, first + 1) if reads else (0, 1))]
+            cells = [(4, "attention", (0, 1))] * there + cells
+            genome = Genome(
+                tuple(MergingCell(Level(a), merge, nodes) for a, merge, nodes in cells),
+                space.levels,
+            )
+            assert space.contains(genome)
+            gains.add(value(genome))
+            total += (-1) ** (reads + op + there) * value(genome)
+        assert total == pytest.approx(0, abs=1e-12)
+        assert len(gains) == 8
+
+
+def test_the_command_races_in_the_wide_space(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "race.json"
+    argv = ["bench", "controllers", "--space", "wide", "--controllers", "evolution"]
+    argv += ["--processes", "1", "--trials", "6", "--seeds", "3", "--sizes", "0"]
+    assert main([*argv, "--json", str(path)]) == 0
+    assert "space wide of about 8.91e+29 genomes" in capsys.readouterr().out
+    content = json.loads(path.read_text())
+    assert content["space"] == "wide"
+    for reward in REWARDS:
+        curve = run(Job("evolution", reward, 0.03, 2, 6, WideSpace()))
+        given = content["values"][f"{reward} reward, noise 0.03"]["evolution"]["picked"][2]
+        assert given == pytest.approx(curve.picked, abs=1e-6)
 
 
 def test_a_controller_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ from controllers.study import (
     trained,
 )
 from controllers.view import CandidateProgress
-from search_space import Level, NASFPNSpace, genome_id, load_genome
+from search_space import Level, NASFPNSpace, WideSpace, genome_id, load_genome
 from searches import genomes_of, log, opened, run, settings, start
 from synthetic import SPACE, reward
 
@@ -120,6 +120,20 @@ def test_a_best_genome_that_was_not_written_is_written_at_the_next_start(
     assert not written.exists() or written.read_bytes() != whole
     assert len(trained(run(tmp_path / "out", "random", best + 1))) == best + 1  # none is left
     assert written.read_bytes() == whole
+
+
+def test_a_search_of_the_wide_space_trains_each_genome_once(tmp_path: Path) -> None:
+    """Many choices make one genome, so the genomes are compared and not the choices."""
+    space = WideSpace((Level(3), Level(4)), 1, ops=("sum",))  # 6 + 36 genomes
+    study = open_study(tmp_path, {}, controllers.TPESampler(space))
+    search(study, space, SearchSettings(tmp_path, 25, {}, "synthetic:evaluate", duplicates=60))
+    genomes = genomes_of(study)
+    assert len(set(genomes)) == len(genomes) == 25
+    assert any(DUPLICATE_OF in trial.user_attrs for trial in study.trials)
+    best = load_genome(tmp_path / "best.json")
+    assert space.contains(best)
+    assert reward(best) == study.best_value
+    assert genome_id(best) in genomes
 
 
 def test_known_genomes_are_scored_without_training(tmp_path: Path) -> None:

@@ -294,7 +294,45 @@ def test_the_first_line_comes_before_the_data_are_read(
     assert main(command(tmp_path / "nowhere", tmp_path / "out", "--trials", "7")) == 2
     first, error = capsys.readouterr().err.splitlines()
     assert first.startswith("search: 7 genomes by evolution, recipe shapes-proxy, data ")
+    # 1 intermediate cell on 2 levels, then 3! orders; 2 ops for each; pairs of 3, 4, 5, 6 nodes.
+    assert first.endswith(f", space paper of {2 * 6 * 2**4 * 3 * 6 * 10 * 15:,} genomes")
     assert "nowhere" in error
+
+
+def test_the_first_line_has_the_size_of_the_wide_space(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["search", "--data", str(tmp_path / "nowhere"), "--recipe", "shapes-proxy"]
+    argv += ["--space", "wide", "--out", str(tmp_path / "out")]
+    for options, size in (
+        ([], "about 8.91e+29"),
+        (["--levels", "3-4", "--intermediate-cells", "1"], "1,704"),
+        (["--levels", "1-10", "--intermediate-cells", "50"], "about "),
+    ):
+        assert main([*argv, *options]) == 2
+        first, _ = capsys.readouterr().err.splitlines()
+        assert f", space wide of {size}" in first
+
+
+def test_a_study_is_resumed_in_its_own_kind_of_space_only(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    """study_v1.journal is from before there were kinds, and goes on in the paper's."""
+    monkeypatch.setattr("controllers.search.search", lambda *_: None)  # nothing is trained
+    before = tmp_path / "before"
+    before.mkdir()
+    shutil.copy(ASSETS / "study_v1.journal", before / "study.journal")
+    for out, kind, other in ((before, "paper", "wide"), (tmp_path / "wide", "wide", "paper")):
+        for _ in range(2):
+            assert main(command(shapes, out, "--space", kind)) == 0
+        capsys.readouterr()
+        assert main(command(shapes, out, "--space", other)) == 2
+        *_, error = capsys.readouterr().err.splitlines()
+        assert f"space.kind must be '{kind}'" in error
+        assert f"got '{other}'; give --space {kind} " in error
+    assert yaml.safe_load((tmp_path / "wide/config.yaml").read_text())["space"]["kind"] == "wide"
+    assert main(command(shapes, tmp_path / "wide", "--space", "wide", "--levels", "3-6")) == 2
+    assert "space.intermediate_levels" in capsys.readouterr().err
 
 
 def test_the_time_left_is_estimated_until_the_bar_can(
