@@ -49,9 +49,9 @@ class WideSpace(SearchSpace):
     Even choices give 0 to ``intermediate_cells`` intermediate cells equally often, and every op
     that a cell may have equally often: an output is an ``identity`` with probability 1/4. Because
     each further input is a decision of its own, half of the ``sum`` and ``weighted`` cells have two
-    inputs, a quarter has three, and so on. :meth:`sample` draws from the same distribution, with
-    all sets of inputs of one size equally likely. It is not uniform over genomes: most genomes
-    have as many cells and inputs as possible.
+    inputs, a quarter has three, and so on. :meth:`sample` draws from the same distribution, except
+    that all sets of inputs of one size are equally likely. It is not uniform over genomes: most
+    genomes have as many cells and inputs as possible.
 
     Attributes, beside those of :class:`search_space.base.SearchSpace`:
         intermediate_cells: greatest number of cells before the output cells.
@@ -118,10 +118,11 @@ class WideSpace(SearchSpace):
             cells = used + len(self.levels)
             merges = (
                 sum(
-                    comb(len(self.levels) + index, count) for op in ops for count in self.counts(op)
+                    comb(len(self.levels) + index, count)
+                    for op in self.ops_of(index, cells)
+                    for count in self.counts(op)
                 )
                 for index in range(cells)
-                if (ops := self.ops_of(index, cells))
             )
             total += prod(merges) * len(self._allowed_levels) ** used
         return total * factorial(len(self.levels))
