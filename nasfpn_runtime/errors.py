@@ -24,6 +24,10 @@ class CheckpointError(UserError, ValueError):
     """A checkpoint does not fit what it is loaded into."""
 
 
+class InitError(CheckpointError):
+    """A run cannot start from the weights that it was given."""
+
+
 class DivergedError(UserError, ArithmeticError):
     """The loss of a training run is no longer a finite number."""
 

@@ -53,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_option(parser, "--init", metavar="CKPT", unset="random weights", help=help)
     help = "with --init, for other categories: initialise the class predictions randomly"
     add_flag(parser, "--drop-head", help)
+    help = "with --init, for another genome with the same levels: initialise the cells randomly"
+    add_flag(parser, "--drop-cells", help)
     help = "keep the first N stages of the backbone fixed; short for --set training.freeze_stages=N"
     unset = "the recipe's"
     add_option(parser, "--freeze-stages", type=whole(0, 4), metavar="N", unset=unset, help=help)
@@ -82,8 +84,9 @@ def run(args: argparse.Namespace) -> int:
     """Train, then print COCO's table and the paths of what was written."""
     from nasfpn_runtime.recipe.recipe import load_recipe
 
-    if args.drop_head and not args.init:
-        raise UsageError("--drop-head needs --init CKPT")
+    for option, given in {"--drop-head": args.drop_head, "--drop-cells": args.drop_cells}.items():
+        if given and not args.init:
+            raise UsageError(f"{option} needs --init CKPT")
     overrides = list(args.overrides)
     if args.freeze_stages is not None:
         overrides.append(f"training.freeze_stages={args.freeze_stages}")
@@ -161,7 +164,7 @@ def _train(args: argparse.Namespace, recipe: Recipe, genome: Genome, local: Stag
         options=RunOptions(
             log_every=args.log_every, tensorboard=args.tensorboard, workers=args.workers
         ),
-        init=Init(local.init, args.drop_head) if local.init else None,
+        init=Init(local.init, args.drop_head, args.drop_cells) if local.init else None,
     )
     print(summary(result.metrics))
     print(f"\nbest AP     {result.best_ap:.3f}")

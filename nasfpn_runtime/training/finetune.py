@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mindspore import Parameter, nn
 
-from nasfpn_runtime.errors import CheckpointError
+from nasfpn_runtime.errors import CheckpointError, InitError
 from nasfpn_runtime.network import checkpoint
 from nasfpn_runtime.network.network import Network
 from nasfpn_runtime.network.resnet import ResNet
@@ -22,6 +22,9 @@ PARTS = ("backbone", "pyramid", "head")
 # Parameters of the last layers, which are shared by all levels or have a copy for each.
 CLASSES = re.compile(r"head\.classes\.([0-9]+\.)?predict\..*")
 PREDICTIONS = re.compile(r"head\.(classes|boxes)\.([0-9]+\.)?predict\..*")
+# Parameters of the merging cells. The pyramid's others, its laterals and coarser levels, follow
+# from the levels and the sizes; those of the head follow from the levels, too.
+CELLS = "pyramid.stacks."
 MISSING = "a missing file"
 SHOWN = 3  # names listed in a message
 
@@ -33,10 +36,13 @@ class Init:
     Attributes:
         path: a checkpoint written by this program.
         drop_head: do not load the layers that predict classes.
+        drop_cells: do not load the merging cells of the pyramid. The checkpoint may then be of
+            another genome with the same levels, and of another number of stacks.
     """
 
     path: Path
     drop_head: bool = False
+    drop_cells: bool = False
 
     def digest(self) -> str:
         """Return a digest of what is loaded, or :data:`MISSING` if there is no such file."""
@@ -46,7 +52,8 @@ class Init:
         with self.path.open("rb") as file:
             while part := file.read(1 << 20):
                 content.update(part)
-        return content.hexdigest() + (" without head" if self.drop_head else "")
+        without = [" without head"] * self.drop_head + [" without cells"] * self.drop_cells
+        return content.hexdigest() + "".join(without)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ def start_from(
     A part (backbone, pyramid, head) that the file lacks altogether keeps its initial values.
     Any other part must match in every name and shape. With ``drop_head`` the layers that predict
     classes keep their initial values, and so do those that predict boxes if they do not match.
+    With ``drop_cells`` the merging cells keep their initial values.
 
     Args:
         genome: genome of the detector.
@@ -79,27 +87,34 @@ def start_from(
             number.
 
     Raises:
-        CheckpointError: the file is not a complete checkpoint or does not match, or its head is
-            for other categories, or for the same in another order, and is not dropped. No
-            parameter is changed then.
+        InitError: the file is not a complete checkpoint or does not match, or its head is for
+            other categories, or for the same in another order, and is not dropped. No parameter
+            is changed then.
     """
-    arrays, origin = checkpoint.load_weights(init.path)
+    try:
+        arrays, origin = checkpoint.load_weights(init.path)
+    except CheckpointError as error:
+        raise InitError(str(error)) from None
     parts = {name.split(".")[0] for name in arrays} & set(PARTS)
-    if "pyramid" in parts and origin.genome != genome:
-        raise CheckpointError(
-            f"cannot start from {init.path}: its pyramid has another genome than this run"
-        )
+    if "pyramid" in parts:
+        _check_genome(origin.genome, genome, init)
+    if init.drop_cells:
+        arrays = {name: array for name, array in arrays.items() if not name.startswith(CELLS)}
     if "head" in parts and categories is not None and not init.drop_head:
         _check_categories(origin.categories, tuple(categories), init.path)
     stored = {name: array.shape for name, array in arrays.items() if _part(name) in parts}
     parameters: dict[str, Parameter] = {p.name: p for p in net.get_parameters()}
-    wanted = {name: tuple(p.shape) for name, p in parameters.items() if _part(name) in parts}
+    wanted = {
+        name: tuple(p.shape)
+        for name, p in parameters.items()
+        if _part(name) in parts and not (init.drop_cells and name.startswith(CELLS))
+    }
     differ = {name for name in stored.keys() | wanted if stored.get(name) != wanted.get(name)}
     dropped = {name for name in wanted if CLASSES.fullmatch(name)} if init.drop_head else set()
     dropped |= {name for name in differ if init.drop_head and PREDICTIONS.fullmatch(name)}
     if wrong := sorted(differ - dropped):
         only_head = all(PREDICTIONS.fullmatch(name) for name in wrong)
-        raise CheckpointError(
+        raise InitError(
             f"cannot start from {init.path}: {len(wrong)} of the parameters do not match those of "
             f"the network in name and shape: {shortened(wrong)}"
             + ("; --drop-head does not load what predicts classes" if only_head else "")
@@ -109,12 +124,24 @@ def start_from(
     return InitReport(loaded, tuple(name for name in parameters if name not in set(loaded)))
 
 
+def _check_genome(stored: Genome, wanted: Genome, init: Init) -> None:
+    """Raise InitError unless a checkpoint's pyramid can be loaded into that of a genome."""
+    if stored.levels != wanted.levels:
+        there, here = (", ".join(map(str, genome.levels)) for genome in (stored, wanted))
+        raise InitError(f"the levels must be those of {init.path}, which has {there}, got {here}")
+    if stored != wanted and not init.drop_cells:
+        raise InitError(
+            f"cannot start from {init.path}: its pyramid has another genome than this run; "
+            "--drop-cells loads all but the merging cells"
+        )
+
+
 def _check_categories(stored: tuple[str, ...], wanted: tuple[str, ...], path: Path) -> None:
-    """Raise CheckpointError unless the names are the same in the same order."""
+    """Raise InitError unless the names are the same in the same order."""
     if stored != wanted:
         pairs = enumerate(zip_longest(stored, wanted))
         first = next(index for index, (a, b) in pairs if a != b)
-        raise CheckpointError(
+        raise InitError(
             f"the categories must be those of {path}, which has {shortened(stored[first:])} from "
             f"number {first + 1} on, got {shortened(wanted[first:])}; --drop-head does not load "
             "what predicts classes"

@@ -67,6 +67,7 @@ def mistakes(tmp: Path, shapes: Path) -> dict[str, tuple[list[str], str]]:
         "unknown key": ([*train, "fpn", *data, "--set", "training.epoch=1"], "epochs"),
         "out of range": ([*train, "fpn", *data, "--set", "training.lr=-1"], "training.lr=-1"),
         "no head": ([*train, "fpn", *data, "--drop-head"], "--init"),
+        "no cells": ([*train, "fpn", *data, "--drop-cells"], "--drop-cells needs --init"),
         "nothing to freeze": ([*train, "fpn", *data, "--freeze-stages", "2"], "--init"),
         "no kernels": (
             [*train, "fpn", *data, "--set", "training.precision=bfloat16"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import searched_archs
 from nasfpn_runtime import build_network
 from nasfpn_runtime.cluster.device import set_device
 from nasfpn_runtime.data.drawn import write_shapes
-from nasfpn_runtime.errors import CheckpointError, RecipeError
+from nasfpn_runtime.errors import CheckpointError, InitError, RecipeError
 from nasfpn_runtime.network import checkpoint
 from nasfpn_runtime.network.checkpoint import Origin
 from nasfpn_runtime.network.init import initialise
@@ -28,6 +30,7 @@ from nasfpn_runtime.training.runlog import RunOptions
 from nasfpn_runtime.training.step import TrainStep
 from nasfpn_runtime.training.train import train
 from runs import SMALL
+from search_space import Genome, MergingCell
 
 QUIET = RunOptions(progress=False)
 GENOME = searched_archs.load("nasfpn")
@@ -38,9 +41,9 @@ def recipe(*overrides: str) -> Any:
     return load_recipe("shapes", [*SMALL, *overrides])
 
 
-def detector(categories: int, settings: Any = None, seed: int = 0) -> Any:
+def detector(categories: int, settings: Any = None, seed: int = 0, genome: Genome = GENOME) -> Any:
     settings = settings or recipe()
-    net = build_network(settings, GENOME, categories)
+    net = build_network(settings, genome, categories)
     initialise(net, seed, settings.model.resolved_dialect().init)
     return net
 
@@ -151,10 +154,76 @@ def test_a_mismatch_outside_the_head_is_refused_even_with_drop_head(tmp_path: Pa
         start_from(detector(3), GENOME, Init(wider, drop_head=True))
 
 
-def test_another_genome_is_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path / "a.ckpt", detector(3), 3, searched_archs.load("fpn"))
-    with pytest.raises(CheckpointError, match=r"a\.ckpt: .*genome"):
-        start_from(detector(3), GENOME, Init(path))
+@pytest.mark.parametrize("dialect", ["tf", "mmdet", "modelzoo"])
+@pytest.mark.parametrize("number", range(3))
+def test_without_its_cells_a_detector_of_another_genome_is_loaded(
+    dialect: str, number: int, tmp_path: Path, random_genome: Any
+) -> None:
+    """What both genomes have is the checkpoint's, and the cells are as a run of this seed has."""
+    rng = np.random.default_rng(number)
+    genome = random_genome(rng)
+    # A genome with the same levels: a cell for each of them, each from one of the inputs.
+    reference = Genome(
+        tuple(MergingCell(v, "identity", (i,)) for i, v in enumerate(genome.levels)), genome.levels
+    )
+    stacks = ("model.stacks=1", "model.stacks=3")
+    ours, theirs = (recipe(f"model.dialect={dialect}", stack) for stack in stacks)
+    source, net = (
+        detector(3, settings, seed, genome=of)
+        for settings, seed, of in ((theirs, 1, reference), (ours, 2, genome))
+    )
+    for parameter in source.get_parameters():  # running statistics and biases, too
+        parameter.set_data(Tensor(rng.uniform(0.5, 1.5, parameter.shape).astype(np.float32)))
+    path = saved(tmp_path / "a.ckpt", source, 3, reference)
+    fresh, trained = values(net), values(source)
+    report = start_from(net, genome, Init(path, drop_cells=True))
+    cells = {name for name in fresh if name.startswith("pyramid.stacks.")}
+    assert cells
+    assert set(report.kept) == cells
+    assert set(report.loaded) == fresh.keys() - cells
+    assert report.loaded
+    for name, value in values(net).items():
+        expected = (fresh if name in cells else trained)[name]
+        np.testing.assert_array_equal(value, expected, err_msg=name)
+
+
+def test_cells_are_not_loaded_even_if_they_match(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.ckpt", detector(3, seed=1), 3)
+    kept = start_from(detector(3), GENOME, Init(path, drop_cells=True)).kept
+    assert set(kept) == {name for name in values(detector(3)) if "stacks" in name}
+
+
+def test_another_genome_needs_drop_cells_and_other_levels_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.ckpt", detector(3), 3)
+    other = searched_archs.load("fpn")
+    with pytest.raises(CheckpointError, match=r"a\.ckpt: .*genome.*--drop-cells"):
+        start_from(detector(3, genome=other), other, Init(path))
+    finer = Genome(tuple(MergingCell(v, "sum", (0, 1)) for v in (2, 3, 4, 5, 6)), (2, 3, 4, 5, 6))
+    net = detector(3, genome=finer)
+    before = values(net)
+    for drop_cells in (True, False):
+        with pytest.raises(CheckpointError, match=r"a\.ckpt.* p3, .*p7, got p2, .*p6$"):
+            start_from(net, finer, Init(path, drop_cells=drop_cells))
+    for name, value in values(net).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_what_is_left_out_is_part_of_the_digest(tmp_path: Path) -> None:
+    """A run with one of them is not resumed with the other."""
+    path = tmp_path / "a.ckpt"
+    path.write_bytes(b"weights")
+    digests = {Init(path, *drop).digest() for drop in itertools.product((False, True), repeat=2)}
+    assert len(digests) == 4
+    assert Init(path).digest() == hashlib.sha256(b"weights").hexdigest()
+
+
+def test_a_file_that_is_no_checkpoint_is_an_error_of_the_initial_weights(tmp_path: Path) -> None:
+    """A search stops at once, because no candidate could start from them."""
+    path = saved(tmp_path / "a.ckpt", detector(3), 3)
+    path.write_bytes(path.read_bytes()[:-100])
+    for file in (path, tmp_path / "missing.ckpt"):
+        with pytest.raises(InitError, match=str(file)):
+            start_from(detector(3), GENOME, Init(file))
 
 
 def test_a_backbone_alone_leaves_the_rest_as_it_is(tmp_path: Path) -> None:

@@ -240,7 +240,8 @@ def test_a_run_from_other_weights_is_refused(finished: Path, data: Path, tmp_pat
             start(finished, Init(file))
     start(tmp_path / "run", Init(last))
     start(tmp_path / "run", Init(last))
-    for other in (None, Init(last, drop_head=True), Init(finished / "checkpoints" / "best.ckpt")):
+    best = finished / "checkpoints" / "best.ckpt"
+    for other in (None, Init(last, drop_head=True), Init(last, drop_cells=True), Init(best)):
         with pytest.raises(CheckpointError, match="other initial weights"):
             start(tmp_path / "run", other)
     moved = shutil.copy(last, tmp_path / "moved.ckpt")
