@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from controllers.errors import SearchError
 from nasfpn_runtime.data import digest
 from nasfpn_runtime.data.backgrounds import check_backgrounds, left_out
 from nasfpn_runtime.data.dataset import check_same_categories, load_split
-from nasfpn_runtime.errors import ChangedDataError
+from nasfpn_runtime.errors import ChangedDataError, InitError
 from nasfpn_runtime.recipe import recipe as recipes
 from nasfpn_runtime.recipe.recipe import Recipe, from_dict
 from search_space import from_json
+
+if TYPE_CHECKING:
+    from nasfpn_runtime.training.finetune import Init
 
 
 def prepare(
@@ -62,7 +65,8 @@ def evaluate(
     """Train the genome by the recipe and return its metrics on val after the last epoch.
 
     Args:
-        arguments: those of :func:`prepare`, ``genome`` (JSON v1 text) and ``out`` (folder).
+        arguments: those of :func:`prepare`, ``genome`` (JSON v1 text) and ``out`` (folder);
+            ``init`` for a warm start (see ``reference.ready``).
         report: called before the training and after each epoch with ``epoch`` (epochs done),
             ``epochs`` and, after an epoch, ``loss`` (its mean).
 
@@ -70,7 +74,8 @@ def evaluate(
         The runtime's metrics (``AP``, ``AP50``, ...) in 0..1.
 
     Raises:
-        SearchError: the dataset is no longer the one that the search started with.
+        SearchError: the dataset, or the weights to start from, are no longer those that the
+            search started with; or no candidate can start from these weights.
     """
     # Here, because the process of the search imports this module too, and needs no MindSpore.
     from nasfpn_runtime.training.runlog import RunOptions
@@ -95,10 +100,28 @@ def evaluate(
             device=arguments["device"],
             options=RunOptions(progress=False, on_epoch=report_epoch),
             expected=arguments["digests"],
+            init=_init(arguments["init"]) if "init" in arguments else None,
         )
-    except ChangedDataError as error:
+    except (ChangedDataError, InitError) as error:
         raise SearchError(str(error)) from None
     return dict(result.metrics)
+
+
+def _init(given: Mapping[str, Any]) -> Init:
+    """Return the weights that a candidate starts from, which has cells of its own.
+
+    Raises:
+        InitError: the file is not the one that the search started with.
+    """
+    from nasfpn_runtime.training.finetune import Init
+
+    path = Path(given["path"])
+    if (digest := Init(path).digest()) != given["digest"]:
+        raise InitError(
+            f"the weights in {path} must be those that the search started with, "
+            f"{given['digest'][:14]}, got {digest[:14]}; restore the file to go on"
+        )
+    return Init(path, drop_head=given["drop_head"], drop_cells=True)
 
 
 def dependencies(arguments: Mapping[str, Any]) -> dict[str, Any]:

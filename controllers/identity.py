@@ -26,6 +26,7 @@ CONFIG, FOLDER = "config.yaml", "data_folder"
 # The defaults that those versions had, by controller, where they are not the present ones.
 EARLIER_DEFAULTS: dict[str, dict[str, float]] = {}
 KIND = "kind"  # of the space; studies in the paper's do not record it, because all once were
+REFERENCE = "reference"  # key of what candidates start from; studies without it have none
 DATA, ANNOTATIONS = "data", "annotations"  # keys of candidate.dependencies
 
 
@@ -34,6 +35,7 @@ def identify(
     settings: Mapping[str, float],
     space: SearchSpace,
     arguments: Mapping[str, Any],
+    reference: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what must be the same when the search is resumed, as JSON data.
 
@@ -42,7 +44,8 @@ def identify(
         settings: its settings that were given; the others have their defaults.
         space: what is searched.
         arguments: what every candidate gets (see ``candidate.prepare``).
-
+        reference: identity of what the candidates start from (see ``reference``); None if they
+            start from scratch.
     """
     every = {**_defaults(controller), **settings}
     identity = {
@@ -54,6 +57,7 @@ def identify(
             **{name: getattr(space, name) for name in FIELDS},
         },
         **candidate.dependencies(arguments),
+        **({REFERENCE: reference} if reference else {}),
     }
     plain: dict[str, Any] = json.loads(
         json.dumps(identity, default=json_integer)
@@ -92,6 +96,8 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -
                 f"others ({name} is {before} there, {now} here); choose another folder for another "
                 "search"
             )
+        if name in (REFERENCE, f"{REFERENCE}.weights", f"{REFERENCE}.genome"):
+            raise StudyError(_other_reference(one.get(REFERENCE), other.get(REFERENCE), out))
         raise StudyError(
             f"{name} must be {before!r} as in the study in {out}, got {now!r}; "
             f"{_option(name, before)}choose another folder for another search"
@@ -144,6 +150,25 @@ def _option(name: str, value: Any) -> str:
     return ""
 
 
+def _other_reference(
+    before: Mapping[str, Any] | None, now: Mapping[str, Any] | None, out: Path
+) -> str:
+    """Return a message that the candidates of a study start from something else."""
+
+    def named(reference: Mapping[str, Any] | None) -> str:
+        if reference is None:
+            return "none"
+        if "weights" in reference:
+            return f"a checkpoint with the digest {reference['weights'][:14]}"
+        return f"a training of genome {reference['genome'][:14]}"
+
+    return (
+        f"the reference that genomes start from must be that of the study in {out}, {named(before)}"
+        f", got {named(now)}; see --warm-start and --init, or choose another folder for another "
+        "search"
+    )
+
+
 def _defaults(controller: object) -> dict[str, float]:
     known = controller_settings(str(controller)) if controller in names() else {}
     return {key: setting.default for key, setting in known.items()}
@@ -164,6 +189,9 @@ def _comparable(
         comparable["recipe"] = candidate.complete_recipe(recipe, where)
     if isinstance(space := identity.get("space"), Mapping):
         comparable["space"] = {KIND: NASFPNSpace.kind, **space}
+    if isinstance(reference := identity.get(REFERENCE), Mapping) and "recipe" in reference:
+        complete = candidate.complete_recipe(reference["recipe"], where)
+        comparable[REFERENCE] = {**reference, "recipe": complete}
     defaults = {**_defaults(identity.get("controller")), **(earlier or {})}
     return {**comparable, SETTINGS: {**defaults, **identity.get(SETTINGS, {})}}
 

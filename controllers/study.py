@@ -193,7 +193,7 @@ def save_best(study: Study, space: SearchSpace, out: Path) -> bool:
     best, path = study.best_trial, out / "best.json"
     genome = space.decode({d.name: best.params[d.name] for d in space.decisions()})
     identity = study.user_attrs.get(IDENTITY, {})
-    names = ("controller", "recipe", "seed", "data")
+    names = ("controller", "recipe", "seed", "data", "reference")
     kept = {name: identity[name] for name in names if name in identity}
     meta = {"trial": best.number, "value": best.value, GENOME_ID: best.user_attrs.get(GENOME_ID)}
     meta = {**kept, **meta}

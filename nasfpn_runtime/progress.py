@@ -168,4 +168,5 @@ def _terminal_size() -> tuple[int | None, int | None]:
 
 
 def _plural(unit: str) -> str:
-    return f"{unit}es" if unit.endswith(("ch", "sh", "s", "x")) else f"{unit}s"
+    hissing = unit.endswith(("ch", "sh", "s", "x")) and unit != "epoch"
+    return f"{unit}es" if hissing else f"{unit}s"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tools import warm
 from tools.errors import UsageError
 from tools.options import (
     TRIALS,
@@ -27,6 +28,7 @@ from tools.options import (
 if TYPE_CHECKING:
     from optuna.study import Study
 
+    from controllers.reference import Reference
     from controllers.view import CandidateProgress
     from nasfpn_runtime.progress import Progress
     from nasfpn_runtime.recipe.recipe import Recipe
@@ -44,11 +46,19 @@ EXAMPLES = (
     "nasfpn search --data shapes --recipe shapes-proxy --space wide -o runs/wide",
     "nasfpn search --data shapes --recipe shapes-proxy --levels 3-6 --set model.separable=true "
     "-o runs/lite",
+    "nasfpn search --data shapes --recipe shapes-warm --warm-start -o runs/warm",
 )
 
 
 # Files that a search writes into its run folder.
-WRITTEN = ("config.yaml", "best.json", "trials", "figures/search.svg", "figures/best.svg")
+WRITTEN = (
+    "config.yaml",
+    "best.json",
+    "reference",
+    "trials",
+    "figures/search.svg",
+    "figures/best.svg",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +109,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help = "if DIR/study.journal is damaged, keep a copy and the trials that can be read"
     add_flag(parser, "--repair-study", help)
     add_device(parser)
+    warm.add_arguments(parser)
     _list_controller_settings(parser)
 
 
@@ -112,10 +123,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             "--repair-study is for DIR/study.journal and cannot be used with --storage"
         )
+    recipe = load_recipe(args.recipe, args.overrides)
     run_search(
         args.data,
         args.out,
-        recipe=load_recipe(args.recipe, args.overrides),
+        recipe=recipe,
         controller=args.controller,
         controller_settings=parse_settings(args.controller_settings),
         trials=args.trials,
@@ -125,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         space=create_space(args.space, args.levels, args.intermediate_cells),
         repair=args.repair_study,
+        reference=warm.chosen(args, recipe, tuple(map(Level, args.levels))),
     )
     return 0
 
@@ -143,10 +156,12 @@ def run_search(
     device: str = "CPU",
     space: SearchSpace | None = None,
     repair: bool = False,
+    reference: Reference | None = None,
 ) -> Study:
     """Search, leave ``best.json`` and ``figures/`` in the run folder, and print where they are.
 
-    With ``repair``, a damaged journal is repaired, see ``journal.open_journal``.
+    With ``repair``, a damaged journal is repaired, see ``journal.open_journal``. With
+    ``reference``, genomes start from it, see ``controllers/reference.py``.
 
     Raises:
         UserError: data, recipe, controller or run folder cannot be used, or candidate after
@@ -169,6 +184,7 @@ def run_search(
 
     from controllers.candidate import prepare
     from controllers.identity import check_config, identify, write_config
+    from controllers.reference import weights_of
     from controllers.registry import check_controller, create_sampler
     from controllers.report import doubt, write_report
     from controllers.search import SearchSettings, search
@@ -186,7 +202,8 @@ def run_search(
     check_run_folder(out, ("study.lock", "study.journal"), WRITTEN)
     sampler = create_sampler(controller, space, seed, settings)
     arguments = prepare(recipe, data, seed=seed, device=device, report=say)
-    identity = identify(controller, settings, space, arguments)
+    start = None if reference is None else reference.identity()
+    identity = identify(controller, settings, space, arguments, start)
     if storage or not (out / "study.journal").exists():  # a journal itself says what it is of
         check_config(identity, out)
     study = open_study(out, identity, sampler, storage, say if repair else None)
@@ -194,6 +211,10 @@ def run_search(
     done = len(trained(study))
     if study.get_trials(deepcopy=False):
         say(f"search: resuming, {done} of {trials} genomes are trained")
+    if reference is not None and done < trials:
+        record, begun = weights_of(study), done > 0
+        init = warm.make_ready(reference, out, record, arguments, begun=begun, timeout=timeout)
+        arguments = {**arguments, "init": init}
     if controller == "ppo":
         from nasfpn_runtime.cluster.device import set_device
 

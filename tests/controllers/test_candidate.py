@@ -13,10 +13,12 @@ import pytest
 
 from controllers import candidate
 from controllers.errors import SearchError
+from controllers.reference import digest_of
 from nasfpn_runtime.data.drawn import write_shapes
-from nasfpn_runtime.errors import DataError
+from nasfpn_runtime.errors import DataError, InitError
 from nasfpn_runtime.recipe.recipe import Recipe, load_recipe
 from nasfpn_runtime.training import train as training
+from nasfpn_runtime.training.finetune import Init
 from search_space import Genome, to_json
 from synthetic import SPACE
 
@@ -90,6 +92,41 @@ def test_a_candidate_on_changed_data_is_no_failure_of_the_genome(
     image.write_bytes(image.read_bytes() + b"more")
     with pytest.raises(SearchError, match=f"'val' .*{copy}"):
         candidate.evaluate(given)
+
+
+def test_a_candidate_starts_from_the_reference_without_its_cells(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Init | None] = []
+
+    def train(*_: Any, **options: Any) -> Any:
+        started.append(options["init"])
+        return SimpleNamespace(metrics={"AP": 0.25})
+
+    monkeypatch.setattr(training, "train", train)
+    path = tmp_path / "best.ckpt"
+    path.write_bytes(b"weights")
+    init = {"path": str(path), "digest": digest_of(path), "drop_head": True}
+    given = {**arguments(shapes), "init": init}
+    candidate.evaluate(arguments(shapes))
+    candidate.evaluate(given)
+    assert started == [None, Init(path, drop_head=True, drop_cells=True)]
+    for change in (lambda: path.write_bytes(b"other"), path.unlink):
+        change()
+        with pytest.raises(SearchError, match=rf"{path} .*got (\w{{14}}|a missing file); restore"):
+            candidate.evaluate(given)
+    assert len(started) == 2
+
+
+def test_a_reference_that_fits_no_candidate_is_no_failure_of_the_genome(
+    shapes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: Any, **options: Any) -> Any:
+        raise InitError("cannot start from a.ckpt: 3 of the parameters do not match")
+
+    monkeypatch.setattr(training, "train", train)
+    with pytest.raises(SearchError, match=r"a\.ckpt: 3"):
+        candidate.evaluate(arguments(shapes))
 
 
 def test_dependencies_are_the_recipe_and_the_data(shapes: Path, tmp_path: Path) -> None:

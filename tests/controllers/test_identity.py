@@ -209,3 +209,43 @@ def test_config_has_the_identity_and_the_folder_of_the_data(
     write_config(identity, Path("data"), tmp_path / "config.yaml")
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
     assert config == {**identity, "data_folder": str(tmp_path / "data")}
+
+
+TRAINED = {"genome": "0a" * 32, "recipe": RECIPE}
+GIVEN = {"weights": "1b" * 32}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "message"),
+    [
+        (None, TRAINED, r"runs/x, none, got a training of genome 0a0a"),
+        (TRAINED, None, r"runs/x, a training of genome 0a0a.*, got none; see --warm-start"),
+        (TRAINED, GIVEN, r"a training of genome 0a0a.*, got a checkpoint with the digest 1b1b"),
+        (GIVEN, {"weights": "2c" * 32}, r"digest 1b1b.*, got a checkpoint with the digest 2c2c"),
+        (TRAINED, {**TRAINED, "genome": "3d" * 32}, r"genome 0a0a.*, got .* genome 3d3d"),
+        (GIVEN, {**GIVEN, "drop_head": True}, r"^reference\.drop_head .*None .*got True"),
+        (
+            TRAINED,
+            {**TRAINED, "recipe": {**RECIPE, "training": {"epochs": 8}}},
+            r"^reference\.recipe\.training\.epochs must be \d+ .*runs/x, got 8",
+        ),
+    ],
+)
+def test_another_reference_is_another_search(
+    identity: dict[str, Any], before: Any, now: Any, message: str
+) -> None:
+    stored, given = (
+        identify("evolution", {}, SPACE, {"seed": 3}, reference) for reference in (before, now)
+    )
+    assert ("reference" in stored) == (before is not None)
+    for one in (stored, given):
+        check_same(one, copy.deepcopy(one), OUT)
+    with pytest.raises(StudyError, match=message):
+        check_same(stored, given, OUT)
+
+
+def test_a_setting_that_the_recipe_of_a_reference_lacks_has_its_default(
+    identity: dict[str, Any],
+) -> None:
+    later = {**TRAINED, "recipe": {**RECIPE, "data": {"background": 0.0}}}
+    check_same({**identity, "reference": TRAINED}, {**identity, "reference": later}, OUT)

@@ -5,6 +5,7 @@ Tests import this module, and the worker processes that they start import it by 
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -79,6 +80,32 @@ def evaluate_in_epochs(
         time.sleep(arguments.get("seconds", 0))
         report({"epoch": epoch, "epochs": epochs, "loss": 1 / epoch})
     return evaluate({**arguments, "seconds": 0})
+
+
+def train_reference(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Write other weights each time, as a reference, and count the trainings in ``trainings``.
+
+    With ``seconds`` it takes so long; with a file ``fail`` in its folder it raises, and with a
+    file ``hang`` it never ends.
+    """
+    out = Path(arguments["out"])
+    with (out / "trainings").open("a") as file:
+        file.write("x")
+    if (out / "fail").exists():
+        _raise(arguments)
+    if (out / "hang").exists():
+        _hang(arguments)
+    time.sleep(arguments.get("seconds", 0))
+    (out / "checkpoints").mkdir(exist_ok=True)
+    (out / "checkpoints" / "best.ckpt").write_bytes(os.urandom(100))
+    return {"AP": arguments.get("AP", 0.5)}
+
+
+def keep_arguments(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Write the arguments of a reference into its folder, and no weights."""
+    given = {**arguments, "genome": json.loads(arguments["genome"])}
+    Path(arguments["out"], "arguments.json").write_text(json.dumps(given))
+    return {"AP": 0.5}
 
 
 def misbehave(

@@ -21,6 +21,15 @@ LIMIT = 30.0  # seconds
 WORK = "train"
 
 
+@pytest.mark.parametrize(
+    ("unit", "units"), [("epoch", "epochs"), ("search", "searches"), ("step", "steps")]
+)
+def test_units_are_in_the_plural(unit: str, units: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(WORK, unit, 2) as bar:
+        bar.advance(2)
+    assert capsys.readouterr().err == f"{WORK}: 2/2 {units}\n"
+
+
 class Clock:
     """Time that passes only when a test says so."""
 

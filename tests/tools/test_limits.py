@@ -51,6 +51,8 @@ TEXTS = {
     "--proxy",
     "--proxy-set",
     "--recipe",
+    "--reference",
+    "--reference-recipe",
     "--set",
     "--split",
     "--splits",
