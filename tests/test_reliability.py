@@ -26,6 +26,9 @@ REUSE = {
     "test_scores_of_another_recipe_or_data_set_are_not_reused`, `tools/test_compare.py::"
     "test_other_genomes_seeds_and_more_of_them_get_runs_of_their_own`, `tools/test_compare.py::"
     "test_scores_that_cannot_be_those_of_a_run_are_made_again`",
+    "fidelity": "`controllers/test_trainings.py::test_a_score_is_that_of_the_same_training_only`, "
+    "`tools/test_fidelity_command.py::"
+    "test_another_reference_gets_trainings_of_its_own_and_a_changed_one_none`",
     "quickstart": "`tools/test_quickstart.py::test_data_drawn_with_another_seed_are_refused`",
     "data": "writes new folders, and splits.json has the digest of its source: "
     "`runtime/data/test_divided.py::test_a_dataset_that_has_gone_or_changed_is_refused`",

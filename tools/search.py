@@ -257,7 +257,7 @@ class ProgressView:
         text, duration = str(progress), progress.duration
         if self.bar.done == self._first and duration is not None and self.bar.total is not None:
             left = duration * (self.bar.total - self.bar.done) - progress.seconds
-            text = f"{_clock(left)} left, {text}"  # first, because a narrow bar cuts the end off
+            text = f"{clock(left)} left, {text}"  # first, because a narrow bar cuts the end off
         self.bar.note(text)
 
     def advance(self) -> None:
@@ -284,7 +284,7 @@ def levels(text: str) -> range:
     return given
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """Return a time as H:MM:SS or M:SS."""
     minutes, seconds = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)

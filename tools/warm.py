@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools.errors import UsageError
 from tools.genomes import load_named
-from tools.options import add_flag, add_option, add_recipe
+from tools.options import Options, add_flag, add_option, add_recipe
 
 if TYPE_CHECKING:
     from controllers.reference import Making, Record, Reference, Trained
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flag(options, "--drop-head", "with --init: initialise the class predictions randomly")
 
 
-def add_reference(options: argparse._ArgumentGroup) -> None:
+def add_reference(options: Options) -> None:
     """Add the options of a reference that is trained."""
     help = "genome of the reference: a shipped name or a JSON file"
     unset = "fpn with the levels of the space"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -15,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from controllers.errors import SearchError
 from search_space import Genome, Level, NASFPNSpace, WideSpace, from_json
 
 # 259,200 genomes, 14 decisions.
@@ -106,6 +108,32 @@ def keep_arguments(arguments: Mapping[str, Any]) -> dict[str, float]:
     given = {**arguments, "genome": json.loads(arguments["genome"])}
     Path(arguments["out"], "arguments.json").write_text(json.dumps(given))
     return {"AP": 0.5}
+
+
+def evaluate_rung(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Score a genome by :func:`reward` in 0..1, plus noise of the seed that epochs reduce.
+
+    Writes weights, and a line with its folder into ``journal``, if given. It raises for the folders
+    in ``fail``, and does not end for those in ``hang``.
+    """
+    out = Path(arguments["out"])
+    if "journal" in arguments:
+        with open(arguments["journal"], "a", encoding="utf-8") as file:
+            file.write(f"{out.name}\n")
+    if out.name in arguments.get("hang", ()):
+        return _hang(arguments)
+    if out.name in arguments.get("fail", ()):
+        return _raise(arguments)
+    (out / "checkpoints").mkdir()
+    (out / "checkpoints" / "last.ckpt").write_bytes(b"weights")
+    noise = random.Random(f"{arguments['genome']} {arguments['seed']}").gauss(0, 1)
+    epochs = arguments["recipe"]["training"]["epochs"]
+    return {"AP": min(1, max(0, reward(from_json(arguments["genome"])) / 20 + noise / epochs))}
+
+
+def refuse(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Raise what no other candidate survives either."""
+    raise SearchError("the data have changed")
 
 
 def misbehave(

@@ -53,6 +53,7 @@ TEXTS = {
     "--recipe",
     "--reference",
     "--reference-recipe",
+    "--rung",
     "--set",
     "--split",
     "--splits",

@@ -1,0 +1,117 @@
+"""How well short trainings rank genomes: the trainings of a study of rungs.
+
+A rung is a way to score a genome: a recipe, from scratch or from a reference. Every genome is
+trained on every rung and by the target recipe, with several seeds.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from controllers.errors import SearchError
+from controllers.ranking import Array
+from controllers.reference import EVALUATE
+from controllers.trainings import Rung, Score, Table, Training
+from controllers.worker import Job, ProxyWorker, Watch
+from search_space import Genome, NASFPNSpace, genome_id, to_json
+
+TARGET = "target"  # the rung that the others are compared with
+FAILURES = 5  # failed trainings in a row after which a study stops
+DRAWS = 100  # genomes drawn for each one that is wanted, before the space is used up
+
+
+def spread(space: NASFPNSpace, count: int, known: Sequence[Genome] = ()) -> list[Genome]:
+    """Return different genomes of a space: the known ones that are members, then even draws.
+
+    More genomes begin with the same ones. If the space has too few, there are fewer.
+    """
+    genomes = {genome_id(genome): genome for genome in known if space.contains(genome)}
+    rng = np.random.default_rng(0)
+    for _ in range(DRAWS * count):
+        if len(genomes) >= count:
+            break
+        genome = space.sample(rng)
+        genomes.setdefault(genome_id(genome), genome)
+    return list(genomes.values())[:count]
+
+
+def plan(rungs: Sequence[Rung], genomes: Sequence[Genome], seeds: Sequence[int]) -> list[Training]:
+    """Return all trainings of a study, genome by genome, so that a part of it is of use."""
+    return [Training(rung, genome, seed) for genome in genomes for rung in rungs for seed in seeds]
+
+
+def missing(trainings: Sequence[Training], table: Table) -> list[Training]:
+    """Return the trainings that have no score yet; the same one on two rungs only once."""
+    todo = {t.key: t for t in reversed(trainings) if table.score(t) is None}
+    return list(reversed(todo.values()))
+
+
+def make(
+    trainings: Sequence[Training],
+    table: Table,
+    watch: Callable[[Training], Watch],
+    *,
+    timeout: float | None = None,
+    evaluate: str = EVALUATE,
+) -> Iterator[tuple[Training, Score | str]]:
+    """Make trainings, and yield each with its score or the reason why it failed.
+
+    A failed training is not in the table: it is tried again when the study is resumed. The weights
+    of a training are removed once its score is on the disk.
+
+    Args:
+        trainings: those to make.
+        table: where scores go.
+        watch: returns what shows a training.
+        timeout: seconds after which a training has failed.
+        evaluate: see ``worker.Job``.
+
+    Raises:
+        SearchError: no training could succeed, or ``FAILURES`` in a row have failed.
+    """
+    failures = 0
+    with ProxyWorker() as worker:
+        for training in trainings:
+            folder = table.path.parent / training.folder
+            arguments = {
+                **training.rung.arguments,
+                "seed": training.seed,
+                "genome": to_json(training.genome),
+                "out": str(folder),
+            }
+            job = Job(evaluate, arguments, folder / "log")
+            outcome = worker.evaluate(job, timeout, watch(training))
+            if outcome.stop:
+                raise SearchError(f"cannot train {folder}: {outcome.error}")
+            ap = (outcome.metrics or {}).get("AP", math.nan)
+            if not math.isfinite(ap):
+                failures += 1
+                error = outcome.error or f"its AP must be a finite number, got {ap}"
+                yield training, error
+                if failures >= FAILURES:
+                    raise SearchError(
+                        f"{failures} trainings in a row failed, the last with {error!r}; see "
+                        f"{job.log}"
+                    )
+                continue
+            failures = 0
+            score = Score(ap, round(outcome.seconds, 3))
+            table.add(training, score)
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            yield training, score
+
+
+def scores(
+    rung: Rung, genomes: Sequence[Genome], seeds: Sequence[int], table: Table
+) -> tuple[Array, Array]:
+    """Return AP and seconds of a rung, (genomes, seeds) each; NaN where a training is missing."""
+    found = [[table.score(Training(rung, genome, s)) for s in seeds] for genome in genomes]
+    blank = Score(math.nan, math.nan)
+    return (
+        np.array([[(score or blank).ap for score in row] for row in found]),
+        np.array([[(score or blank).seconds for score in row] for row in found]),
+    )
