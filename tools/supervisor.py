@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED = tuple(128 + number for number in SIGNALS)  # exit codes
-RESUMABLE = ("quickstart", "train", "search", "compare")
+RESUMABLE = ("quickstart", "train", "search", "compare", "fidelity")
 _POLL = 0.05  # seconds between two looks at a command that was signalled
 _ORPHANS = 0.3  # seconds that children of the command have to end by themselves after it
 

@@ -28,6 +28,7 @@ LONG = {
     "eval": "eval --checkpoint {}/a.ckpt --data {}/shapes",
     "search": "search --data {}/shapes --recipe shapes-proxy --controller random -o {}/out",
     "compare": "compare --data {}/shapes --controllers random --proxy shapes-proxy -o {}/out",
+    "fidelity": "fidelity --data {}/shapes --recipe shapes --rung a=shapes-warm+warm -o {}/out",
     "archs": "archs",
     "draw": "draw --all -o {}/out.svg",
     "export": "export {}/a.ckpt --format mindir -o {}/out/a.mindir",
@@ -46,6 +47,7 @@ SHORT = {
     "eval": ("eval --checkpoint {}/none.ckpt --data {}/shapes --protocol none", 2),
     "search": ("search --data {}/shapes --recipe none -o {}/out", 2),
     "compare": ("compare --data {}/shapes --controllers --archs -o {}/out", 2),
+    "fidelity": ("fidelity --data {}/shapes --recipe none -o {}/out", 2),
     "archs": ("archs", 0),
     "draw": ("draw {}/é.json -o {}/ü.svg --overwrite", 0),
     "export": ("export {}/a.ckpt --format none", 2),
@@ -63,7 +65,8 @@ def arguments(template: str, folder: Path) -> list[str]:
 
 def long_run(name: str, folder: Path) -> list[str]:
     """Return the command line of a long run, with small networks where the command has recipes."""
-    extra = {"train": _SETTINGS, "search": _SETTINGS, "compare": [*_PROXY, *_SETTINGS]}
+    extra = {name: _SETTINGS for name in ("train", "search", "fidelity")}
+    extra["compare"] = [*_PROXY, *_SETTINGS]
     return [*COMMAND, *arguments(LONG[name], folder), *extra.get(name, ())]
 
 

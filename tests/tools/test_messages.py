@@ -28,6 +28,7 @@ REQUIRED = {  # arguments that a command cannot do without
     "eval": ["--checkpoint", "a.ckpt", "--data", "d"],
     "search": ["--data", "d", "--recipe", "shapes", "-o", "o"],
     "compare": ["--data", "d", "-o", "o"],
+    "fidelity": ["--data", "d", "-o", "o"],
     "draw": ["fpn"],
     "export": ["a.ckpt", "--format", "onnx"],
     "predict": ["a.ckpt", "a.png"],

@@ -77,11 +77,15 @@ FOLDERS = {
     ),
     "search --out": (
         "search --data {data} --recipe shapes-proxy",
-        "config.yaml best.json trials/0/log figures/search.svg figures/best.svg",
+        "config.yaml best.json trials/0/log reference/log figures/search.svg figures/best.svg",
     ),
     "compare --out": (
         "compare --data {data} --controllers --archs fpn",
         "table.md searches.svg fpn/seed0/run.json",
+    ),
+    "fidelity --out": (
+        "fidelity --data {data} --recipe shapes --rung a=shapes-warm+warm",
+        "table.md runs/a/log reference/log",
     ),
     "quickstart --out": ("quickstart", "difference.svg data/annotations/instances_train2017.json"),
     "data split --out": ("data split {data} --from train", "splits.json"),
