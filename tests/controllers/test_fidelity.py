@@ -130,6 +130,14 @@ def test_trainings_that_keep_failing_stop_the_study_and_name_the_log(tmp_path: P
     assert started(tmp_path) == names[:7]
 
 
+def test_failures_that_are_not_in_a_row_do_not_stop_the_study(tmp_path: Path) -> None:
+    names = folders(study())
+    failed = [name for number, name in enumerate(names) if number not in (4, 9)]
+    made = run(tmp_path, fail=failed[:8])  # four, a score, four, and the rest
+    assert [isinstance(result, str) for _, result in made].count(True) == 8
+    assert len(made) == 12
+
+
 def test_a_fault_that_no_training_survives_stops_the_study_at_once(tmp_path: Path) -> None:
     """The stub of ``candidate.evaluate`` raises a SearchError, as for data that have changed."""
     table = Table(tmp_path / TABLE)

@@ -49,6 +49,12 @@ def test_a_small_table_by_hand() -> None:
     assert warm["tau, top quarter"] == "-"  # one genome has no order
 
 
+def test_a_training_of_the_target_is_compared_with_the_others_only() -> None:
+    """Seed 1 has the first two and the last two genomes reversed: tau (4 - 2) / 6, either way."""
+    target = measured([0.1, 0.2], [0.2, 0.1], [0.3, 0.4], [0.4, 0.3])
+    assert rows(table({"target": target}))["target"]["tau"].startswith("0.33 (")
+
+
 def test_one_seed_of_the_target_cannot_be_compared_with_another() -> None:
     target = measured([0.1], [0.2], [0.3], [0.4])
     found = rows(table({"target": target, "proxy": target}))
