@@ -115,8 +115,8 @@ class Making:
 def top_down(levels: Sequence[Level]) -> Genome:
     """Return the pyramid of FPN for any levels: each level adds the one above it.
 
-    For P3 to P7 it is the shipped genome ``fpn``. It is the plainest pyramid that every level
-    reaches the finer ones in, so that no candidate is like the reference by design.
+    For P3 to P7 it is the shipped genome ``fpn``. It is plain, and not a member of the paper's
+    space, as its coarsest output is a copy: no candidate is favoured because it is the reference.
     """
     top = len(levels) - 1
     cells = [
