@@ -136,7 +136,8 @@ def run(args: argparse.Namespace) -> int:
             arguments = dict(rungs[warm_ones[0]].arguments)
             depends = {"data": arguments["digests"], "seed": arguments["seed"]}
             record = table.record_of({**reference.identity(), **depends})
-        trainings = started({"digest": record and record.read()})
+        # Without weights yet, warm trainings are still others than those from scratch.
+        trainings = started({"digest": (record and record.read()) or "not trained yet"})
         todo = missing(trainings, table)
         print_plan(rungs, trainings, todo, table)
         if args.dry_run:

@@ -95,6 +95,18 @@ def test_a_study_makes_all_trainings_once_and_prints_its_table(
     assert "10 of 40 trainings are left" in capsys.readouterr().out
 
 
+def test_one_recipe_from_scratch_and_from_a_reference_are_two_rungs(
+    shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = command(shapes, tmp_path, rungs=("cold=shapes-warm", "warm=shapes-warm+warm"))
+    assert main([*both, "--dry-run"]) == 0
+    assert "30 of 30 trainings are left" in capsys.readouterr().out
+    assert main(both) == 0
+    weights, *made = lines(tmp_path)
+    references = [line["reference"] for line in made if line["rung"] != "target"]
+    assert references.count(None) == references.count(weights["weights"]) == 10
+
+
 def test_another_reference_gets_trainings_of_its_own_and_a_changed_one_none(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
