@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 import controllers
 from controllers import worker
+from controllers.best import save_best
 from controllers.errors import SearchError
 from controllers.samplers import REPEATS
 from controllers.search import SearchSettings, search
@@ -24,31 +25,11 @@ from controllers.study import (
     WORKER,
     locked,
     open_study,
-    save_best,
     trained,
 )
-from controllers.view import CandidateProgress
 from search_space import Level, NASFPNSpace, genome_id, load_genome
-from searches import genomes_of, log, opened, run, settings, start
+from searches import Recorder, genomes_of, log, opened, run, settings, start
 from synthetic import SPACE, reward
-
-
-class Recorder:
-    """A view that keeps everything it is shown."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.seen: list[CandidateProgress] = []
-        self.advanced = 0
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def candidate(self, progress: CandidateProgress) -> None:
-        self.seen.append(progress)
-
-    def advance(self) -> None:
-        self.advanced += 1
 
 
 def test_best_json_and_the_folders_of_the_trials(tmp_path: Path) -> None:
