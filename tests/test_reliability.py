@@ -19,7 +19,9 @@ REUSE = {
     "search": "`controllers/test_study.py::test_another_search_in_the_same_folder_is_refused`, "
     "`tools/test_search_command.py::test_data_that_change_during_a_search_stop_it_and_the_trial_is_"
     "repeated`, `tools/test_search_command.py::"
-    "test_a_recipe_that_is_edited_during_a_search_changes_no_trial`",
+    "test_a_recipe_that_is_edited_during_a_search_changes_no_trial`, `controllers/test_final.py::"
+    "test_another_recipe_is_another_final`, `controllers/test_final.py::"
+    "test_another_best_genome_ends_the_win_until_the_next_final`",
     "compare": "`tools/test_compare.py::"
     "test_scores_of_another_recipe_or_data_set_are_not_reused`, `tools/test_compare.py::"
     "test_other_genomes_seeds_and_more_of_them_get_runs_of_their_own`, `tools/test_compare.py::"
