@@ -20,10 +20,12 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import Trial, TrialState
 
 from controllers import create_sampler, suggest
-from controllers.contest import Rules
+from controllers.contest import Rules, standing
 from controllers.final import Final, FinalSettings
+from controllers.placing import Placing, places
 from controllers.samplers import REPEATS, SpaceSampler
 from controllers.search import SearchSettings, search
+from controllers.starts import Contender
 from controllers.study import DUPLICATE_OF, GENOME_ID, open_study
 from controllers.view import CandidateProgress
 from synthetic import SPACE, reward
@@ -164,3 +166,17 @@ def ask_and_tell(study: Study, trials: int) -> list[tuple[int, ...]]:
         else:
             study.tell(trial, value)
     return asked
+
+
+def placing(
+    values: dict[str, list[float | None]], starts: tuple[str, ...] = (), rules: Rules = RULES
+) -> Placing:
+    """Return the result of a final in which the contenders of these names have these values."""
+    genomes = [SPACE.sample(np.random.default_rng(number)) for number in range(len(values))]
+    found = [
+        Contender(name, genome, name, name in starts, number, 0.5)
+        for number, (name, genome) in enumerate(zip(values, genomes, strict=True))
+    ]
+    results = {name: dict(enumerate(given, start=1)) for name, given in values.items()}
+    state = standing(list(values), starts, results, rules)
+    return places(found, state, results, rules)
