@@ -171,13 +171,12 @@ def recover(study: Study, presence: Presence) -> list[int]:
     for trial in stale:
         if trial.number not in repeated:
             fixed = {**trial.system_attrs.get(FIXED, {}), **trial.params}
-            start = {START: trial.user_attrs[START]} if START in trial.user_attrs else {}
             study.add_trial(
                 create_trial(
                     state=TrialState.WAITING,
                     # As Optuna's enqueue_trial does; the other attributes are notes of samplers.
                     system_attrs={**trial.system_attrs, FIXED: fixed},
-                    user_attrs={REPEATS: trial.number, **start},
+                    user_attrs={REPEATS: trial.number},
                 )
             )
         study.tell(trial.number, state=TrialState.FAIL)
