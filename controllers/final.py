@@ -129,10 +129,8 @@ class Final:
         """
         results: dict[str, dict[int, float | None]] = {}
         for trial in self.trainings.get_trials(deepcopy=False):
-            task, failed = (
-                _task(trial),
-                trial.state == TrialState.FAIL and ERROR in trial.user_attrs,
-            )
+            task = _task(trial)
+            failed = trial.state == TrialState.FAIL and ERROR in trial.user_attrs
             if task is not None and (failed or trial.state == TrialState.COMPLETE):
                 results.setdefault(task[0], {}).setdefault(task[1], trial.value)
         return results
@@ -218,7 +216,7 @@ class Final:
         folder.mkdir(parents=True, exist_ok=True)
         shown_name = f"{shown(contender.name)}, round {number}"
         with file_locked(folder / ".lock", lambda: view.note(f"waiting for the end of {folder}")):
-            pass  # the process that trained a killed one may live on for some seconds
+            pass  # the child of a process that was killed may live on for some seconds
         arguments = {
             **self.settings.arguments,
             "seed": seed_of(self.settings.arguments, number),

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -298,6 +299,36 @@ def test_the_training_of_a_process_that_dies_is_taken_over(
     assert processes[1].wait() == 0
     assert made(race) == unbroken[1]
     assert summary(race.run()) == unbroken[0]
+
+
+def test_a_training_waits_until_its_folder_is_free(
+    searched: Path, processes: list[subprocess.Popen[bytes]]
+) -> None:
+    """The child of a killed process may still train there, and two must not."""
+    race = final(searched, **NOISE)
+    folder = race.folder / f"trial-7-{contenders(race.study, SPACE, 1)[0].identity[:8]}" / "seed1"
+    folder.mkdir(parents=True)
+    code = (
+        "import sys, pathlib, time; from nasfpn_runtime.files import locked\n"
+        "with locked(pathlib.Path(sys.argv[1])): print(flush=True); time.sleep(600)"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder / ".lock")], stdout=subprocess.PIPE
+    )
+    processes.append(holder)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+
+    class Killing(Recorder):
+        def note(self, text: str) -> None:
+            super().note(text)
+            if text == f"waiting for the end of {folder}":
+                holder.kill()
+
+    view = Killing()
+    assert race.run(view) is not None
+    assert view.notes[0] == f"waiting for the end of {folder}"
+    holder.wait()
 
 
 def test_a_damaged_journal_is_named_and_repaired_with_its_results(
