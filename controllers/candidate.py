@@ -14,7 +14,7 @@ from nasfpn_runtime.data.dataset import check_same_categories, load_split
 from nasfpn_runtime.errors import ChangedDataError, InitError
 from nasfpn_runtime.recipe import recipe as recipes
 from nasfpn_runtime.recipe.recipe import Recipe, from_dict
-from search_space import from_json
+from search_space import Cost, Genome, detector_cost, from_json
 
 if TYPE_CHECKING:
     from nasfpn_runtime.training.finetune import Init
@@ -38,7 +38,8 @@ def prepare(
 
     Returns:
         JSON data: ``recipe`` (all settings), ``data`` (absolute path of the folder), ``digests``
-        (of the splits ``train`` and ``val``, see ``data.digest``), ``seed``, ``device``.
+        (of the splits ``train`` and ``val``, see ``data.digest``), ``categories`` (their number),
+        ``seed``, ``device``.
 
     Raises:
         DataError: the splits ``train`` and ``val`` cannot be used.
@@ -54,6 +55,7 @@ def prepare(
         "recipe": recipe.to_dict(),
         "data": str(data.resolve()),
         "digests": digest.digests(splits),
+        "categories": len(splits["train"].categories),
         "seed": seed,
         "device": device,
     }
@@ -141,6 +143,42 @@ def dependencies(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"recipe": recipe, "data": arguments["digests"], "annotations": annotations}
 
 
+def settings_and_data(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the score of a genome depends on besides the seed, for a hash.
+
+    Only settings that differ from their defaults are in it, so that a setting that a later version
+    adds does not change it. The name of the recipe is not in it: another file with the same
+    settings trains the same.
+
+    Args:
+        arguments: see :func:`prepare`.
+
+    Returns:
+        ``recipe``; ``data``, the digests of the splits; and ``init``, the digest of the weights
+        that trainings start from, if there are any.
+    """
+    recipe = _changed(Recipe(name="").to_dict(), arguments["recipe"])
+    names = ("name", "description")
+    kept = {key: value for key, value in recipe.items() if key not in names}
+    init = {key: arguments["init"][key] for key in ("digest", "drop_head") if "init" in arguments}
+    return {
+        "recipe": kept,
+        "data": dict(arguments["digests"]),
+        **({"init": init} if init else {}),
+    }
+
+
+def cost(arguments: Mapping[str, Any], genome: Genome) -> Cost:
+    """Return the cost of a genome's detector.
+
+    Args:
+        arguments: see :func:`prepare`.
+        genome: the genome.
+    """
+    recipe = from_dict(arguments["recipe"], "the recipe of the search")
+    return detector_cost(genome, recipe.shape(arguments["categories"], genome.levels))
+
+
 def comparable(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     """Return whether the digests of two datasets are of one version (see ``data.digest``)."""
     return all(digest.comparable(one[split], other[split]) for split in one.keys() & other.keys())
@@ -169,6 +207,19 @@ def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
         if isinstance(value, Mapping) and isinstance(given.get(key), Mapping)
     }
     return {**defaults, **given, **both}
+
+
+def _changed(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of nested mappings that are not those of ``defaults``."""
+    changed = {}
+    for key, value in given.items():
+        default = defaults.get(key)
+        if isinstance(value, Mapping) and isinstance(default, Mapping):
+            if inner := _changed(default, value):
+                changed[key] = inner
+        elif value != default:
+            changed[key] = value
+    return changed
 
 
 def _fingerprint(data: Path) -> str:

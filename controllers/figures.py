@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
+from controllers.placing import Placing
 from controllers.study import DUPLICATE_OF
 from nasfpn_runtime.progress import say
 from search_space.errors import PictureError
@@ -121,6 +122,37 @@ def draw_race(
             axes.fill_between(trials, low, high, color=colour, alpha=0.12, lw=0)
             axes.plot(trials, means, color=colour, ls=dash, label=name)
         axes.legend(frameon=False)
+    return _save(figure, path)
+
+
+def draw_final(placing: Placing, path: str | Path | None = None, *, metric: str = "AP") -> Figure:
+    """Draw the mean of each contender of a final, with its interval and the single values.
+
+    Args:
+        placing: the result of the final; contenders that have failed are left out.
+        path: file to write; its suffix selects PNG, SVG or PDF. None writes no file.
+        metric: name of the value, for the axis.
+
+    Raises:
+        PictureError: the path has another suffix.
+    """
+    drawn = [place for place in placing.places if place.score is not None]
+    figure = Figure(figsize=(6.4, 1.2 + 0.35 * len(drawn)), layout="constrained")
+    axes = figure.add_subplot()
+    for row, place in enumerate(drawn):
+        assert place.score is not None
+        colour = _COLOURS[1] if place.contender.start else _COLOURS[0]
+        axes.plot(place.values, [row] * place.rounds, "o", ms=3, color=colour, alpha=0.35, mew=0)
+        axes.errorbar(
+            place.score.mean, row, xerr=place.score.half, fmt="o", ms=5, capsize=3, color=colour
+        )
+    names = [shown(place.contender.name) for place in drawn]
+    axes.set_yticks(range(len(drawn)), names, parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"{shown(metric)}, mean and 95% interval", parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", color="0.9", lw=0.8)
+    axes.set_axisbelow(True)
     return _save(figure, path)
 
 

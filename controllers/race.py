@@ -8,7 +8,6 @@ values, so controllers are compared in pairs.
 
 from __future__ import annotations
 
-import math
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
-from statistics import NormalDist
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,6 +25,7 @@ from optuna.trial import create_trial
 from controllers.registry import create_sampler
 from controllers.rewards import REWARDS, Reward
 from controllers.samplers import Choices, LogSampler, Record, SpaceSampler, distributions
+from controllers.student import half_width
 from search_space import Genome, NASFPNSpace, SearchSpace, genome_id
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
@@ -165,21 +164,8 @@ def function(reward: str, space: SearchSpace, seed: int) -> Reward:
 
 
 def interval(values: Array) -> float:
-    """Return half the width of the 95% interval of the mean, by Student's t.
-
-    Args:
-        values: independent, 3 or more. The quantile is Fisher's expansion (Abramowitz and Stegun
-            26.7.5), 3% too small for 3 values and less than 0.5% for 5 or more.
-    """
-    n = len(values)
-    z, free = NormalDist().inv_cdf(0.975), n - 1
-    terms = (
-        z,
-        (z**3 + z) / (4 * free),
-        (5 * z**5 + 16 * z**3 + 3 * z) / (96 * free**2),
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * free**3),
-    )
-    return sum(terms) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    """Return half the width of the 95% interval of the mean of independent values (Student's t)."""
+    return half_width(list(values))
 
 
 def _quiet_run(job: Job) -> Curve:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from controllers.best import save_best
 from controllers.errors import SearchError
 from controllers.samplers import suggest
 from controllers.study import (
@@ -21,11 +21,10 @@ from controllers.study import (
     Presence,
     locked,
     recover,
-    save_best,
     trained,
 )
-from controllers.view import CandidateProgress, Silent, View
-from controllers.worker import Job, Outcome, ProxyWorker, Watch
+from controllers.view import Silent, View, watcher
+from controllers.worker import LOOK, Job, Outcome, ProxyWorker
 from search_space import Genome, SearchSpace, genome_id, save_genome, to_json
 
 
@@ -45,6 +44,8 @@ class SearchSettings:
         duplicates: number of known genomes, proposed in a row, after which the search ends:
             the controller has converged, or the space is used up.
         failures: number of candidates, failed in a row, after which the search stops.
+        wait: at the end, wait for the trials of other processes in this run folder, and repeat
+            those whose process dies. A final needs all values.
     """
 
     out: Path
@@ -55,6 +56,7 @@ class SearchSettings:
     timeout: float | None = None
     duplicates: int = 200
     failures: int = 5
+    wait: bool = False
 
 
 def search(
@@ -95,9 +97,31 @@ class _Loop:
     failures: int = 0
 
     def run(self) -> None:
+        self._train()
+        while self.settings.wait and self._wait():
+            self._train()
+
+    def _wait(self) -> bool:
+        """Wait for the other processes of this run folder; return whether one of them has died."""
+        told = False
+        while True:
+            with locked(self.settings.out):
+                running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+            if any(map(self.presence.abandoned, running)):
+                self.duplicates = 0  # the trial is to be repeated in any case
+                return True
+            others = [trial.number for trial in running if self.presence.alive(trial)]
+            if not others:  # those of other machines may have died unseen
+                return False
+            if not told:
+                self.view.note(f"waiting for trial {others[0]}, which another process trains")
+                told = True
+            time.sleep(LOOK)
+
+    def _train(self) -> None:
         while (candidate := self._next()) is not None:
             trial, genome = candidate
-            job, watch = self._job(trial, genome), self._watch(trial.number)
+            job, watch = self._job(trial, genome), watcher(self.view, trial.number)
             outcome = self.worker.evaluate(job, self.settings.timeout, watch)
             if outcome.stop:  # the trial is repeated when the search is resumed
                 raise SearchError(f"cannot train trial {trial.number}: {outcome.error}")
@@ -166,26 +190,11 @@ class _Loop:
         arguments = {**self.settings.arguments, "genome": to_json(genome), "out": str(folder)}
         return Job(self.settings.evaluate, arguments, folder / "log")
 
-    def _watch(self, trial: int) -> Watch:
-        """Return a function that shows the reports of a candidate that starts now."""
-        start = time.monotonic()
-        last: Mapping[str, Any] = {}
-        reported = 0.0
-
-        def show(report: Mapping[str, Any]) -> None:
-            nonlocal last, reported
-            seconds = time.monotonic() - start
-            if report is not last:
-                last, reported = report, seconds
-            self.view.candidate(CandidateProgress(trial, seconds, report, reported))
-
-        return show
-
     def _folder(self, trial: Trial) -> Path:
         return self.settings.out / "trials" / str(trial.number)
 
     def _tell(self, trial: Trial, outcome: Outcome) -> None:
-        value, error = _value(outcome, self.settings.metric)
+        value, error = outcome.value(self.settings.metric)
         with locked(self.settings.out):
             trial.set_user_attr("seconds", round(outcome.seconds, 3))
             if value is None:
@@ -206,13 +215,3 @@ class _Loop:
             f"trial {trial.number}: value {value:.4f} after {outcome.seconds:.0f} s; "
             f"best is trial {best.number} with {best.value:.4f}"
         )
-
-
-def _value(outcome: Outcome, metric: str) -> tuple[float | None, str | None]:
-    """Return the value of a candidate, or why there is none."""
-    if outcome.metrics is None:
-        return None, outcome.error
-    value = outcome.metrics.get(metric)
-    if value is None or not math.isfinite(value):
-        return None, f"the candidate's {metric} must be a finite number, got {value}"
-    return value, None

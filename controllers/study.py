@@ -31,7 +31,6 @@ from controllers.errors import StudyError
 from controllers.identity import check_same
 from controllers.journal import IDENTITY, STUDY, open_journal
 from controllers.samplers import REPEATS
-from search_space import SearchSpace, save_genome, to_json
 from search_space.errors import mask_secrets
 from search_space.rules import json_integer
 
@@ -39,6 +38,9 @@ from search_space.rules import json_integer
 WORKER = "worker"
 GENOME_ID = "genome_id"
 DUPLICATE_OF = "duplicate_of"
+START = "start"  # name of a starting point, see ``starts.py``
+
+FIXED = "fixed_params"  # system attribute of queued trials, in which Optuna keeps their decisions
 
 
 def open_study(
@@ -47,6 +49,7 @@ def open_study(
     sampler: optuna.samplers.BaseSampler,
     storage: str | None = None,
     repair: Callable[[str], None] | None = None,
+    name: str | None = None,
 ) -> Study:
     """Create the study of a run folder, or open the one that is there.
 
@@ -55,9 +58,9 @@ def open_study(
         identity: JSON data that must be the same whenever the study is resumed, such as what
             ``identity.identify`` returns.
         sampler: the controller.
-        storage: an Optuna storage URL to use instead of the journal. The study then has the
-            name of the folder.
+        storage: an Optuna storage URL to use instead of the journal.
         repair: see ``journal.open_journal``.
+        name: name of the study in a storage; by default that of the folder.
 
     Raises:
         StudyError: the study there has another identity, or the storage cannot be opened, or its
@@ -69,7 +72,7 @@ def open_study(
             storage=open_journal(out / "study.journal", repair)
             if storage is None
             else _open_storage(storage),
-            study_name=STUDY if storage is None else out.resolve().name,
+            study_name=STUDY if storage is None else name or out.resolve().name,
             direction="maximize",
             sampler=sampler,
             load_if_exists=True,
@@ -136,6 +139,11 @@ class Presence:
         others = [path for path in self._folder.iterdir() if path.name != self.name]
         return not any(map(self._is_locked, others))
 
+    def alive(self, trial: FrozenTrial) -> bool:
+        """Return whether a process of this folder lives that works on a running trial."""
+        name = trial.user_attrs.get(WORKER)
+        return name is not None and self._is_locked(self._folder / name)
+
     def _is_locked(self, path: Path) -> bool:
         if path.name == self.name:
             return True
@@ -150,7 +158,8 @@ class Presence:
 def recover(study: Study, presence: Presence) -> list[int]:
     """Mark trials whose process has ended as failed, and queue each of them again.
 
-    The repetition makes the same decisions. It is queued before the trial is marked, so a kill
+    The repetition makes the same decisions, also those that were fixed when the trial was queued
+    and that it had not been asked for. It is queued before the trial is marked, so a kill
     in between loses nothing. Call this while holding :func:`locked`.
 
     Returns:
@@ -161,11 +170,12 @@ def recover(study: Study, presence: Presence) -> list[int]:
     stale = [t for t in trials if t.state == TrialState.RUNNING and presence.abandoned(t)]
     for trial in stale:
         if trial.number not in repeated:
+            fixed = {**trial.system_attrs.get(FIXED, {}), **trial.params}
             study.add_trial(
                 create_trial(
                     state=TrialState.WAITING,
                     # As Optuna's enqueue_trial does; the other attributes are notes of samplers.
-                    system_attrs={**trial.system_attrs, "fixed_params": trial.params},
+                    system_attrs={**trial.system_attrs, FIXED: fixed},
                     user_attrs={REPEATS: trial.number},
                 )
             )
@@ -177,30 +187,6 @@ def trained(study: Study) -> list[FrozenTrial]:
     """Return the trials in which a genome was trained: the complete ones but duplicates."""
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [trial for trial in done if DUPLICATE_OF not in trial.user_attrs]
-
-
-def save_best(study: Study, space: SearchSpace, out: Path) -> bool:
-    """Write the best genome and the trial it comes from to ``best.json``.
-
-    The file follows from the study: one with any other content is replaced. Does nothing while no
-    trial is complete. Call this while holding :func:`locked`.
-
-    Returns:
-        Whether the file was written; False if it was there already.
-    """
-    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        return False
-    best, path = study.best_trial, out / "best.json"
-    genome = space.decode({d.name: best.params[d.name] for d in space.decisions()})
-    identity = study.user_attrs.get(IDENTITY, {})
-    names = ("controller", "recipe", "seed", "data", "reference")
-    kept = {name: identity[name] for name in names if name in identity}
-    meta = {"trial": best.number, "value": best.value, GENOME_ID: best.user_attrs.get(GENOME_ID)}
-    meta = {**kept, **meta}
-    if path.exists() and path.read_bytes() == to_json(genome, meta).encode():
-        return False
-    save_genome(genome, path, meta)
-    return True
 
 
 def _open_storage(url: str) -> optuna.storages.BaseStorage:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,12 +18,14 @@ class CandidateProgress:
         report: what it reported last, such as ``{"epoch": 3, "epochs": 8, "loss": 0.5}`` after
             the third of eight epochs; empty before the first report. All keys are optional.
         reported: seconds from the start to that report.
+        name: what is trained, if it is no trial of the search.
     """
 
     trial: int
     seconds: float
     report: Mapping[str, Any] = field(default_factory=dict)
     reported: float = 0.0
+    name: str = ""
 
     @property
     def duration(self) -> float | None:
@@ -39,7 +42,9 @@ class CandidateProgress:
             parts.append(f"epoch {epoch}/{epochs}" if epoch else f"compiling, epoch 1/{epochs}")
         if (loss := self.report.get("loss")) is not None:
             parts.append(f"loss {loss:.3f}")
-        return f"trial {self.trial}: {', '.join([*parts, f'{self.seconds:.0f} s'])}"
+        return (
+            f"{self.name or f'trial {self.trial}'}: {', '.join([*parts, f'{self.seconds:.0f} s'])}"
+        )
 
 
 class View(Protocol):
@@ -57,6 +62,10 @@ class View(Protocol):
         """Count one more trained genome."""
         ...
 
+    def expect(self, left: int) -> None:
+        """Take note of how many trainings are left at most; called in a final only."""
+        ...
+
 
 class Silent:
     """A view that shows nothing."""
@@ -69,3 +78,35 @@ class Silent:
 
     def advance(self) -> None:
         """See :class:`View`."""
+
+    def expect(self, left: int) -> None:
+        """See :class:`View`."""
+
+
+def watcher(view: View, trial: int, name: str = "") -> Callable[[Mapping[str, Any]], None]:
+    """Return a function that shows the reports of a candidate that starts now.
+
+    Args:
+        view: where they are shown.
+        trial: number of its trial.
+        name: see :class:`CandidateProgress`.
+    """
+    start = time.monotonic()
+    last: Mapping[str, Any] = {}
+    reported = 0.0
+
+    def show(report: Mapping[str, Any]) -> None:
+        nonlocal last, reported
+        seconds = time.monotonic() - start
+        if report is not last:
+            last, reported = report, seconds
+        view.candidate(CandidateProgress(trial, seconds, report, reported, name))
+
+    return show
+
+
+def clock(seconds: float) -> str:
+    """Return a time as H:MM:SS or M:SS."""
+    minutes, seconds = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -78,6 +78,15 @@ class Outcome:
     seconds: float
     stop: bool = False
 
+    def value(self, metric: str) -> tuple[float | None, str | None]:
+        """Return a metric, or None and why there is none: it must be a finite number."""
+        if self.metrics is None:
+            return None, self.error
+        value = self.metrics.get(metric)
+        if value is None or not math.isfinite(value):
+            return None, f"the candidate's {metric} must be a finite number, got {value}"
+        return value, None
+
 
 class ProxyWorker:
     """A child process that evaluates jobs one after another.

@@ -21,7 +21,9 @@ REUSE = {
     "repeated`, `tools/test_search_command.py::"
     "test_a_recipe_that_is_edited_during_a_search_changes_no_trial`, `controllers/"
     "test_identity.py::test_another_reference_is_another_search`, `controllers/test_reference.py::"
-    "test_weights_that_are_changed_or_removed_stop_the_search_until_they_are_restored`",
+    "test_weights_that_are_changed_or_removed_stop_the_search_until_they_are_restored`, "
+    "`controllers/test_final.py::test_another_recipe_is_another_final`, `controllers/test_final.py"
+    "::test_another_best_genome_ends_the_win_until_the_next_final`",
     "compare": "`tools/test_compare.py::"
     "test_scores_of_another_recipe_or_data_set_are_not_reused`, `tools/test_compare.py::"
     "test_other_genomes_seeds_and_more_of_them_get_runs_of_their_own`, `tools/test_compare.py::"

@@ -103,6 +103,7 @@ def overrides() -> list[str]:
 
 def test_a_search_finds_its_worker(nasfpn: Path, decoys: Path) -> None:
     space = ["--levels", "3-4", "--intermediate-cells", "1", "--trials", "1"]
+    space += ["--final", "0"]
     search = ["search", "--data", "shapes", "--recipe", "shapes-proxy", "-o", "found"]
     run([nasfpn, *search, *space, "--controller", "random", *overrides()], decoys)
     assert (decoys / "found" / "best.json").exists()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.search import clock
+from controllers.view import clock
 
 if TYPE_CHECKING:
     from controllers.trainings import Rung, Table, Training

@@ -24,26 +24,38 @@ from tools.options import (
     real,
     whole,
 )
+from tools.search_final import (
+    FinalPlan,
+    add_final,
+    add_start,
+    plan_final,
+    result_lines,
+    run_final,
+    starting_points,
+)
+from tools.search_view import ProgressView
 
 if TYPE_CHECKING:
     from optuna.study import Study
 
+    from controllers.placing import Placing
     from controllers.reference import Reference
-    from controllers.view import CandidateProgress
-    from nasfpn_runtime.progress import Progress
     from nasfpn_runtime.recipe.recipe import Recipe
-    from search_space import SearchSpace
+    from search_space import Genome, SearchSpace
 
 HELP = "Search for a genome: train candidates, learn from their scores"
 DESCRIPTION = """\
 Search for a genome: a controller proposes genomes, each is trained briefly and
-scored, and the controller learns from the scores. Run the same command to
+scored, and the controller learns from the scores. At the end, the best ones and
+the starting points are trained again with fresh seeds. Run the same command to
 resume; run it in a second terminal to search faster."""
 EXAMPLES = (
     "nasfpn search --data shapes --recipe shapes-proxy --trials 12 -o runs/search",
     "nasfpn search --data shapes --recipe shapes-proxy --controller evolution "
     "--controller-set population=30 -o runs/evolution",
     "nasfpn search --data shapes --recipe shapes-proxy --space wide -o runs/wide",
+    "nasfpn search --data shapes --recipe shapes-proxy --start nasfpn,mine.json --final 3 "
+    "--final-recipe shapes -o runs/mine",
     "nasfpn search --data shapes --recipe shapes-proxy --levels 3-6 --set model.separable=true "
     "-o runs/lite",
     "nasfpn search --data shapes --recipe shapes-warm --warm-start -o runs/warm",
@@ -56,8 +68,10 @@ WRITTEN = (
     "best.json",
     "reference",
     "trials",
+    "final",
     "figures/search.svg",
     "figures/best.svg",
+    "figures/final.svg",
 )
 
 
@@ -81,7 +95,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     help = "number of genomes to train, including those of earlier runs"
     add_option(parser, "--trials", type=TRIALS, default=60, metavar="N", help=help)
-    add_seed(parser, of="the controller and every training")
+    add_start(parser)
+    add_final(parser)
+    add_seed(parser, of="the controller and every training; the final's are the ones after it")
     add_space(parser)
     help = "finest and coarsest level of the pyramids"
     add_option(parser, "--levels", type=levels, default="3-7", metavar="A-B", help=help)
@@ -94,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         unset="2, with --space wide 4",
         help=help,
     )
-    help = "time limit of a training; a genome that takes longer has failed"
+    help = "time limit of a short training; a genome that takes longer has failed"
     unset = "no limit"
     add_option(
         parser,
@@ -115,8 +131,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search, or resume the search in the run folder."""
+    from controllers.report import OVERSTATED
     from controllers.settings import parse_settings
+    from nasfpn_runtime.progress import say
     from nasfpn_runtime.recipe.recipe import load_recipe
+    from search_space import Level
     from search_space.spaces import create_space
 
     if args.repair_study and args.storage:
@@ -124,6 +143,8 @@ def run(args: argparse.Namespace) -> int:
             "--repair-study is for DIR/study.journal and cannot be used with --storage"
         )
     recipe = load_recipe(args.recipe, args.overrides)
+    space = create_space(args.space, args.levels, args.intermediate_cells)
+    reference = warm.chosen(args, recipe, tuple(map(Level, args.levels)))
     run_search(
         args.data,
         args.out,
@@ -135,10 +156,14 @@ def run(args: argparse.Namespace) -> int:
         timeout=args.timeout,
         storage=args.storage,
         device=args.device,
-        space=create_space(args.space, args.levels, args.intermediate_cells),
+        space=space,
         repair=args.repair_study,
-        reference=warm.chosen(args, recipe, tuple(map(Level, args.levels))),
+        reference=reference,
+        starts=starting_points(args.start, space),
+        final=plan_final(args, recipe, reference),
     )
+    if not args.final:
+        say(f"warning: {OVERSTATED}")
     return 0
 
 
@@ -157,11 +182,15 @@ def run_search(
     space: SearchSpace | None = None,
     repair: bool = False,
     reference: Reference | None = None,
+    starts: Mapping[str, Genome] | None = None,
+    final: FinalPlan | None = None,
 ) -> Study:
     """Search, leave ``best.json`` and ``figures/`` in the run folder, and print where they are.
 
     With ``repair``, a damaged journal is repaired, see ``journal.open_journal``. With
-    ``reference``, genomes start from it, see ``controllers/reference.py``.
+    ``reference``, genomes start from it, see ``controllers/reference.py``. The ``starts`` are
+    trained first, see ``controllers/starts.py``. A ``final`` follows the search; its trainings
+    start from a reference that was given, not from one that the search has trained.
 
     Raises:
         UserError: data, recipe, controller or run folder cannot be used, or candidate after
@@ -179,16 +208,25 @@ def run_search(
         f"{out}, space {space.kind} of {size_text(space)}"
     )
 
+    if final is not None:
+        say(
+            f"search: then a final of the best {final.best} and the starting points, recipe "
+            f"{final.recipe.name}, up to {final.rules.seeds} fresh seeds each"
+        )
+
     import numpy as np
     import optuna
 
+    from controllers.best import save_best
     from controllers.candidate import prepare
+    from controllers.final import FinalSettings
     from controllers.identity import check_config, identify, write_config
-    from controllers.reference import weights_of
+    from controllers.reference import Given, weights_of
     from controllers.registry import check_controller, create_sampler
     from controllers.report import doubt, write_report
     from controllers.search import SearchSettings, search
-    from controllers.study import locked, open_study, save_best, trained
+    from controllers.starts import queue_starts
+    from controllers.study import locked, open_study, trained
     from nasfpn_runtime.outputs import check_run_folder
     from nasfpn_runtime.recipe.memory import check_training
     from search_space.names import printable
@@ -197,11 +235,15 @@ def run_search(
     rng = np.random.default_rng(0)
     # Only a search that cannot train any genome is refused, so the genome has few cells.
     few = min((space.sample(rng) for _ in range(20)), key=lambda genome: len(genome.cells))
-    check_training(recipe, few, device)
+    for each in [recipe, final.recipe] if final else [recipe]:
+        check_training(each, few, device)
     settings = check_controller(controller, controller_settings or {})
     check_run_folder(out, ("study.lock", "study.journal"), WRITTEN)
     sampler = create_sampler(controller, space, seed, settings)
     arguments = prepare(recipe, data, seed=seed, device=device, report=say)
+    again = arguments  # of the final
+    if final is not None and final.recipe != recipe:
+        again = prepare(final.recipe, data, seed=seed, device=device)
     start = None if reference is None else reference.identity()
     identity = identify(controller, settings, space, arguments, start)
     if storage or not (out / "study.journal").exists():  # a journal itself says what it is of
@@ -211,58 +253,49 @@ def run_search(
     done = len(trained(study))
     if study.get_trials(deepcopy=False):
         say(f"search: resuming, {done} of {trials} genomes are trained")
-    if reference is not None and done < trials:
+    with locked(out):
+        if queued := queue_starts(study, space, starts or {}):
+            late = "only take part in the final, because --trials is reached"
+            say(
+                f"search: the starting points {', '.join(queued)} "
+                f"{'are trained first' if done < trials else late}"
+            )
+    given = isinstance(reference, Given)
+    if reference is not None and (given or done < trials):
         record, begun = weights_of(study), done > 0
         init = warm.make_ready(reference, out, record, arguments, begun=begun, timeout=timeout)
         arguments = {**arguments, "init": init}
+        again = {**again, "init": init} if given else again
     if controller == "ppo":
         from nasfpn_runtime.cluster.device import set_device
 
         set_device("CPU")  # the policy is small; an accelerator is for the trainings
 
-    def finish() -> None:
+    def finish(placing: Placing | None = None) -> None:
         with locked(out):
             save_best(study, space, out)  # if the search ended before it was written
-        if lines := write_report(study, out):
+        lines = list(write_report(study, out))
+        if placing is not None:
+            lines += result_lines(placing, out, again)
+        if lines:
             print("", *map(printable, lines), sep="\n")
         if line := doubt(study):
             say(f"warning: {line}")
 
+    placing = None
     try:
         with Progress("search", "genome", trials, done=done) as progress:
-            limits = SearchSettings(out, trials, arguments, timeout=timeout)
+            limits = SearchSettings(out, trials, arguments, timeout=timeout, wait=final is not None)
             search(study, space, limits, ProgressView(progress))
+        if final is not None:
+            write_report(study, out)  # an interrupt of the final leaves the figures
+            race = FinalSettings(out, again, final.best, final.rules, storage)
+            placing = run_final(study, space, race, final.recipe.name, say if repair else None)
     except Exception:  # not an interrupt, which must not wait until figures are drawn
         finish()
         raise
-    finish()
+    finish(placing)
     return study
-
-
-class ProgressView:
-    """Shows a search on standard error: a bar or plain lines, with a line for each trial."""
-
-    def __init__(self, bar: Progress) -> None:
-        self.bar = bar
-        self._first = bar.done
-
-    def note(self, text: str) -> None:
-        """Print a line above the bar."""
-        from nasfpn_runtime.progress import say
-
-        say(text)
-
-    def candidate(self, progress: CandidateProgress) -> None:
-        """Show epoch and loss and, as long as the bar cannot estimate it, the time left."""
-        text, duration = str(progress), progress.duration
-        if self.bar.done == self._first and duration is not None and self.bar.total is not None:
-            left = duration * (self.bar.total - self.bar.done) - progress.seconds
-            text = f"{clock(left)} left, {text}"  # first, because a narrow bar cuts the end off
-        self.bar.note(text)
-
-    def advance(self) -> None:
-        """Count one more trained genome."""
-        self.bar.advance()
 
 
 def levels(text: str) -> range:
@@ -282,13 +315,6 @@ def levels(text: str) -> range:
             f"{MAX_LEVEL}, such as 3-6, got {value_text(text)}"
         )
     return given
-
-
-def clock(seconds: float) -> str:
-    """Return a time as H:MM:SS or M:SS."""
-    minutes, seconds = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _list_controller_settings(parser: argparse.ArgumentParser) -> None:

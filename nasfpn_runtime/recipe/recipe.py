@@ -219,8 +219,23 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), option: str = "
             f"a recipe must be a .yaml file or one of {', '.join(names())}, "
             f"got {str(name)!r}{nearest(str(name), names())}"
         )
+    return _build(with_present_names(_read_file(path), str(path)), str(path), overrides, option)
+
+
+def change(recipe: Recipe, overrides: Sequence[str], option: str = "--set") -> Recipe:
+    """Return a recipe with some settings changed; see :func:`load_recipe`."""
+    return _build(recipe.to_dict(), recipe.name, overrides, option)
+
+
+def _build(content: Mapping[str, Any], where: str, overrides: Sequence[str], option: str) -> Recipe:
+    """Build a recipe; see :func:`load_recipe`.
+
+    Args:
+        content: of the file.
+        where: where it comes from, for messages.
+    """
     # The content of the file, then the content after each override, with where it comes from.
-    steps = [(with_present_names(_read_file(path), str(path)), str(path))]
+    steps = [(dict(content), where)]
     for text in overrides:
         where = option_of(text, option)
         steps.append((_overridden(steps[-1][0], text, where), where))

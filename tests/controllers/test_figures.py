@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from controllers.figures import compare_searches, draw_search
+from controllers.figures import compare_searches, draw_final, draw_search
 from controllers.study import DUPLICATE_OF
 from search_space.fonts import BOX
+from searches import placing
 from tiny_font import system_fonts, write_font
 
 CAT = "\u732b"
@@ -90,6 +91,28 @@ def test_names_of_any_characters_are_drawn(tmp_path: Path, installed: bool) -> N
 def test_the_same_search_makes_the_same_svg(tmp_path: Path) -> None:
     for name in ("a", "b"):
         draw_search(trials(), tmp_path / f"{name}.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_a_final_has_a_row_for_each_contender_with_its_values(tmp_path: Path) -> None:
+    """Means of 1, 2, 3 and of 3, 4, 5; half widths 4.303 / sqrt(3) (t with 2 degrees)."""
+    values: dict[str, list[float | None]] = {
+        "$a\n": [1.0, 2.0, 3.0],
+        "b": [3.0, 5.0, 4.0],
+        "bad": [None],
+    }
+    figure = draw_final(placing(values, ("$a\n",)), tmp_path / "a.svg", metric="AP")
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "$a\\n"]
+    means = [c.lines[0].get_xdata()[0] for c in axes.containers]
+    assert means == [4.0, 2.0]
+    for row, (container, mean) in enumerate(zip(axes.containers, means, strict=True)):
+        ((low, high),) = container.lines[2][0].get_segments()
+        assert (low[1], high[1]) == (row, row)
+        assert (high[0] - mean, mean - low[0]) == pytest.approx([4.3027 / 3**0.5] * 2, rel=1e-4)
+    points = [line for line in axes.lines if len(line.get_xdata()) == 3]
+    assert [list(line.get_xdata()) for line in points] == [[3.0, 5.0, 4.0], [1.0, 2.0, 3.0]]
+    draw_final(placing(values, ("$a\n",)), tmp_path / "b.svg", metric="AP")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from optuna.trial import TrialState
 
 import controllers
 from controllers import worker
+from controllers.best import save_best
 from controllers.errors import SearchError
 from controllers.samplers import REPEATS
 from controllers.search import SearchSettings, search
@@ -24,31 +26,11 @@ from controllers.study import (
     WORKER,
     locked,
     open_study,
-    save_best,
     trained,
 )
-from controllers.view import CandidateProgress
 from search_space import Level, NASFPNSpace, WideSpace, genome_id, load_genome
-from searches import genomes_of, log, opened, run, settings, start
+from searches import Recorder, genomes_of, log, opened, run, settings, start
 from synthetic import SPACE, reward
-
-
-class Recorder:
-    """A view that keeps everything it is shown."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-        self.seen: list[CandidateProgress] = []
-        self.advanced = 0
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-    def candidate(self, progress: CandidateProgress) -> None:
-        self.seen.append(progress)
-
-    def advance(self) -> None:
-        self.advanced += 1
 
 
 def test_best_json_and_the_folders_of_the_trials(tmp_path: Path) -> None:
@@ -209,6 +191,31 @@ def test_two_processes_on_one_study_train_nothing_twice(tmp_path: Path) -> None:
     assert len({trial.user_attrs[WORKER] for trial in study.trials}) == 2
     assert not [trial for trial in study.trials if trial.state == TrialState.RUNNING]
     assert list((tmp_path / "workers").iterdir()) == []
+
+
+def test_a_final_waits_for_the_trials_of_others_and_repeats_those_of_the_dead(
+    tmp_path: Path,
+) -> None:
+    """The other process hangs in trial 0; it is killed when this one waits for it."""
+    other = start(tmp_path, "random", 2, hang_in="0")
+    while not (tmp_path / "trials" / "0" / "log").exists():
+        assert other.poll() is None
+        time.sleep(0.01)
+
+    class Killing(Recorder):
+        def note(self, text: str) -> None:
+            super().note(text)
+            if text.startswith("waiting for trial 0"):
+                other.kill()
+                other.wait()
+
+    view, study = Killing(), opened(tmp_path)
+    search(study, SPACE, replace(settings(tmp_path, 2), wait=True), view)
+    assert other.poll() is not None
+    assert len(genomes_of(study)) == 2
+    assert study.trials[2].user_attrs[REPEATS] == 0
+    assert len(run(tmp_path / "alone", "random", 2).trials) == 2
+    assert {*map(str, log(study))} == {*map(str, log(opened(tmp_path / "alone")))}
 
 
 def test_threads_of_a_process_ask_one_at_a_time(tmp_path: Path) -> None:

@@ -172,6 +172,7 @@ INPUTS += ["null", "zero", "full", "shapes/annotations/instances_train2017.json"
 # Values that suit an option, by its metavar or else its name.
 SUITABLE = {
     "GENOME": ["nasfpn", "fpn", "genome.json"],
+    "GENOMES": ["none", "nasfpn", "nasfpn,genome.json", "genome.json,genome.json"],
     "RECIPE": ["shapes", "bccd-128", "recipe.yaml"],
     "SRC": ["shapes", "settings.yaml", "noise.npz"],
     "INPUT": ["picture.png", "folder", "shapes/val2017/*"],
@@ -184,6 +185,7 @@ SUITABLE = {
     "SPLIT": ["train", "val", "test"],
     "split": ["train", "val", "test"],
     "N": ["1", "2", "3"],
+    "K": ["0", "2"],
     "PX": ["32"],
     "SECONDS": ["10"],
     "A-B": ["3-5", "3-7"],
@@ -218,7 +220,7 @@ def draw_value(rng: np.random.Generator, action: argparse.Action, number: int) -
     suitable = [*(action.choices or ())] or SUITABLE.get(metavar or action.dest, INPUTS)
     if rng.random() < 0.75:
         return one_of(suitable)
-    numeric = metavar in ("N", "PX", "SECONDS", "STEPS", "I", "H")
+    numeric = metavar in ("N", "K", "PX", "SECONDS", "STEPS", "I", "H")
     return one_of(NUMBERS if numeric else [*INPUTS, *WORDS])
 
 

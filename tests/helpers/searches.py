@@ -1,7 +1,7 @@
 """Searches with the reward of ``synthetic``: in this process, in another, or without training.
 
 ``python -c "import searches; searches.main()" OUT CONTROLLER TRIALS ARGUMENTS`` runs a search;
-ARGUMENTS is JSON. :func:`start` does so.
+ARGUMENTS is JSON. :func:`start` does so. :func:`start_final` runs a final of it in the same way.
 """
 
 from __future__ import annotations
@@ -14,16 +14,48 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.study import Study, StudyDirection
 from optuna.trial import Trial, TrialState
 
 from controllers import create_sampler, suggest
+from controllers.contest import Rules, standing
+from controllers.final import Final, FinalSettings
+from controllers.placing import Placing, places
 from controllers.samplers import REPEATS, SpaceSampler
 from controllers.search import SearchSettings, search
+from controllers.starts import Contender
 from controllers.study import DUPLICATE_OF, GENOME_ID, open_study
+from controllers.view import CandidateProgress
 from search_space import SearchSpace
 from synthetic import SPACE, reward
+
+FINAL = "the final"  # in place of the name of a controller
+RULES = Rules(seeds=6)
+_RNG = np.random.default_rng(5)
+GENOMES = {name: SPACE.sample(_RNG) for name in ("one", "two", "three")}  # starting points
+
+
+class Recorder:
+    """A view that keeps everything it is shown."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.seen: list[CandidateProgress] = []
+        self.advanced = 0
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def candidate(self, progress: CandidateProgress) -> None:
+        self.seen.append(progress)
+
+    def advance(self) -> None:
+        self.advanced += 1
+
+    def expect(self, left: int) -> None:
+        self.left = left
 
 
 def settings(
@@ -53,6 +85,20 @@ def run(out: Path, controller: str, trials: int, **arguments: Any) -> Study:
     return study
 
 
+def final(
+    out: Path,
+    *,
+    best: int = 5,
+    rules: Rules = RULES,
+    evaluate: str = "evaluate",
+    **arguments: Any,
+) -> Final:
+    """Return the final of a search by ``random`` whose trainings ``synthetic.EVALUATE`` scores."""
+    given = {"recipe": {"epochs": 6}, "digests": {"val": "1"}, "seed": 0, **arguments}
+    limits = FinalSettings(out, given, best, rules, None, f"synthetic:{evaluate}")
+    return Final(opened(out), SPACE, limits)
+
+
 def start(out: Path, controller: str, trials: int, **arguments: Any) -> subprocess.Popen[bytes]:
     """Start :func:`run` in another process."""
     given = (str(out), controller, str(trials), json.dumps(arguments))
@@ -62,11 +108,19 @@ def start(out: Path, controller: str, trials: int, **arguments: Any) -> subproce
     )
 
 
+def start_final(out: Path, **arguments: Any) -> subprocess.Popen[bytes]:
+    """Start a :func:`final` in another process."""
+    return start(out, FINAL, 0, **arguments)
+
+
 def main() -> None:
-    """Run a search as the command line says."""
+    """Run a search, or a final, as the command line says."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     out, controller, trials, arguments = sys.argv[1:]
-    run(Path(out), controller, int(trials), **json.loads(arguments))
+    if controller == FINAL:
+        final(Path(out), **json.loads(arguments)).run()
+    else:
+        run(Path(out), controller, int(trials), **json.loads(arguments))
 
 
 def log(study: Study) -> list[tuple[dict[str, Any], float | None]]:
@@ -113,3 +167,17 @@ def ask_and_tell(study: Study, trials: int, space: SearchSpace = SPACE) -> list[
         else:
             study.tell(trial, value)
     return asked
+
+
+def placing(
+    values: dict[str, list[float | None]], starts: tuple[str, ...] = (), rules: Rules = RULES
+) -> Placing:
+    """Return the result of a final in which the contenders of these names have these values."""
+    genomes = [SPACE.sample(np.random.default_rng(number)) for number in range(len(values))]
+    found = [
+        Contender(name, genome, name, name in starts, number, 0.5)
+        for number, (name, genome) in enumerate(zip(values, genomes, strict=True))
+    ]
+    results = {name: dict(enumerate(given, start=1)) for name, given in values.items()}
+    state = standing(list(values), starts, results, rules)
+    return places(found, state, results, rules)

@@ -11,10 +11,13 @@ import random
 import signal
 import sys
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from controllers.errors import SearchError
 from search_space import Genome, Level, NASFPNSpace, WideSpace, from_json
@@ -52,6 +55,9 @@ def reward(genome: Genome) -> float:
 def evaluate(arguments: Mapping[str, Any]) -> dict[str, float]:
     """Score the genome by :func:`reward`, after sleeping for ``seconds`` if given.
 
+    ``noise`` is the standard deviation of what is added, drawn for genome and ``seed``. Folders
+    named in ``fail_in`` fail.
+
     Trial number ``meet_in`` waits until another process has started a trial. Trial number
     ``hang_in`` never ends.
     """
@@ -60,8 +66,27 @@ def evaluate(arguments: Mapping[str, Any]) -> dict[str, float]:
         return _hang(arguments)
     if out.name == arguments.get("meet_in"):
         _meet(out)
+    if out.name in arguments.get("fail_in", ()) or out.parent.name in arguments.get("fail_in", ()):
+        raise RuntimeError("the loss is not finite")
     time.sleep(arguments.get("seconds", 0))
-    return {"AP": reward(from_json(arguments["genome"])), "process": os.getpid()}
+    value, noise = reward(from_json(arguments["genome"])), arguments.get("noise", 0)
+    if noise:
+        name = zlib.crc32(arguments["genome"].encode())
+        value += noise * np.random.default_rng((arguments["seed"], name)).normal()
+    return {"AP": value, "process": os.getpid()}
+
+
+def scored(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Return an AP in 0..1, with noise by genome and seed, for a genome of any space."""
+    genome = from_json(arguments["genome"])
+    name = zlib.crc32(arguments["genome"].encode())
+    mean = 0.3 + 0.2 * sum(cell.op == "sum" for cell in genome.cells) / len(genome.cells)
+    return {"AP": mean + 0.02 * np.random.default_rng((arguments["seed"], name)).normal()}
+
+
+def stop(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Stop the search or the final: all other candidates would fail, too."""
+    raise SearchError("the data have changed")
 
 
 def _meet(out: Path) -> None:

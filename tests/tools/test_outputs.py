@@ -77,7 +77,8 @@ FOLDERS = {
     ),
     "search --out": (
         "search --data {data} --recipe shapes-proxy",
-        "config.yaml best.json trials/0/log reference/log figures/search.svg figures/best.svg",
+        "config.yaml best.json trials/0/log reference/log final/1/log figures/search.svg "
+        "figures/best.svg figures/final.svg",
     ),
     "compare --out": (
         "compare --data {data} --controllers --archs fpn",

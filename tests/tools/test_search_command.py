@@ -29,7 +29,7 @@ from records import packed
 from runs import SMALL
 from search_space import NASFPNSpace, load_genome
 from tools.cli import main
-from tools.search import ProgressView
+from tools.search_view import ProgressView
 
 # The settings of the search in study_v1.journal.
 V1 = [*SMALL, "training.epochs=1", "training.batch=2", "data.image=[64, 64]"]
@@ -48,11 +48,14 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(data: Path, out: Path, *options: str, settings: list[str] = V1) -> list[str]:
-    """Return a search by evolution in the space and by the recipe of study_v1.journal."""
+    """Return a search by evolution in the space and by the recipe of study_v1.journal.
+
+    It has no final; the tests of that are in ``test_search_final.py``.
+    """
     overrides = [part for setting in settings for part in ("--set", setting)]
     folders = ["--data", str(data), "--out", str(out)]
     search = ["--recipe", "shapes-proxy", "--controller", "evolution"]
-    space = ["--levels", "3-5", "--intermediate-cells", "1"]
+    space = ["--levels", "3-5", "--intermediate-cells", "1", "--final", "0"]
     return ["search", *folders, *search, *space, *overrides, *options]
 
 
@@ -72,7 +75,7 @@ def test_a_search_over_p3_to_p6_with_separable_convolutions(
     overrides = [part for setting in settings for part in ("--set", setting)]
     space = ["--levels", "3-6", "--intermediate-cells", "1"]
     folders = ["--data", str(shapes), "--out", str(out)]
-    search = ["--recipe", "shapes-proxy", "--trials", "1", "--controller", "random"]
+    search = ["--recipe", "shapes-proxy", "--trials", "1", "--controller", "random", "--final", "0"]
     assert main(["search", *folders, *search, *space, *overrides]) == 0
     genome = load_genome(out / "best.json")
     assert genome.levels == (3, 4, 5, 6)

@@ -1,0 +1,134 @@
+"""Starting points of a search, and the contenders of its final.
+
+A starting point is a genome that is known beforehand, such as the published one. It is queued as a
+trial with all decisions (Optuna's ``enqueue_trial``), so it is trained before what the controller
+proposes next, and every controller learns from it as from its own proposals. The user attribute
+``START`` of the trial has its name. So the study itself says which starting points it has, and they
+are queued once, whatever happens between queueing and training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from controllers.errors import StudyError
+from controllers.study import FIXED, GENOME_ID, START, trained
+from search_space import Genome, SearchSpace, genome_id
+from search_space.names import shown
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A genome that may win the final.
+
+    Attributes:
+        name: that of the starting point, or such as ``trial 17``.
+        genome: the genome, as the space decodes it.
+        identity: its ``genome_id``.
+        start: whether it is a starting point.
+        trial: number of the trial that trained it by the proxy; None if there is none.
+        value: the value of that trial.
+    """
+
+    name: str
+    genome: Genome
+    identity: str
+    start: bool
+    trial: int | None
+    value: float | None
+
+
+def check_starts(space: SearchSpace, starts: Mapping[str, Genome]) -> None:
+    """Check that the starting points are in the space.
+
+    Raises:
+        StudyError: one is not; the message has its name, the rule that it breaks, and the value.
+    """
+    for name, genome in starts.items():
+        if error := space.violation(genome):
+            raise StudyError(
+                f"cannot start with {shown(name)}, which is outside the search space: {error}"
+            )
+
+
+def queue_starts(study: Study, space: SearchSpace, starts: Mapping[str, Genome]) -> list[str]:
+    """Queue the starting points that the study does not have yet; equal genomes are one.
+
+    Call this while holding ``study.locked``.
+
+    Args:
+        starts: genomes by name. If the study has another genome of that name, the name gets a
+            number.
+
+    Returns:
+        The names of the starting points that were queued.
+
+    Raises:
+        StudyError: see :func:`check_starts`.
+    """
+    check_starts(space, starts)
+    known = {identity: trial.user_attrs[START] for identity, trial in _starts(study, space).items()}
+    queued = []
+    for given, genome in starts.items():
+        choices = space.encode(genome)
+        identity = genome_id(space.decode(choices))
+        if identity in known:
+            continue
+        name, count = given, 1
+        while name in known.values():
+            count += 1
+            name = f"{given} ({count})"
+        study.enqueue_trial(choices, user_attrs={START: name})
+        known[identity] = name
+        queued.append(name)
+    return queued
+
+
+def contenders(study: Study, space: SearchSpace, best: int) -> list[Contender]:
+    """Return the genomes with the best values, and the starting points, the best ones first.
+
+    Args:
+        study: the study of the search.
+        space: what it searches.
+        best: number of genomes to take by their value; starting points may be among them.
+    """
+    ranked = sorted(trained(study), key=lambda trial: (-_value(trial), trial.number))
+    starts = _starts(study, space)
+    found: dict[str, Contender] = {}
+    for number, trial in enumerate(ranked):
+        identity = _identity(trial, space)
+        if (number < best or identity in starts) and identity not in found:
+            start = starts.get(identity)
+            name = f"trial {trial.number}" if start is None else start.user_attrs[START]
+            found[identity] = Contender(
+                name, _genome(trial, space), identity, start is not None, trial.number, trial.value
+            )
+    for identity, start in starts.items():  # those that are not trained
+        if identity not in found:
+            name = start.user_attrs[START]
+            found[identity] = Contender(name, _genome(start, space), identity, True, None, None)
+    return list(found.values())
+
+
+def _starts(study: Study, space: SearchSpace) -> dict[str, FrozenTrial]:
+    """Return the first trial of each starting point, by the id of its genome."""
+    trials = [t for t in study.get_trials(deepcopy=False) if START in t.user_attrs]
+    return {_identity(trial, space): trial for trial in reversed(trials)}
+
+
+def _identity(trial: FrozenTrial, space: SearchSpace) -> str:
+    return trial.user_attrs.get(GENOME_ID) or genome_id(_genome(trial, space))
+
+
+def _genome(trial: FrozenTrial, space: SearchSpace) -> Genome:
+    """Return the genome of a trial, which may still be queued."""
+    given = {**trial.system_attrs.get(FIXED, {}), **trial.params}
+    return space.decode({d.name: given[d.name] for d in space.decisions()})
+
+
+def _value(trial: FrozenTrial) -> float:
+    return -float("inf") if trial.value is None else trial.value
