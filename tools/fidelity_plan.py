@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from controllers.view import clock
-
 if TYPE_CHECKING:
     from controllers.trainings import Rung, Table, Training
 
@@ -36,6 +34,8 @@ def print_plan(
         todo: those that are left.
         table: what was measured; what was not is guessed.
     """
+    from controllers.view import clock
+
     print(f"{'rung':16} {'recipe':20} {'trainings':>9} {'left':>6} {'s each':>8}  time left")
     total = 0.0
     for name, rung in rungs.items():
