@@ -139,6 +139,8 @@ def _run(arguments: Sequence[str]) -> int:
     for argument in arguments:
         if argument.startswith("--") and argument.endswith("=--"):  # argparse would drop the `--`
             parser.error(f"argument {argument[:-3]}: expected a value, got --")
+        if not _is_encodable(argument):  # a script may give it; a shell cannot
+            parser.error(f"arguments must be text that a file name can have, got {argument!a}")
     args = parser.parse_args(arguments, argparse.Namespace(argv=list(arguments)))
     with interrupts.remembered():
         try:
@@ -150,6 +152,14 @@ def _run(arguments: Sequence[str]) -> int:
             interrupts.report()
             code = 128 + interrupts.received()
     return code
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fail(error: Exception) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -146,7 +146,19 @@ def add_stacks(options: Options) -> None:
 
 def add_out(options: Options, metavar: str, help: str, **settings: Any) -> None:
     """Add ``-o``/``--out``: the file or folder that the command writes."""
-    add_option(options, "-o", "--out", metavar=metavar, help=help, **settings)
+    kind = _not_empty(settings.pop("type", str))
+    add_option(options, "-o", "--out", metavar=metavar, help=help, type=kind, **settings)
+
+
+def _not_empty(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a ``type`` of argparse that refuses what an unset variable of a shell is."""
+
+    def read(text: str) -> Any:
+        if not text:
+            raise argparse.ArgumentTypeError("must be a path, got ''; the current folder is .")
+        return kind(text)
+
+    return read
 
 
 def add_overwrite(options: Options) -> None:

@@ -353,7 +353,8 @@ def may_write(argv: Sequence[str], name: str, existed: bool) -> bool:
     inside = any(name == word or name.startswith(f"{word}/") for word in named)
     if existed:
         return inside and "--overwrite" in argv
-    parents = any(word.startswith(f"{name}/") for word in named)
+    # `a/../b` needs `a`, as for mkdir.
+    parents = any(word.startswith(f"{name}/") for word in (*named, *words))
     first = name.split("/")[0]
     default = first in ("runs", "predictions", "out") or first.endswith(".svg")  # out: --storage
     return inside or parents or default

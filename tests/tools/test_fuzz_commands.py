@@ -24,3 +24,9 @@ def test_two_dashes_are_no_value(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["eval", "--checkpoint=--", "--data", "d"])
     assert "--checkpoint: expected a value, got --" in capsys.readouterr().err
+
+
+def test_text_that_no_file_name_can_have_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["data", "synth", "\ud800"])
+    assert "that a file name can have, got '\\ud800'" in capsys.readouterr().err

@@ -26,6 +26,7 @@ WRITING = [
     "data split d",
     "data convert d --form voc",
     "data create d",
+    "fidelity --data d --recipe shapes --rung a=shapes-proxy",
 ]
 
 
@@ -34,6 +35,16 @@ WRITING = [
 def test_every_command_that_writes_has_the_option_out(command: str, option: str) -> None:
     args = make_parser().parse_args([*command.split(), option, "there"])
     assert Path(args.out) == Path("there")
+
+
+@pytest.mark.parametrize("command", WRITING)
+def test_an_output_without_a_name_is_refused(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unset variable of a shell would otherwise be the current folder."""
+    with pytest.raises(SystemExit, match="2"):
+        main([*command.split(), "--out", ""])
+    assert "--out: must be a path, got ''" in capsys.readouterr().err
 
 
 def test_the_old_name_of_the_output_of_draw_works_and_warns(

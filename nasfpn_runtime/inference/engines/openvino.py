@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nasfpn_runtime.cluster.sharing import check_usable, register
+from nasfpn_runtime.cluster.signal_stack import kept_signal_stack
 from nasfpn_runtime.extras import require
 from nasfpn_runtime.inference.engines.base import engine_error
 
@@ -32,7 +33,8 @@ class OpenVino:
         core = require("openvino").Core()
         register(self, "openvino")
         try:
-            self.model = core.compile_model(core.read_model(str(path)), "CPU", _SETTINGS)
+            with kept_signal_stack():
+                self.model = core.compile_model(core.read_model(str(path)), "CPU", _SETTINGS)
         except RuntimeError as error:
             raise engine_error("openvino", path, error) from None
         # A request runs one input at a time, and its outputs are overwritten by the next run. So

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import shared_detectors
+from locations import ROOT
 from nasfpn_runtime.errors import EngineError
 from nasfpn_runtime.export.compare import same
 from nasfpn_runtime.inference.description import describe
@@ -160,6 +161,36 @@ def test_closing_in_one_thread_lets_the_others_finish(folder: Path) -> None:
     assert same(detector(drawn()[0]), expected[0])
     with pytest.raises(EngineError, match="closed"):
         detector(drawn()[0])
+
+
+# Opens a detector, closes it in another thread, and is interrupted.
+INTERRUPTED = """
+import signal, sys, threading
+from pathlib import Path
+if sys.argv[3] == "faulthandler":
+    import faulthandler
+    faulthandler.enable()  # makes an alternate signal stack, too
+from nasfpn_runtime.inference.detector import Detector
+
+detector = Detector.load(Path(sys.argv[1]), sys.argv[2])
+thread = threading.Thread(target=detector.close)
+thread.start()
+thread.join()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("stack", ["none", "faulthandler"])
+@on_onnx
+def test_ctrl_c_arrives_after_a_detector_was_closed_in_another_thread(
+    folder: Path, file: str, engine: str, stack: str
+) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, str(folder / file), engine, stack]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 @on_onnx
