@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,12 @@ class Rung:
 
     name: str
     arguments: Mapping[str, Any]
+
+    @cached_property
+    def complete_recipe(self) -> dict[str, Any]:
+        """Its recipe with present names and defaults of settings."""
+        recipe = self.depends_on("", 0)["recipe"]
+        return candidate.complete_recipe(recipe, f"rung {self.name}")
 
     def depends_on(self, genome: str, seed: int) -> dict[str, Any]:
         """Return all that the score of a training depends on, as JSON data.
@@ -63,11 +70,11 @@ class Training:
     genome: Genome
     seed: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What it depends on, as text."""
         depends = self.rung.depends_on(genome_id(self.genome), self.seed)
-        return _key(depends, f"rung {self.rung.name}")
+        return _text({**depends, "recipe": self.rung.complete_recipe})
 
     @property
     def folder(self) -> Path:
@@ -180,8 +187,11 @@ def _key(depends: Mapping[str, Any], where: str) -> str:
     Args:
         where: where it is stored, for messages.
     """
-    recipe = candidate.complete_recipe(depends["recipe"], where)
-    return json.dumps({**depends, "recipe": recipe}, sort_keys=True, default=json_integer)
+    return _text({**depends, "recipe": candidate.complete_recipe(depends["recipe"], where)})
+
+
+def _text(depends: Mapping[str, Any]) -> str:
+    return json.dumps(depends, sort_keys=True, default=json_integer)
 
 
 def _hash(text: str) -> str:
