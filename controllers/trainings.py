@@ -19,6 +19,8 @@ from typing import Any
 from controllers import candidate
 from controllers.errors import SearchError
 from controllers.reference import Record
+from nasfpn_runtime.documents import parse_json
+from nasfpn_runtime.errors import DocumentError
 from search_space import Genome, genome_id
 from search_space.rules import json_integer
 
@@ -142,12 +144,12 @@ class Table:
     @property
     def warm(self) -> bool:
         """Whether a training started from a reference."""
-        return any(json.loads(key).get("reference") for key in self._scores)
+        return any(parse_json(key, "").get("reference") for key in self._scores)
 
     def _read(self, line: bytes) -> bool:
         """Read a line; return whether it is one of this file."""
         try:
-            content = json.loads(line)
+            content = parse_json(line, str(self.path))
             if "weights" in content:
                 self._references[_key(content["of"], str(self.path))] = str(content["weights"])
                 return True
@@ -160,7 +162,7 @@ class Table:
                 return False
             self._scores[_key(content, str(self.path))] = score
         # An edited line may hold anything: settings of recipes that no version had, too.
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (DocumentError, ValueError, LookupError, TypeError, AttributeError):
             return False
         return True
 

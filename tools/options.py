@@ -6,6 +6,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -146,19 +147,24 @@ def add_stacks(options: Options) -> None:
 
 def add_out(options: Options, metavar: str, help: str, **settings: Any) -> None:
     """Add ``-o``/``--out``: the file or folder that the command writes."""
-    kind = _not_empty(settings.pop("type", str))
+    kind = OutputType(settings.pop("type", str))
     add_option(options, "-o", "--out", metavar=metavar, help=help, type=kind, **settings)
 
 
-def _not_empty(kind: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return a ``type`` of argparse that refuses what an unset variable of a shell is."""
+@dataclass(frozen=True)
+class OutputType:
+    """A ``type`` of argparse: that of the path, but not for an empty text.
 
-    def read(text: str) -> Any:
+    An unset variable of a shell is one, and would be the current folder.
+    """
+
+    kind: Callable[[str], Any]
+
+    def __call__(self, text: str) -> Any:
+        """Return the value of a text."""
         if not text:
             raise argparse.ArgumentTypeError("must be a path, got ''; the current folder is .")
-        return kind(text)
-
-    return read
+        return self.kind(text)
 
 
 def add_overwrite(options: Options) -> None:

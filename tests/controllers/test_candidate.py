@@ -181,3 +181,21 @@ def test_splits_with_other_categories_end_a_search_before_it_begins(
     file.write_text(file.read_text().replace("circle", "disc"))
     with pytest.raises(DataError, match=r"circle, .*disc, "):
         candidate.prepare(load_recipe("shapes-proxy"), data, seed=0, device="CPU")
+
+
+def test_other_weights_to_start_from_are_another_final(shapes: Path) -> None:
+    """The path is not told apart: the file may move."""
+    cold = arguments(shapes)
+    inits = [
+        {"path": path, "digest": digest, "drop_head": drop}
+        for path, digest, drop in (
+            ("a", "1", False),
+            ("b", "1", False),
+            ("a", "2", False),
+            ("a", "1", True),
+        )
+    ]
+    texts = [json.dumps(candidate.settings_and_data({**cold, "init": init})) for init in inits]
+    texts.append(json.dumps(candidate.settings_and_data(cold)))
+    assert texts[0] == texts[1]
+    assert len(set(texts)) == 4

@@ -33,7 +33,7 @@ from search_space.errors import LONGEST_MESSAGE, LONGEST_VALUE, value_text
 from searched_archs import load
 from small_networks import GENOME, small_recipe
 from tools.cli import main, make_parser
-from tools.options import Range
+from tools.options import OutputType, Range
 
 # Options with a value that is text: names, URLs, patterns and settings in KEY=VALUE.
 TEXTS = {
@@ -43,6 +43,8 @@ TEXTS = {
     "--controller-set",
     "--controllers",
     "--data",
+    "--final-recipe",
+    "--final-set",
     "--from",
     "--init",
     "--json",
@@ -57,6 +59,7 @@ TEXTS = {
     "--set",
     "--split",
     "--splits",
+    "--start",
     "--storage",
     "genomes",
     "inputs",
@@ -85,9 +88,10 @@ def test_every_option_with_a_number_has_a_range() -> None:
     for command, action in OPTIONS:
         name = action.option_strings[-1] if action.option_strings else action.dest
         no_value = action.nargs == 0 or action.choices is not None
-        if no_value or action.type is Path or isinstance(action.type, Range) or name == LEVELS:
+        kind = action.type.kind if isinstance(action.type, OutputType) else action.type
+        if no_value or kind is Path or isinstance(kind, Range) or name == LEVELS:
             continue
-        assert action.type in (None, str), f"{command} {name} must have a Range"
+        assert kind in (None, str), f"{command} {name} must have a Range"
         assert name in TEXTS, f"{command} {name} must have a Range, or be listed as text here"
 
 

@@ -306,7 +306,7 @@ def test_the_first_line_has_the_size_of_the_wide_space(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["search", "--data", str(tmp_path / "nowhere"), "--recipe", "shapes-proxy"]
-    argv += ["--space", "wide", "--out", str(tmp_path / "out")]
+    argv += ["--space", "wide", "--final", "0", "--out", str(tmp_path / "out")]
     for options, size in (
         ([], "about 8.91e+29"),
         (["--levels", "3-4", "--intermediate-cells", "1"], "1,704"),

@@ -15,12 +15,14 @@ from controllers.final import FinalSettings
 from controllers.search import SearchSettings
 from nasfpn_runtime.data.drawn import write_shapes
 from nasfpn_runtime.recipe.recipe import load_recipe
-from search_space import detector_cost, genome_id, load_genome, save_genome
+from search_space import Level, detector_cost, genome_id, load_genome, save_genome
 from searched_archs import load
 from searches import GENOMES
-from tools.cli import main
+from tools import warm
+from tools.cli import main, make_parser
 from tools.genomes import load_named
 from tools.search import run_search
+from tools.search_final import plan_final
 
 
 @pytest.fixture(scope="module")
@@ -238,3 +240,29 @@ def test_a_start_that_is_added_after_the_last_trial_takes_part_in_the_final(
     assert "mine only take part in the final" in printed.err
     assert rows(printed.out)["mine"][:2] == ["-", "3"]
     assert len(jobs) == 2 + 3 + 3
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs", "rate"),
+    [
+        ([], 3, 0.03),
+        (["--warm-start"], 24, 0.03),
+        (
+            ["--warm-start", "--reference-recipe", "shapes", "--final-set", "training.lr=0.5"],
+            30,
+            0.5,
+        ),
+        (["--warm-start", "--final-recipe", "shapes"], 30, 0.05),
+        (["--set", "training.epochs=7", "--final-set", "training.lr=0.5"], 7, 0.5),
+    ],
+)
+def test_the_recipe_of_the_final(options: list[str], epochs: int, rate: float) -> None:
+    """After warm starts it is that of the reference: the final trains from scratch."""
+    line = ["search", "--data", "d", "--recipe", "shapes-warm", "--out", "o", *options]
+    args = make_parser().parse_args(line)
+    recipe = load_recipe(args.recipe, args.overrides)
+    reference = warm.chosen(args, recipe, [Level(number) for number in range(3, 8)])
+    plan = plan_final(args, recipe, reference)
+    assert plan is not None
+    training = plan.recipe.training
+    assert (training.epochs, training.lr) == (epochs, pytest.approx(rate))

@@ -36,6 +36,7 @@ def command(data: Path, out: Path, *options: str, settings: list[str] = SETTINGS
     overrides = [part for setting in settings for part in ("--set", setting)]
     folders = ["--data", str(data), "--out", str(out)]
     search = ["search", *folders, "--recipe", "shapes-warm", "--controller", "random"]
+    search += ["--final", "0"]
     return [*search, *SPACE, *overrides, *options]
 
 
