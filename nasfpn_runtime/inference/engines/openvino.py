@@ -38,8 +38,8 @@ class OpenVino:
         except RuntimeError as error:
             raise engine_error("openvino", path, error) from None
         # A request runs one input at a time, and its outputs are overwritten by the next run. So
-        # each run has a request of its own; there are as many as threads have run at once. The
-        # other way is a lock around one request: `nasfpn bench threads` measures both.
+        # each run has a request of its own; there are as many as threads have run at once. A lock
+        # around one request is as fast on two cores (`nasfpn bench threads`, docs/results.md).
         self.idle: deque[Any] = deque()
 
     def run(self, *inputs: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
