@@ -350,7 +350,7 @@ def may_write(argv: Sequence[str], name: str, existed: bool) -> bool:
     """
     words = [part for word in argv for part in (word, word.partition("=")[2]) if part]
     named = [os.path.normpath(word) for word in words if "\0" not in word]
-    inside = any(name == word or name.startswith(f"{word}/") for word in named)
+    inside = any(word in (name, ".") or name.startswith(f"{word}/") for word in named)
     if existed:
         return inside and "--overwrite" in argv
     # `a/../b` needs `a`, as for mkdir.
