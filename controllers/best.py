@@ -10,7 +10,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from controllers.journal import IDENTITY
-from controllers.starts import Contender, contenders
+from controllers.starts import Contender, contenders, genome_of
 from controllers.study import GENOME_ID
 from search_space import SearchSpace, save_genome, to_json
 
@@ -41,8 +41,7 @@ def save_best(study: Study, space: SearchSpace, out: Path) -> bool:
         meta: dict[str, Any] = {GENOME_ID: contender.identity, FINAL: conclusion}
     else:
         best = study.best_trial
-        genome = space.decode({d.name: best.params[d.name] for d in space.decisions()})
-        trial, value = best.number, best.value
+        genome, trial, value = genome_of(best, space), best.number, best.value
         meta = {GENOME_ID: best.user_attrs.get(GENOME_ID)}
     identity = study.user_attrs.get(IDENTITY, {})
     names = ("controller", "recipe", "seed", "data", "reference")

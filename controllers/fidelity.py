@@ -14,9 +14,8 @@ import numpy as np
 
 from controllers.errors import SearchError
 from controllers.ranking import Array
-from controllers.reference import EVALUATE
 from controllers.trainings import Rung, Score, Table, Training
-from controllers.worker import Job, ProxyWorker, Watch
+from controllers.worker import EVALUATE, Job, ProxyWorker, Watch
 from search_space import Genome, NASFPNSpace, genome_id, to_json
 
 TARGET = "target"  # the rung that the others are compared with
@@ -87,11 +86,10 @@ def make(
             outcome = worker.evaluate(job, timeout, watch(training))
             if outcome.stop:
                 raise SearchError(f"cannot train {folder}: {outcome.error}")
-            ap = (outcome.metrics or {}).get("AP", math.nan)
-            if not math.isfinite(ap):
+            ap, error = outcome.value("AP")
+            if ap is None:
                 failures += 1
-                error = outcome.error or f"its AP must be a finite number, got {ap}"
-                yield training, error
+                yield training, str(error)
                 if failures >= FAILURES:
                     raise SearchError(
                         f"{failures} trainings in a row failed, the last with {error!r}; see "

@@ -37,7 +37,7 @@ from controllers.placing import Placing, conclusion, places, seed_of
 from controllers.starts import Contender, contenders
 from controllers.study import GENOME_ID, WORKER, Presence, locked, open_study
 from controllers.view import Silent, View, watcher
-from controllers.worker import LOOK, Job, ProxyWorker
+from controllers.worker import EVALUATE, LOOK, Job, ProxyWorker
 from nasfpn_runtime.files import locked as file_locked
 from search_space import SearchSpace, to_json
 from search_space.names import path_fault, shown
@@ -67,7 +67,7 @@ class FinalSettings:
     best: int = 5
     rules: Rules = field(default_factory=Rules)
     storage: str | None = None
-    evaluate: str = "controllers.candidate:evaluate"
+    evaluate: str = EVALUATE
     metric: str = "AP"
 
     @property

@@ -11,11 +11,7 @@ file that is missing or has changed stops the search; it is never made again.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,17 +19,16 @@ from typing import Any
 from optuna.study import Study
 
 from controllers.errors import SearchError, StudyError
-from controllers.worker import Job, ProxyWorker, Watch
+from controllers.worker import EVALUATE, Job, ProxyWorker, Watch
+from nasfpn_runtime import files
 from search_space import Genome, Level, MergingCell, genome_id, to_json
 
 FOLDER = "reference"  # of its training, in the run folder
 CHECKPOINT = Path(FOLDER, "checkpoints", "best.ckpt")
 WEIGHTS = "reference_weights"  # user attribute of a study: digest of the weights
-EVALUATE = "controllers.candidate:evaluate"
 # Epochs of a reference, as a multiple of those of a candidate: 40 for 5, the trial on blood cells
 # in which candidates from a reference ranked as well as 20 epochs from scratch.
 LONGER = 8
-POLL = 0.5  # seconds between two looks at a lock that another process holds
 
 
 @dataclass(frozen=True)
@@ -162,7 +157,8 @@ def ready(
         digest, drop_head = reference.identity()["weights"], reference.drop_head
         return {"path": str(reference.path.resolve()), "digest": digest, "drop_head": drop_head}
     path = out / CHECKPOINT
-    with _alone(out / "reference.lock", making.say):
+    waiting = "reference: waiting for another process that trains it"
+    with files.locked(out / "reference.lock", lambda: making.say(waiting)):
         digest = record.read()
         if digest is None and not (begun and not path.is_file()):
             _train(reference, out / FOLDER, making)
@@ -187,14 +183,8 @@ def weights_of(study: Study) -> Record:
 
 
 def digest_of(path: Path) -> str | None:
-    """Return the digest of a checkpoint, as ``Init.digest`` has it; None if there is no file."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        content = hashlib.sha256()
-        while part := file.read(1 << 20):
-            content.update(part)
-    return content.hexdigest()
+    """Return the digest of a checkpoint, None if there is no file."""
+    return files.digest_of(path) if path.is_file() else None
 
 
 def _train(reference: Trained, folder: Path, making: Making) -> None:
@@ -225,20 +215,3 @@ def _train(reference: Trained, folder: Path, making: Making) -> None:
             "warning: the reference finds nothing, so genomes start from weights that know little; "
             "train it longer with --reference-recipe"
         )
-
-
-@contextmanager
-def _alone(file: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold a lock, as ``study.locked`` does, but say if that takes a while."""
-    with open(file, "w", encoding="utf-8") as stream:
-        said = False
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not said:
-                    say("reference: waiting for another process that trains it")
-                said = True
-                time.sleep(POLL)
-        yield

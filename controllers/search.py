@@ -24,7 +24,7 @@ from controllers.study import (
     trained,
 )
 from controllers.view import Silent, View, watcher
-from controllers.worker import LOOK, Job, Outcome, ProxyWorker
+from controllers.worker import EVALUATE, LOOK, Job, Outcome, ProxyWorker
 from search_space import Genome, SearchSpace, genome_id, save_genome, to_json
 
 
@@ -51,7 +51,7 @@ class SearchSettings:
     out: Path
     trials: int
     arguments: Mapping[str, Any]
-    evaluate: str = "controllers.candidate:evaluate"
+    evaluate: str = EVALUATE
     metric: str = "AP"
     timeout: float | None = None
     duplicates: int = 200

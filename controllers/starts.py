@@ -105,12 +105,17 @@ def contenders(study: Study, space: SearchSpace, best: int) -> list[Contender]:
             start = starts.get(identity)
             name = f"trial {trial.number}" if start is None else start.user_attrs[START]
             found[identity] = Contender(
-                name, _genome(trial, space), identity, start is not None, trial.number, trial.value
+                name,
+                genome_of(trial, space),
+                identity,
+                start is not None,
+                trial.number,
+                trial.value,
             )
     for identity, start in starts.items():  # those that are not trained
         if identity not in found:
             name = start.user_attrs[START]
-            found[identity] = Contender(name, _genome(start, space), identity, True, None, None)
+            found[identity] = Contender(name, genome_of(start, space), identity, True, None, None)
     return list(found.values())
 
 
@@ -121,10 +126,10 @@ def _starts(study: Study, space: SearchSpace) -> dict[str, FrozenTrial]:
 
 
 def _identity(trial: FrozenTrial, space: SearchSpace) -> str:
-    return trial.user_attrs.get(GENOME_ID) or genome_id(_genome(trial, space))
+    return trial.user_attrs.get(GENOME_ID) or genome_id(genome_of(trial, space))
 
 
-def _genome(trial: FrozenTrial, space: SearchSpace) -> Genome:
+def genome_of(trial: FrozenTrial, space: SearchSpace) -> Genome:
     """Return the genome of a trial, which may still be queued."""
     given = {**trial.system_attrs.get(FIXED, {}), **trial.params}
     return space.decode({d.name: given[d.name] for d in space.decisions()})

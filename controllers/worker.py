@@ -36,6 +36,7 @@ from controllers.errors import SearchError
 from nasfpn_runtime.processes import last_line, python_command
 from search_space.rules import json_integer
 
+EVALUATE = "controllers.candidate:evaluate"  # what scores a candidate unless told otherwise
 LOOK = 1.0  # seconds between two checks of a child that sends nothing
 ENDING = 10.0  # seconds that a child which closed its output has to end
 

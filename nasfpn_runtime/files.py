@@ -1,9 +1,10 @@
-"""Files that are linked, and locks between processes; atomic writes of ``search_space.files``."""
+"""Links, digests and locks of files; atomic writes of ``search_space.files``."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -26,6 +27,15 @@ def link_or_copy(source: Path, target: Path) -> None:
     except OSError:
         with atomic_write(target) as draft:
             shutil.copy2(source, draft)
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            content.update(part)
+    return content.hexdigest()
 
 
 @contextmanager

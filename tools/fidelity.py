@@ -16,6 +16,7 @@ from tools.options import (
     add_data,
     add_device,
     add_flag,
+    add_levels,
     add_option,
     add_out,
     add_overrides,
@@ -24,7 +25,6 @@ from tools.options import (
     shown_path,
     whole,
 )
-from tools.search import levels
 
 if TYPE_CHECKING:
     from controllers.trainings import Rung, Table, Training
@@ -72,8 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_option(parser, "--genomes", type=whole(4, 10_000), default=40, metavar="N", help=help)
     help = "random seeds of the trainings"
     add_option(parser, "--seeds", nargs="+", type=SEED, default=[0, 1], metavar="N", help=help)
-    help = "finest and coarsest level of the pyramids"
-    add_option(parser, "--levels", type=levels, default="3-7", metavar="A-B", help=help)
+    add_levels(parser)
     help = "number of intermediate cells of a genome"
     add_option(parser, "--intermediate-cells", type=whole(0, 50), default=2, metavar="N", help=help)
     warm.add_reference(parser)

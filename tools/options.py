@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -143,6 +144,31 @@ def add_stacks(options: Options) -> None:
     """Add ``--stacks``."""
     help = "cut the pyramid after N stacks"
     add_option(options, "--stacks", type=whole(1, 100), metavar="N", unset="all stacks", help=help)
+
+
+def add_levels(options: Options) -> None:
+    """Add ``--levels``, of the pyramids of a search space."""
+    help = "finest and coarsest level of the pyramids"
+    add_option(options, "--levels", type=levels, default="3-7", metavar="A-B", help=help)
+
+
+def levels(text: str) -> range:
+    """Return the levels in a text such as ``3-6``; a ``type`` of argparse.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is not such a range, or a level is out of range.
+    """
+    from search_space.errors import value_text
+    from search_space.rules import MAX_LEVEL, MIN_LEVEL
+
+    bounds = re.fullmatch(r"([0-9]{1,2})-([0-9]{1,2})", text)
+    given = range(int(bounds[1]), int(bounds[2]) + 1) if bounds else range(0)
+    if len(given) < 2 or given[0] < MIN_LEVEL or given[-1] > MAX_LEVEL:
+        raise argparse.ArgumentTypeError(
+            f"must be FINEST-COARSEST with FINEST below COARSEST, levels from {MIN_LEVEL} to "
+            f"{MAX_LEVEL}, such as 3-6, got {value_text(text)}"
+        )
+    return given
 
 
 def add_out(options: Options, metavar: str, help: str, **settings: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from tools.options import (
     add_data,
     add_device,
     add_flag,
+    add_levels,
     add_option,
     add_out,
     add_overrides,
@@ -99,8 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_final(parser)
     add_seed(parser, of="the controller and every training; the final's are the ones after it")
     add_space(parser)
-    help = "finest and coarsest level of the pyramids"
-    add_option(parser, "--levels", type=levels, default="3-7", metavar="A-B", help=help)
+    add_levels(parser)
     help = "number of intermediate cells of a genome; with --space wide their greatest number"
     add_option(
         parser,
@@ -296,25 +295,6 @@ def run_search(
         raise
     finish(placing)
     return study
-
-
-def levels(text: str) -> range:
-    """Return the levels in a text such as ``3-6``; a ``type`` of argparse.
-
-    Raises:
-        argparse.ArgumentTypeError: the text is not such a range, or a level is out of range.
-    """
-    from search_space.errors import value_text
-    from search_space.rules import MAX_LEVEL, MIN_LEVEL
-
-    bounds = re.fullmatch(r"([0-9]{1,2})-([0-9]{1,2})", text)
-    given = range(int(bounds[1]), int(bounds[2]) + 1) if bounds else range(0)
-    if len(given) < 2 or given[0] < MIN_LEVEL or given[-1] > MAX_LEVEL:
-        raise argparse.ArgumentTypeError(
-            f"must be FINEST-COARSEST with FINEST below COARSEST, levels from {MIN_LEVEL} to "
-            f"{MAX_LEVEL}, such as 3-6, got {value_text(text)}"
-        )
-    return given
 
 
 def _list_controller_settings(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from mindspore import Parameter, nn
 
 from nasfpn_runtime.errors import CheckpointError, InitError
+from nasfpn_runtime.files import digest_of
 from nasfpn_runtime.network import checkpoint
 from nasfpn_runtime.network.network import Network
 from nasfpn_runtime.network.resnet import ResNet
@@ -48,12 +48,8 @@ class Init:
         """Return a digest of what is loaded, or :data:`MISSING` if there is no such file."""
         if not self.path.is_file():
             return MISSING
-        content = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while part := file.read(1 << 20):
-                content.update(part)
         without = [" without head"] * self.drop_head + [" without cells"] * self.drop_cells
-        return content.hexdigest() + "".join(without)
+        return digest_of(self.path) + "".join(without)
 
 
 @dataclass(frozen=True)
