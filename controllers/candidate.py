@@ -61,6 +61,25 @@ def prepare(
     }
 
 
+def with_recipe(prepared: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """Return what :func:`prepare` returns for another recipe and the same data, seed and device.
+
+    The dataset is read again only if the recipe reads it in another way, or trains on another share
+    of the images without boxes.
+
+    Args:
+        prepared: what it returned for a recipe.
+
+    Raises:
+        DataError: as :func:`prepare`.
+    """
+    before = from_dict(prepared["recipe"], "the recipe of the search").data
+    if (before.reading, before.background) == (recipe.data.reading, recipe.data.background):
+        return {**prepared, "recipe": recipe.to_dict()}
+    folder = Path(prepared["data"])
+    return prepare(recipe, folder, seed=prepared["seed"], device=prepared["device"])
+
+
 def evaluate(
     arguments: Mapping[str, Any], report: Callable[[Mapping[str, Any]], None] | None = None
 ) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 MAX_INTERMEDIATE = 50  # intermediate cells
-# What a space is made from, and a study records of it: attributes of every space.
-FIELDS = ("levels", "intermediate_cells", "intermediate_levels", "ops")
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,7 @@ class Decision:
     size: int
 
 
+@dataclass(frozen=True)
 class SearchSpace(ABC):
     """A set of genomes that a search chooses from.
 
@@ -58,21 +57,11 @@ class SearchSpace(ABC):
 
     kind: ClassVar[str]
 
-    @property
-    def levels(self) -> tuple[Level, ...]:  # a field of each subclass, as the next three
-        raise NotImplementedError
-
-    @property
-    def intermediate_cells(self) -> int:
-        raise NotImplementedError
-
-    @property
-    def intermediate_levels(self) -> tuple[Level, ...] | None:
-        raise NotImplementedError
-
-    @property
-    def ops(self) -> tuple[str, ...]:
-        raise NotImplementedError
+    # Each subclass gives them defaults of its own.
+    levels: tuple[Level, ...]
+    intermediate_cells: int
+    intermediate_levels: tuple[Level, ...] | None
+    ops: tuple[str, ...]
 
     @property
     def slots(self) -> int:
@@ -238,6 +227,10 @@ class SearchSpace(ABC):
         pairs = zip(genome.cells, ordered, strict=True)
         cells = tuple(MergingCell(cell.level, cell.op, inputs) for cell, inputs in pairs)
         return Genome(cells, genome.levels)
+
+
+# What a space is made from, and a study records of it.
+FIELDS = tuple(field.name for field in fields(SearchSpace))
 
 
 def _check_subset(values: Sequence[object], allowed: Sequence[object], name: str) -> None:

@@ -88,8 +88,8 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     import searched_archs
-    from controllers.candidate import prepare
-    from controllers.fidelity import make, missing, plan, spread
+    from controllers.candidate import prepare, with_recipe
+    from controllers.fidelity import TARGET, make, missing, plan, spread
     from controllers.trainings import TABLE, Rung, Table
     from nasfpn_runtime.outputs import check_run_folder
     from nasfpn_runtime.progress import Progress, say
@@ -114,10 +114,9 @@ def run(args: argparse.Namespace) -> int:
     check_run_folder(out, (TABLE,), ("table.md", "reference", "runs"))
     known = [searched_archs.load(name) for name in searched_archs.names()]
     genomes = spread(space, args.genomes, known)
-    rungs = {
-        name: Rung(name, prepare(recipe, args.data, seed=SEED_OF_REFERENCE, device=args.device))
-        for name, recipe in recipes.items()
-    }
+    target = recipes[TARGET]
+    prepared = prepare(target, args.data, seed=SEED_OF_REFERENCE, device=args.device)
+    rungs = {name: Rung(name, with_recipe(prepared, recipe)) for name, recipe in recipes.items()}
 
     def started(init: Mapping[str, Any]) -> list[Training]:
         """Let warm rungs start from the reference, and return all trainings."""

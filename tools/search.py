@@ -217,7 +217,7 @@ def run_search(
     import optuna
 
     from controllers.best import save_best
-    from controllers.candidate import prepare
+    from controllers.candidate import prepare, with_recipe
     from controllers.final import FinalSettings
     from controllers.identity import check_config, identify, write_config
     from controllers.reference import Given, weights_of
@@ -242,7 +242,7 @@ def run_search(
     arguments = prepare(recipe, data, seed=seed, device=device, report=say)
     again = arguments  # of the final
     if final is not None and final.recipe != recipe:
-        again = prepare(final.recipe, data, seed=seed, device=device)
+        again = with_recipe(arguments, final.recipe)
     start = None if reference is None else reference.identity()
     identity = identify(controller, settings, space, arguments, start)
     if storage or not (out / "study.journal").exists():  # a journal itself says what it is of

@@ -199,3 +199,27 @@ def test_other_weights_to_start_from_are_another_final(shapes: Path) -> None:
     texts.append(json.dumps(candidate.settings_and_data(cold)))
     assert texts[0] == texts[1]
     assert len(set(texts)) == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "read"),
+    [("training.lr=0.5", 0), ("data.merge_names=true", 2), ("data.exif=stored", 2)],
+)
+def test_another_recipe_is_prepared_as_if_from_the_start_and_reads_data_only_if_it_must(
+    shapes: Path, monkeypatch: pytest.MonkeyPatch, override: str, read: int
+) -> None:
+    first = candidate.prepare(load_recipe("shapes-proxy"), shapes, seed=3, device="CPU")
+    recipe = load_recipe("shapes-proxy", [override])
+    expected = candidate.prepare(recipe, shapes, seed=3, device="CPU")
+    splits: list[str] = []
+
+    def load_split(folder: Path, split: str, **options: Any) -> Any:
+        splits.append(split)
+        return load(folder, split, **options)
+
+    load = candidate.load_split
+    monkeypatch.setattr(candidate, "load_split", load_split)
+    assert candidate.with_recipe(first, recipe) == expected
+    assert len(splits) == read
+    with pytest.raises(DataError, match="background"):  # no image is without boxes
+        candidate.with_recipe(first, load_recipe("shapes-proxy", ["data.background=0.5"]))
