@@ -16,24 +16,34 @@ from controllers.errors import SearchError
 from controllers.ranking import Array
 from controllers.trainings import Rung, Score, Table, Training
 from controllers.worker import EVALUATE, Job, ProxyWorker, Watch
-from search_space import Genome, NASFPNSpace, genome_id, to_json
+from search_space import Genome, SearchSpace, genome_id, to_json
 
 TARGET = "target"  # the rung that the others are compared with
 FAILURES = 5  # failed trainings in a row after which a study stops
+CHANGES = 4  # mutations of a known genome, at most
 DRAWS = 100  # genomes drawn for each one that is wanted, before the space is used up
 
 
-def spread(space: NASFPNSpace, count: int, known: Sequence[Genome] = ()) -> list[Genome]:
-    """Return different genomes of a space: the known ones that are members, then even draws.
+def spread(space: SearchSpace, count: int, known: Sequence[Genome] = ()) -> list[Genome]:
+    """Return different genomes of a space, with more good ones than even draws have.
 
-    More genomes begin with the same ones. If the space has too few, there are fewer.
+    They are the known members; then, in turn, an even draw and a known member, itself changed by
+    one to ``CHANGES`` mutations: most genomes near a good one are good (locality, Ying et al. 2019,
+    NAS-Bench-101). More genomes begin with the same ones. If the space has too few,
+    there are fewer.
     """
-    genomes = {genome_id(genome): genome for genome in known if space.contains(genome)}
+    members = [genome for genome in known if space.contains(genome)]
+    genomes = {genome_id(genome): genome for genome in members}
     rng = np.random.default_rng(0)
-    for _ in range(DRAWS * count):
+    for draw in range(DRAWS * count):
         if len(genomes) >= count:
             break
-        genome = space.sample(rng)
+        if draw % 2 and members:
+            genome = members[rng.integers(len(members))]
+            for _ in range(rng.integers(1, CHANGES + 1)):
+                genome = space.mutate(genome, rng)
+        else:
+            genome = space.sample(rng)
         genomes.setdefault(genome_id(genome), genome)
     return list(genomes.values())[:count]
 

@@ -16,11 +16,11 @@ from tools.options import (
     add_data,
     add_device,
     add_flag,
-    add_levels,
     add_option,
     add_out,
     add_overrides,
     add_recipe,
+    add_space,
     real,
     shown_path,
     whole,
@@ -68,13 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_overrides(parser, "model.width=8", of="all recipes")
     add_out(parser, "DIR", "run folder", type=Path, required=True)
-    help = "number of genomes: the shipped ones of the space, then even draws"
+    help = "number of genomes: the shipped ones of the space, changes of these, and even draws"
     add_option(parser, "--genomes", type=whole(4, 10_000), default=40, metavar="N", help=help)
     help = "random seeds of the trainings"
     add_option(parser, "--seeds", nargs="+", type=SEED, default=[0, 1], metavar="N", help=help)
-    add_levels(parser)
-    help = "number of intermediate cells of a genome"
-    add_option(parser, "--intermediate-cells", type=whole(0, 50), default=2, metavar="N", help=help)
+    add_space(parser)
     warm.add_reference(parser)
     help = "time limit of a training; one that takes longer has failed"
     kind = real(0, 100_000_000, above=True)
@@ -94,10 +92,10 @@ def run(args: argparse.Namespace) -> int:
     from nasfpn_runtime.outputs import check_run_folder
     from nasfpn_runtime.progress import Progress, say
     from nasfpn_runtime.recipe.memory import check_training
-    from search_space import Level, NASFPNSpace
+    from search_space.spaces import create_space
 
     recipes, warm_ones = _recipes(args)
-    space = NASFPNSpace(tuple(map(Level, args.levels)), args.intermediate_cells)
+    space = create_space(args.space, args.levels, args.intermediate_cells)
     reference = None
     if warm_ones:
         reference = warm.trained(args, [recipes[name] for name in warm_ones], space.levels)

@@ -116,12 +116,6 @@ def add_overrides(
     )
 
 
-def add_space(options: Options) -> None:
-    """Add ``--space``, the kind of search space."""
-    help = "what is searched: paper, or wide, which has every shipped genome"
-    add_option(options, "--space", choices=("paper", "wide"), default="paper", help=help)
-
-
 def add_seed(options: Options, of: str) -> None:
     """Add ``--seed``; ``of`` says which random numbers follow from it."""
     add_option(options, "--seed", type=SEED, default=0, metavar="N", help=f"random seed of {of}")
@@ -146,10 +140,16 @@ def add_stacks(options: Options) -> None:
     add_option(options, "--stacks", type=whole(1, 100), metavar="N", unset="all stacks", help=help)
 
 
-def add_levels(options: Options) -> None:
-    """Add ``--levels``, of the pyramids of a search space."""
+def add_space(options: Options) -> None:
+    """Add ``--space``, the kind of search space, and the options for its size."""
+    help = "paper: two intermediate cells, sum and attention; wide: all shipped genomes are members"
+    add_option(options, "--space", choices=("paper", "wide"), default="paper", help=help)
     help = "finest and coarsest level of the pyramids"
     add_option(options, "--levels", type=levels, default="3-7", metavar="A-B", help=help)
+    help = "number of intermediate cells of a genome; with --space wide their greatest number"
+    kind = whole(0, 50)
+    unset = "2, with --space wide 4"
+    add_option(options, "--intermediate-cells", type=kind, metavar="N", unset=unset, help=help)
 
 
 def levels(text: str) -> range:

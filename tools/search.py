@@ -14,7 +14,6 @@ from tools.options import (
     add_data,
     add_device,
     add_flag,
-    add_levels,
     add_option,
     add_out,
     add_overrides,
@@ -22,7 +21,6 @@ from tools.options import (
     add_seed,
     add_space,
     real,
-    whole,
 )
 from tools.search_final import (
     FinalPlan,
@@ -99,16 +97,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_final(parser)
     add_seed(parser, of="the controller and every training; the final's are the ones after it")
     add_space(parser)
-    add_levels(parser)
-    help = "number of intermediate cells of a genome; with --space wide their greatest number"
-    add_option(
-        parser,
-        "--intermediate-cells",
-        type=whole(0, 50),
-        metavar="N",
-        unset="2, with --space wide 4",
-        help=help,
-    )
     help = "time limit of a short training; a genome that takes longer has failed"
     unset = "no limit"
     add_option(

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 import searched_archs
+from controllers import fidelity
 from controllers.errors import SearchError
 from controllers.fidelity import make, missing, plan, scores, spread
 from controllers.trainings import TABLE, Rung, Score, Table, Training
 from nasfpn_runtime.recipe.recipe import load_recipe
 from runs import wait_until
-from search_space import NASFPNSpace, genome_id
+from search_space import NASFPNSpace, SearchSpace, WideSpace, genome_id
 from synthetic import SPACE
 
 # Makes all trainings in the run folder OUT; `hang` is the folder of one that never ends.
@@ -51,17 +52,27 @@ def folders(trainings: Sequence[Training]) -> list[str]:
     return [training.folder.name for training in trainings]
 
 
-def test_genomes_are_the_known_members_then_even_draws_and_more_begin_the_same() -> None:
-    space = NASFPNSpace()
+@pytest.mark.parametrize("space", [NASFPNSpace(), WideSpace()], ids=["paper", "wide"])
+def test_genomes_are_the_known_members_then_others_and_more_begin_the_same(
+    space: SearchSpace,
+) -> None:
     known = [searched_archs.load(name) for name in searched_archs.names()]
     members = [genome for genome in known if space.contains(genome)]
-    assert 0 < len(members) < len(known)
+    assert members
     genomes = spread(space, 12, known)
     assert genomes[: len(members)] == members
     assert all(space.contains(genome) for genome in genomes)
     assert len({genome_id(genome) for genome in genomes}) == len(genomes) == 12
     assert spread(space, 7, known) == genomes[:7]
     assert spread(space, 2, known) == members[:2]
+
+
+def test_every_second_draw_is_near_a_known_member(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fidelity, "CHANGES", 1)
+    space, member = NASFPNSpace(), searched_archs.load("nasfpn")
+    near = {genome_id(genome) for genome in space.neighbours(member)}
+    drawn = spread(space, 9, [member])[1:]
+    assert [genome_id(genome) in near for genome in drawn] == [False, True] * 4
 
 
 def test_a_space_that_is_used_up_has_fewer() -> None:
