@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from controllers import crew
 from controllers.errors import SearchError
 from controllers.ranking import Array
 from controllers.trainings import Rung, Score, Table, Training
-from controllers.worker import EVALUATE, Job, ProxyWorker, Watch
+from controllers.worker import EVALUATE, Job, Outcome, ProxyWorker, Watch
 from search_space import Genome, SearchSpace, genome_id, to_json
 
 TARGET = "target"  # the rung that the others are compared with
@@ -63,11 +65,13 @@ def make(
     trainings: Sequence[Training],
     table: Table,
     watch: Callable[[Training], Watch],
+    tell: Callable[[Training, Score | str], None],
     *,
+    workers: int = 1,
     timeout: float | None = None,
     evaluate: str = EVALUATE,
-) -> Iterator[tuple[Training, Score | str]]:
-    """Make trainings, and yield each with its score or the reason why it failed.
+) -> None:
+    """Make trainings, and keep their scores in a table.
 
     A failed training is not in the table: it is tried again when the study is resumed. The weights
     of a training are removed once its score is on the disk.
@@ -76,15 +80,46 @@ def make(
         trainings: those to make.
         table: where scores go.
         watch: returns what shows a training.
+        tell: is called after each training with its score, or the reason why it failed. Nothing
+            else runs in this process meanwhile.
+        workers: number of trainings at a time, see ``crew.run``.
         timeout: seconds after which a training has failed.
         evaluate: see ``worker.Job``.
 
     Raises:
         SearchError: no training could succeed, or ``FAILURES`` in a row have failed.
     """
+    left = iter(trainings)
+    lock = threading.Lock()
     failures = 0
-    with ProxyWorker() as worker:
-        for training in trainings:
+
+    def finish(training: Training, outcome: Outcome) -> None:
+        nonlocal failures
+        folder = table.path.parent / training.folder
+        if outcome.stop:
+            raise SearchError(f"cannot train {folder}: {outcome.error}")
+        ap, error = outcome.value("AP")
+        if ap is None:
+            failures += 1
+            tell(training, str(error))
+            if failures >= FAILURES:
+                raise SearchError(
+                    f"{failures} trainings in a row failed, the last with {error!r}; see "
+                    f"{folder / 'log'}"
+                )
+            return
+        failures = 0
+        score = Score(ap, round(outcome.seconds, 3))
+        table.add(training, score)
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        tell(training, score)
+
+    def work(worker: ProxyWorker) -> None:
+        while True:
+            with lock:
+                training = next(left, None)
+            if training is None:
+                return
             folder = table.path.parent / training.folder
             arguments = {
                 **training.rung.arguments,
@@ -94,23 +129,10 @@ def make(
             }
             job = Job(evaluate, arguments, folder / "log")
             outcome = worker.evaluate(job, timeout, watch(training))
-            if outcome.stop:
-                raise SearchError(f"cannot train {folder}: {outcome.error}")
-            ap, error = outcome.value("AP")
-            if ap is None:
-                failures += 1
-                yield training, str(error)
-                if failures >= FAILURES:
-                    raise SearchError(
-                        f"{failures} trainings in a row failed, the last with {error!r}; see "
-                        f"{job.log}"
-                    )
-                continue
-            failures = 0
-            score = Score(ap, round(outcome.seconds, 3))
-            table.add(training, score)
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-            yield training, score
+            with lock:
+                finish(training, outcome)
+
+    crew.run(workers, work)
 
 
 def scores(

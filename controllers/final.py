@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +28,7 @@ import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from controllers import candidate
+from controllers import candidate, crew
 from controllers.best import conclude, save_best
 from controllers.contest import Rules, Standing, standing
 from controllers.errors import SearchError
@@ -37,7 +36,7 @@ from controllers.placing import Placing, conclusion, places, seed_of
 from controllers.starts import Contender, contenders
 from controllers.study import GENOME_ID, WORKER, Presence, locked, open_study
 from controllers.view import Silent, View, watcher
-from controllers.worker import EVALUATE, LOOK, Job, ProxyWorker
+from controllers.worker import EVALUATE, Job, ProxyWorker
 from nasfpn_runtime.files import locked as file_locked
 from search_space import SearchSpace, to_json
 from search_space.names import path_fault, shown
@@ -60,6 +59,7 @@ class FinalSettings:
         rules: how long the race goes on.
         storage: URL of the storage with the study of the search; None for journals.
         evaluate, metric: see ``search.SearchSettings``.
+        workers: number of trainings at a time, see ``crew.run``.
     """
 
     out: Path
@@ -69,6 +69,7 @@ class FinalSettings:
     storage: str | None = None
     evaluate: str = EVALUATE
     metric: str = "AP"
+    workers: int = 1
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -148,9 +149,13 @@ class Final:
             SearchError: a training has raised a SearchError.
         """
         view = view or Silent()
-        with Presence(self.folder) as presence, ProxyWorker() as worker:
-            while self._train_next(presence, worker, view):
-                pass
+
+        def work(worker: ProxyWorker) -> None:
+            with Presence(self.folder) as presence:
+                while self._train_next(presence, worker, view):
+                    pass
+
+        crew.run(self.settings.workers, work)
         found, state = self.standing()
         if not state.rounds or not state.inside:
             return None
@@ -177,7 +182,7 @@ class Final:
             task = _free(state, {_task(trial): presence.alive(trial) for trial in running})
             trial = None if task is None else self._claim(task, presence)
         if task is None or trial is None:
-            self._wait(running, presence, view)
+            self._wait(running, presence, worker, view)
             return True
         contender = next(each for each in found if each.identity == task[0])
         self._train(trial, contender, task[1], worker, view)
@@ -197,14 +202,16 @@ class Final:
         trial.set_user_attr(ROUND, task[1])
         return trial
 
-    def _wait(self, running: Sequence[FrozenTrial], presence: Presence, view: View) -> None:
+    def _wait(
+        self, running: Sequence[FrozenTrial], presence: Presence, worker: ProxyWorker, view: View
+    ) -> None:
         """Wait until one of these trainings, which other processes make, has ended."""
         if not self._waiting:
             view.note("final: waiting for the trainings of another process")
         self._waiting = True
         before = [trial.number for trial in running]
         while before == [t.number for t in self._running() if not presence.abandoned(t)]:
-            time.sleep(LOOK)
+            worker.pause()
 
     def _train(
         self, trial: Trial, contender: Contender, number: int, worker: ProxyWorker, view: View

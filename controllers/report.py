@@ -99,6 +99,7 @@ def announce(final: Final, recipe: str) -> str:
     try:
         short = final.study.user_attrs[IDENTITY]["recipe"]["training"]["epochs"]
         each = sum(known) / len(known) * final.settings.arguments["recipe"]["training"]["epochs"]
+        each /= final.settings.workers
     except (LookupError, ZeroDivisionError):
         return line  # nothing says how long a training takes
     least, most = (clock(count * each / short) for count in (len(state.needed), state.most))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from controllers import crew
 from controllers.best import save_best
 from controllers.errors import SearchError
 from controllers.samplers import suggest
@@ -24,7 +24,7 @@ from controllers.study import (
     trained,
 )
 from controllers.view import Silent, View, watcher
-from controllers.worker import EVALUATE, LOOK, Job, Outcome, ProxyWorker
+from controllers.worker import EVALUATE, Job, Outcome, ProxyWorker
 from search_space import Genome, SearchSpace, genome_id, save_genome, to_json
 
 
@@ -44,6 +44,7 @@ class SearchSettings:
         duplicates: number of known genomes, proposed in a row, after which the search ends:
             the controller has converged, or the space is used up.
         failures: number of candidates, failed in a row, after which the search stops.
+        workers: number of genomes to train at a time, see ``crew.run``.
         wait: at the end, wait for the trials of other processes in this run folder, and repeat
             those whose process dies. A final needs all values.
     """
@@ -56,6 +57,7 @@ class SearchSettings:
     timeout: float | None = None
     duplicates: int = 200
     failures: int = 5
+    workers: int = 1
     wait: bool = False
 
 
@@ -81,8 +83,12 @@ def search(
     with locked(settings.out):
         if save_best(study, space, settings.out):
             view.note(f"{settings.out / 'best.json'} did not agree with the study: written again")
-    with Presence(settings.out) as presence, ProxyWorker() as worker:
-        _Loop(study, space, settings, presence, worker, view).run()
+
+    def work(worker: ProxyWorker) -> None:
+        with Presence(settings.out) as presence:
+            _Loop(study, space, settings, presence, worker, view).run()
+
+    crew.run(settings.workers, work)
 
 
 @dataclass
@@ -116,7 +122,7 @@ class _Loop:
             if not told:
                 self.view.note(f"waiting for trial {others[0]}, which another process trains")
                 told = True
-            time.sleep(LOOK)
+            self.worker.pause()
 
     def _train(self) -> None:
         while (candidate := self._next()) is not None:

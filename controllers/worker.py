@@ -27,7 +27,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TextIO, TypeAlias
@@ -99,12 +99,17 @@ class ProxyWorker:
 
     Args:
         reuse: jobs that one process evaluates.
+        cores: numbers of the cores that the child may use, with a thread for each; none for all.
+        stop: once it is set, :meth:`evaluate` and :meth:`pause` raise KeyboardInterrupt.
     """
 
-    def __init__(self, reuse: int = 20) -> None:
+    def __init__(
+        self, reuse: int = 20, *, cores: Sequence[int] = (), stop: threading.Event | None = None
+    ) -> None:
         if reuse < 1:
             raise ValueError(f"reuse must be 1 or more, got {reuse}")
         self.reuse = reuse
+        self._cores, self._stop = cores, stop or threading.Event()
         self._child: subprocess.Popen[bytes] | None = None
         self._early: IO[bytes] | None = None  # what the child prints before it opens a log
         self._lines: LineReader | None = None
@@ -120,6 +125,9 @@ class ProxyWorker:
             timeout: seconds after which the child is killed and the job has failed.
             watch: called at the start, after each report of the candidate, and at least every
                 ``LOOK`` seconds.
+
+        Raises:
+            KeyboardInterrupt: the worker was told to stop. The child is killed.
         """
         start = time.monotonic()
         if self._jobs >= self.reuse or (self._child is not None and self._child.poll() is not None):
@@ -135,6 +143,15 @@ class ProxyWorker:
             self.close()
         seconds = time.monotonic() - start
         return Outcome(reply.get("metrics"), error, seconds, reply.get("stop", False))
+
+    def pause(self) -> None:
+        """Wait for ``LOOK`` seconds.
+
+        Raises:
+            KeyboardInterrupt: the worker was told to stop.
+        """
+        if self._stop.wait(LOOK):
+            raise KeyboardInterrupt
 
     def close(self) -> None:
         """Kill the child and its children, if there are any."""
@@ -159,7 +176,7 @@ class ProxyWorker:
         if self._child is None:
             # A file, not a pipe: nobody has to read it while the child runs.
             self._early = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
-            self._child = _spawn(self._early)
+            self._child = _spawn(self._early, self._cores)
         child = self._child
         lines = self._lines = self._lines or LineReader(child)
         self._jobs += 1
@@ -177,6 +194,8 @@ class ProxyWorker:
         while True:
             if watch is not None:
                 watch(progress)
+            if self._stop.is_set():
+                raise KeyboardInterrupt
             left = deadline - time.monotonic()
             answer = lines.read(max(0, min(left, LOOK)))
             if answer is None:
@@ -246,11 +265,11 @@ class LineReader:
         return line + end
 
 
-def _spawn(errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def _spawn(errors: IO[bytes], cores: Sequence[int]) -> subprocess.Popen[bytes]:
     # In its own session: Ctrl-C reaches only the parent, and the children of the child can be
     # killed with it.
     return subprocess.Popen(
-        python_command("controllers.worker"),
+        python_command("controllers.worker", *map(str, cores)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
@@ -275,7 +294,12 @@ def main() -> None:
 
     The candidate gets other files as descriptors 0, 1 and 2: its standard input is empty, and
     what it prints goes to the log of the job. So it cannot disturb the exchange with the parent.
+
+    The arguments are the cores to use, before anything starts threads; none for all.
     """
+    if cores := [int(core) for core in sys.argv[1:]]:
+        os.sched_setaffinity(0, cores)
+        os.environ["OMP_NUM_THREADS"] = str(len(cores))
     jobs, answers, early = (
         os.fdopen(os.dup(0), "r", encoding="utf-8"),
         os.fdopen(os.dup(1), "w", encoding="utf-8"),

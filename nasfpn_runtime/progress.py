@@ -38,7 +38,7 @@ def say(text: str, *, whole: bool = False) -> None:
 class Progress:
     """Progress of a loop: a bar on a terminal, otherwise a line every ``PERIOD`` seconds.
 
-    Use it as a context manager. A bar is as wide as the terminal, or ``COLUMNS`` if that is set.
+    Use it as a context manager. Several threads may use it. A bar is as wide as the terminal, or ``COLUMNS`` if that is set.
 
     Args:
         what: name of the work, such as ``train``.
@@ -73,6 +73,7 @@ class Progress:
         self._first, self._started_at = done, time.monotonic()
         self._printed, self._printed_at = done, self._started_at
         self._text = ""
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Progress:
         return self
@@ -84,10 +85,11 @@ class Progress:
 
     def advance(self, count: int = 1, text: str = "") -> None:
         """Count items as done; ``text`` describes the state, such as ``loss 0.312``."""
-        self.done, self._text = self.done + count, text
-        self._bar.set_postfix_str(text, refresh=False)
-        self._bar.update(count)
-        self._print_if_due()
+        with self._lock:
+            self.done, self._text = self.done + count, text
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(count)
+            self._print_if_due()
 
     def expect(self, more: int) -> None:
         """Raise the total by ``more``, which may be negative; it stays None if it is unknown."""
@@ -97,9 +99,10 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Describe the state of the current item, without counting it."""
-        self._text = text
-        self._bar.set_postfix_str(text)
-        self._print_if_due()
+        with self._lock:
+            self._text = text
+            self._bar.set_postfix_str(text)
+            self._print_if_due()
 
     def _print_if_due(self) -> None:
         if self._plain and time.monotonic() - self._printed_at >= PERIOD:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from tools import bench_controllers
+from tools import bench_controllers, bench_workers
 from tools.errors import UsageError
 from tools.options import add_option, add_recipe, whole
 
@@ -17,6 +17,7 @@ DESCRIPTION = """Measure the figures that the documentation gives:
   data         images per second that are prepared for training
   threads      images per second of a detector that several threads call, by
                engine, as the engine is and with a lock around its runs
+  workers      trainings an hour with one worker and with one for each core
   genome       time of operations on genomes
   parity       largest differences of exported files from their checkpoint
   controllers  what each controller finds on synthetic rewards, which take no
@@ -33,11 +34,13 @@ GENOMES = 200
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    choices = ["step", "data", "threads", "genome", "parity", "controllers"]
+    choices = ["step", "data", "threads", "workers", "genome", "parity", "controllers"]
     parser.add_argument("what", choices=choices, help="what to measure, see above")
-    help = "step, data: number of processes of each kind, run in turn; threads: repetitions"
+    help = (
+        "step, data: number of processes of each kind, run in turn; threads, workers: repetitions"
+    )
     add_option(parser, "--rounds", type=whole(1, 1000), default=3, metavar="N", help=help)
-    help = "data: COCO folder"
+    help = "data, workers: COCO folder"
     add_option(parser, "--data", type=Path, metavar="DIR", unset="generated images", help=help)
     add_option(
         parser,
@@ -64,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         _data(args)
     elif args.what == "threads":
         _threads(args.recipe, args.rounds)
+    elif args.what == "workers":
+        bench_workers.run(args)
     elif args.what == "parity":
         _parity(args.recipe)
     elif args.what == "controllers":

@@ -21,13 +21,15 @@ from tools.options import (
     add_overrides,
     add_recipe,
     add_space,
+    add_workers,
+    check_workers,
     real,
     shown_path,
     whole,
 )
 
 if TYPE_CHECKING:
-    from controllers.trainings import Rung, Table, Training
+    from controllers.trainings import Rung, Score, Table, Training
     from controllers.worker import Watch
     from nasfpn_runtime.progress import Progress
     from nasfpn_runtime.recipe.recipe import Recipe
@@ -77,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help = "time limit of a training; one that takes longer has failed"
     kind = real(0, 100_000_000, above=True)
     add_option(parser, "--timeout", type=kind, metavar="SECONDS", unset="no limit", help=help)
+    add_workers(parser)
     add_device(parser)
     add_flag(parser, "--dry-run", "only say how many trainings are left, and about how long")
 
@@ -94,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     from nasfpn_runtime.recipe.memory import check_training
     from search_space.spaces import create_space
 
+    check_workers(args.workers, args.device)
     recipes, warm_ones = _recipes(args)
     space = create_space(args.space, args.levels, args.intermediate_cells)
     reference = None
@@ -108,7 +112,8 @@ def run(args: argparse.Namespace) -> int:
         f"{' '.join(map(str, seeds))}, data {args.data}, run folder {out}"
     )
     for recipe in recipes.values():
-        check_training(recipe, space.sample(np.random.default_rng(0)), args.device)
+        genome = space.sample(np.random.default_rng(0))
+        check_training(recipe, genome, args.device, trainings=args.workers)
     check_run_folder(out, (TABLE,), ("table.md", "reference", "runs"))
     known = [searched_archs.load(name) for name in searched_archs.names()]
     genomes = spread(space, args.genomes, known)
@@ -145,8 +150,12 @@ def run(args: argparse.Namespace) -> int:
         todo = missing(trainings, table)
         done = len(trainings) - len(todo)
         with Progress("fidelity", "training", len(trainings), done=done) as bar:
-            for training, result in make(todo, table, _watch(bar), timeout=args.timeout):
+
+            def tell(training: Training, result: Score | str) -> None:
                 _say_result(training, result, bar)
+
+            limits = {"workers": args.workers, "timeout": args.timeout}
+            make(todo, table, _watch(bar), tell, **limits)
     return _report(rungs, genomes, seeds, table)
 
 
@@ -219,7 +228,7 @@ def _watch(bar: Progress) -> Callable[[Training], Watch]:
     return of
 
 
-def _say_result(training: Training, result: Any, bar: Progress) -> None:
+def _say_result(training: Training, result: Score | str, bar: Progress) -> None:
     from nasfpn_runtime.progress import say
     from search_space import genome_id
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from tools.errors import UsageError
 
 SHORT = 40  # characters of a value that a message shows as it was typed
 DEVICES = ("CPU", "Ascend")
@@ -138,6 +141,23 @@ def add_stacks(options: Options) -> None:
     """Add ``--stacks``."""
     help = "cut the pyramid after N stacks"
     add_option(options, "--stacks", type=whole(1, 100), metavar="N", unset="all stacks", help=help)
+
+
+def add_workers(options: Options) -> None:
+    """Add ``--workers``, the number of trainings at a time."""
+    help = "number of trainings at a time, each on cores of its own"
+    kind = whole(1, len(os.sched_getaffinity(0)))
+    add_option(options, "--workers", type=kind, default=1, metavar="N", help=help)
+
+
+def check_workers(workers: int, device: str) -> None:
+    """Check that a device takes so many trainings at a time: a card takes one.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if workers > 1 and device != "CPU":
+        raise UsageError(f"--workers must be 1 with --device {device}, got {workers}")
 
 
 def add_space(options: Options) -> None:

@@ -20,6 +20,8 @@ from tools.options import (
     add_recipe,
     add_seed,
     add_space,
+    add_workers,
+    check_workers,
     real,
 )
 from tools.search_final import (
@@ -111,6 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_option(parser, "--storage", metavar="URL", unset=unset, help=help)
     help = "if DIR/study.journal is damaged, keep a copy and the trials that can be read"
     add_flag(parser, "--repair-study", help)
+    add_workers(parser)
     add_device(parser)
     warm.add_arguments(parser)
     _list_controller_settings(parser)
@@ -129,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             "--repair-study is for DIR/study.journal and cannot be used with --storage"
         )
+    check_workers(args.workers, args.device)
     recipe = load_recipe(args.recipe, args.overrides)
     space = create_space(args.space, args.levels, args.intermediate_cells)
     reference = warm.chosen(args, recipe, tuple(map(Level, args.levels)))
@@ -148,6 +152,7 @@ def run(args: argparse.Namespace) -> int:
         reference=reference,
         starts=starting_points(args.start, space),
         final=plan_final(args, recipe, reference),
+        workers=args.workers,
     )
     if not args.final:
         say(f"warning: {OVERSTATED}")
@@ -171,13 +176,15 @@ def run_search(
     reference: Reference | None = None,
     starts: Mapping[str, Genome] | None = None,
     final: FinalPlan | None = None,
+    workers: int = 1,
 ) -> Study:
     """Search, leave ``best.json`` and ``figures/`` in the run folder, and print where they are.
 
     With ``repair``, a damaged journal is repaired, see ``journal.open_journal``. With
     ``reference``, genomes start from it, see ``controllers/reference.py``. The ``starts`` are
     trained first, see ``controllers/starts.py``. A ``final`` follows the search; its trainings
-    start from a reference that was given, not from one that the search has trained.
+    start from a reference that was given, not from one that the search has trained. ``workers``
+    trainings run at a time.
 
     Raises:
         UserError: data, recipe, controller or run folder cannot be used, or candidate after
@@ -223,7 +230,7 @@ def run_search(
     # Only a search that cannot train any genome is refused, so the genome has few cells.
     few = min((space.sample(rng) for _ in range(20)), key=lambda genome: len(genome.cells))
     for each in [recipe, final.recipe] if final else [recipe]:
-        check_training(each, few, device)
+        check_training(each, few, device, trainings=workers)
     settings = check_controller(controller, controller_settings or {})
     check_run_folder(out, ("study.lock", "study.journal"), WRITTEN)
     sampler = create_sampler(controller, space, seed, settings)
@@ -272,11 +279,13 @@ def run_search(
     placing = None
     try:
         with Progress("search", "genome", trials, done=done) as progress:
-            limits = SearchSettings(out, trials, arguments, timeout=timeout, wait=final is not None)
+            limits = SearchSettings(
+                out, trials, arguments, timeout=timeout, workers=workers, wait=final is not None
+            )
             search(study, space, limits, ProgressView(progress))
         if final is not None:
             write_report(study, out)  # an interrupt of the final leaves the figures
-            race = FinalSettings(out, again, final.best, final.rules, storage)
+            race = FinalSettings(out, again, final.best, final.rules, storage, workers=workers)
             placing = run_final(study, space, race, final.recipe.name, say if repair else None)
     except Exception:  # not an interrupt, which must not wait until figures are drawn
         finish()

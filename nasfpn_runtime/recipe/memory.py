@@ -56,7 +56,13 @@ def training_bytes(recipe: Recipe, genome: Genome, share: int, *, on_host: bool 
 
 
 def check_training(
-    recipe: Recipe, genome: Genome, device: str = "CPU", *, cards: int = 1, here: int = 1
+    recipe: Recipe,
+    genome: Genome,
+    device: str = "CPU",
+    *,
+    cards: int = 1,
+    here: int = 1,
+    trainings: int = 1,
 ) -> None:
     """Check that a training fits in the memory of this machine.
 
@@ -64,17 +70,19 @@ def check_training(
         device: ``CPU`` or ``Ascend``.
         cards: number of processes that share a batch.
         here: how many of them run on this machine.
+        trainings: number of such trainings at a time.
 
     Raises:
         RecipeError: it does not; the message has the estimate.
     """
     training = recipe.training
     share = -(-training.batch // (training.accumulate * cards))
-    needed = here * training_bytes(recipe, genome, share, on_host=device == "CPU")
+    needed = trainings * here * training_bytes(recipe, genome, share, on_host=device == "CPU")
     height, width = recipe.image_size(genome.levels)
     check_memory(
         needed,
-        f"training with batches of {training.batch:,} images of {height:,}x{width:,} px",
+        f"{'training' if trainings == 1 else f'{trainings} trainings at a time'} with batches of "
+        f"{training.batch:,} images of {height:,}x{width:,} px",
         "lower training.batch, data.image or the sizes of the model, or raise training.accumulate",
     )
 

@@ -17,6 +17,7 @@ from controllers import fidelity
 from controllers.errors import SearchError
 from controllers.fidelity import make, missing, plan, scores, spread
 from controllers.trainings import TABLE, Rung, Score, Table, Training
+from controllers.worker import Watch
 from nasfpn_runtime.recipe.recipe import load_recipe
 from runs import wait_until
 from search_space import NASFPNSpace, SearchSpace, WideSpace, genome_id
@@ -35,11 +36,18 @@ def study(**more: Any) -> list[Training]:
     return plan(rungs, spread(SPACE, 3), (0, 1))
 
 
-def run(out: Path | str, **more: Any) -> list[tuple[Training, Score | str]]:
+def unseen(training: Training) -> Watch:
+    return lambda report: None
+
+
+def run(out: Path | str, workers: int = 1, **more: Any) -> list[tuple[Training, Score | str]]:
     """Make what is missing in a run folder; ``more`` are arguments of the stub."""
     table = Table(Path(out, TABLE))
     todo = missing(study(journal=str(Path(out, "journal")), **more), table)
-    return list(make(todo, table, lambda _: lambda _: None, evaluate="synthetic:evaluate_rung"))
+    made: list[tuple[Training, Score | str]] = []
+    rest: dict[str, Any] = {"workers": workers, "evaluate": "synthetic:evaluate_rung"}
+    make(todo, table, unseen, lambda *end: made.append(end), **rest)
+    return made
 
 
 def started(out: Path) -> list[str]:
@@ -78,7 +86,7 @@ def test_every_second_draw_is_near_a_known_member(monkeypatch: pytest.MonkeyPatc
 def test_a_space_that_is_used_up_has_fewer() -> None:
     tiny = NASFPNSpace((3, 4), intermediate_cells=0)  # type: ignore[arg-type]
     every = {genome_id(genome) for genome in tiny.enumerate()}
-    assert {genome_id(genome) for genome in spread(tiny, 1000)} == every
+    assert {genome_id(genome) for genome in spread(tiny, len(every) + 1)} == every
 
 
 def test_trainings_are_made_genome_by_genome_once_and_keep_no_weights(tmp_path: Path) -> None:
@@ -141,6 +149,18 @@ def test_trainings_that_keep_failing_stop_the_study_and_name_the_log(tmp_path: P
     assert started(tmp_path) == names[:7]
 
 
+def test_several_workers_make_the_same_table(tmp_path: Path) -> None:
+    tables = []
+    for workers in (1, 3):
+        run(tmp_path / str(workers), workers)
+        table = Table(tmp_path / str(workers) / TABLE)
+        tables.append([table.score(training) for training in study()])
+    assert [score and score.ap for score in tables[0]] == [
+        score and score.ap for score in tables[1]
+    ]
+    assert None not in tables[1]
+
+
 def test_failures_that_are_not_in_a_row_do_not_stop_the_study(tmp_path: Path) -> None:
     names = folders(study())
     failed = [name for number, name in enumerate(names) if number not in (4, 9)]
@@ -153,6 +173,5 @@ def test_a_fault_that_no_training_survives_stops_the_study_at_once(tmp_path: Pat
     """The stub of ``candidate.evaluate`` raises a SearchError, as for data that have changed."""
     table = Table(tmp_path / TABLE)
     todo = study()
-    trainings = make(todo, table, lambda _: lambda _: None, evaluate="synthetic:refuse")
     with pytest.raises(SearchError, match=rf"{todo[0].folder}: the data have changed"):
-        next(trainings)
+        make(todo, table, unseen, lambda *_: None, evaluate="synthetic:refuse")

@@ -196,6 +196,12 @@ def _abort(arguments: Mapping[str, Any]) -> dict[str, float]:
     os.abort()
 
 
+def place(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Return the cores that the process may use, as a sum of powers of 2, and its threads."""
+    cores = sum(1 << core for core in os.sched_getaffinity(0))
+    return {"cores": cores, "threads": float(os.environ.get("OMP_NUM_THREADS", "nan"))}
+
+
 def _hang(arguments: Mapping[str, Any]) -> dict[str, float]:
     while True:
         time.sleep(60)

@@ -162,9 +162,9 @@ def test_failed_trainings_are_said_and_their_genomes_left_out(
 ) -> None:
     make = fidelity.make
 
-    def without_first(trainings: Any, *rest: Any, **more: Any) -> Any:
-        yield trainings[0], "killed by SIGKILL"
-        yield from make(trainings[1:], *rest, **more)
+    def without_first(trainings: Any, table: Any, watch: Any, tell: Any, **more: Any) -> None:
+        tell(trainings[0], "killed by SIGKILL")
+        make(trainings[1:], table, watch, tell, **more)
 
     monkeypatch.setattr(fidelity, "make", without_first)
     assert main(command(shapes, tmp_path)) == 0
