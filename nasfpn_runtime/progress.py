@@ -38,7 +38,8 @@ def say(text: str, *, whole: bool = False) -> None:
 class Progress:
     """Progress of a loop: a bar on a terminal, otherwise a line every ``PERIOD`` seconds.
 
-    Use it as a context manager. Several threads may use it. A bar is as wide as the terminal, or ``COLUMNS`` if that is set.
+    Use it as a context manager. Several threads may use it. A bar is as wide as the terminal, or
+    ``COLUMNS`` if that is set.
 
     Args:
         what: name of the work, such as ``train``.

@@ -39,13 +39,26 @@ def conv(
     )
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """The base class for maps (N, C, H, W) only.
+
+    Its graph has two branches in place of six, so that networks compile in less time.
+    """
+
+    def construct(self, x: Tensor) -> Tensor:
+        state = (self.gamma, self.beta, self.moving_mean, self.moving_variance)
+        if self.training and self.use_batch_statistics is None:
+            return self.bn_train(x, *state)[0]
+        return self.bn_infer(x, *state)[0]
+
+
 def norm(channels: int, epsilon: float, momentum: float) -> nn.BatchNorm2d:
     """Return batch norm.
 
     Args:
         momentum: fraction of the old running statistics that a step keeps, as in TensorFlow.
     """
-    return nn.BatchNorm2d(channels, eps=epsilon, momentum=momentum)
+    return BatchNorm(channels, eps=epsilon, momentum=momentum)
 
 
 class BackboneConv(nn.Cell):

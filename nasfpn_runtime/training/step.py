@@ -68,12 +68,18 @@ class BackwardPass(nn.Cell):
         super().__init__(auto_prefix=False)
         self.network = network
         self.network.set_grad()
-        self.weights = weights
-        self.gradient = ops.GradOperation(get_by_list=True, sens_param=True)
+
+        def scaled(scale: Tensor, *part: Tensor) -> tuple[Tensor, Tensor]:
+            loss = network(*part)
+            return loss * scale, loss
+
+        # The loss comes from the pass that is derived: a graph with a pass of its own for it
+        # takes longer to compile.
+        self.derive = ops.value_and_grad(scaled, None, weights, has_aux=True)
 
     def construct(self, scale: Tensor, *part: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        loss = self.network(*part)
-        return loss, self.gradient(self.network, self.weights)(*part, scale.reshape(loss.shape))
+        (_, loss), gradients = self.derive(scale, *part)
+        return loss, gradients
 
 
 class WeightUpdate(nn.Cell):
@@ -133,7 +139,7 @@ class WeightUpdate(nn.Cell):
 
     def _apply(self, gradients: tuple[Tensor, ...]) -> None:
         if self.clip is not None:
-            gradients = ops.clip_by_global_norm(gradients, self.clip)
+            gradients = clip_by_norm(gradients, self.clip)
         self.optimizer(gradients)
         if self.ema is not None:
             # Early averages decay faster (TensorFlow, ExponentialMovingAverage, num_updates).
@@ -326,6 +332,23 @@ def use_precision(detector: Network, precision: str) -> None:
             black_list=[*amp.get_black_list(), DropBlock],
             dtype=getattr(mindspore, precision),
         )
+
+
+def clip_by_norm(gradients: tuple[Tensor, ...], limit: float) -> tuple[Tensor, ...]:
+    """Scale gradients so that their global norm, over all elements of all, is at most ``limit``.
+
+    ``mindspore.ops.clip_by_global_norm``, which is deprecated, has 5 operations for each gradient.
+    Here are 3, so that the graph is compiled in less time. ``ops.L2Loss`` would save one more, but
+    on CPU its error is 20 times as large.
+    """
+    norm = ops.sqrt(ops.addn(ops.HyperMap()(_sum_of_squares, gradients)))
+    factor = limit / ops.maximum(norm, Tensor(limit, mindspore.float32))
+    scaled: tuple[Tensor, ...] = ops.HyperMap()(ops.partial(ops.mul, factor), gradients)
+    return scaled
+
+
+def _sum_of_squares(gradient: Tensor) -> Tensor:
+    return ops.ReduceSum()(ops.square(gradient))
 
 
 def _scalar(value: float, name: str) -> Parameter:
