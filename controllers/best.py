@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from optuna.study import Study
-from optuna.trial import TrialState
 
 from controllers.journal import IDENTITY
+from controllers.ladder import best_trial, recipe_of, rung_name
 from controllers.starts import Contender, contenders, genome_of
 from controllers.study import GENOME_ID
 from search_space import SearchSpace, save_genome, to_json
@@ -24,29 +24,32 @@ def save_best(study: Study, space: SearchSpace, out: Path) -> bool:
 
     That is the winner of the final, with its scores there, if its contenders are still those of
     the study; a search that goes on may find others. Otherwise it is the genome with the best
-    value.
+    value; with a ladder, that on the highest rung that any genome has reached. ``rung`` and
+    ``recipe`` are then those of the value.
 
     The file follows from the study: one with any other content is replaced. Does nothing while no
-    trial is complete. Call this while holding ``study.locked``.
+    trial has a value. Call this while holding ``study.locked``.
 
     Returns:
         Whether the file was written; False if it was there already.
     """
-    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+    if (best := best_trial(study)) is None:
         return False
     path = out / "best.json"
     if (won := winner(study, space)) is not None:
         contender, conclusion = won
         genome, trial, value = contender.genome, contender.trial, contender.value
+        rung = contender.rung
         meta: dict[str, Any] = {GENOME_ID: contender.identity, FINAL: conclusion}
     else:
-        best = study.best_trial
         genome, trial, value = genome_of(best, space), best.number, best.value
+        rung = rung_name(study, best)
         meta = {GENOME_ID: best.user_attrs.get(GENOME_ID)}
     identity = study.user_attrs.get(IDENTITY, {})
     names = ("controller", "recipe", "seed", "data", "reference")
-    kept = {name: identity[name] for name in names if name in identity}
-    meta = {**kept, "trial": trial, "value": value, **meta}
+    known = {**identity, "recipe": recipe_of(identity, rung)}
+    kept = {name: known[name] for name in names if known.get(name) is not None}
+    meta = {**kept, "trial": trial, "value": value, **({"rung": rung} if rung else {}), **meta}
     if path.exists() and path.read_bytes() == to_json(genome, meta).encode():
         return False
     save_genome(genome, path, meta)

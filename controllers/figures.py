@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
+from controllers.ladder import climbed
 from controllers.placing import Placing
 from controllers.study import DUPLICATE_OF
 from nasfpn_runtime.progress import say
@@ -27,6 +28,7 @@ from search_space.names import shown
 # Okabe and Ito's colours, which colour-blind people can tell apart, from dark to light.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+_SHAPES = ("o", "s", "^", "D", "v", "P", "X")
 _METADATA: dict[str, dict[str, Any]] = {
     # Without a date, so that the same search gives the same file.
     ".svg": {"Date": None},
@@ -36,26 +38,39 @@ _METADATA: dict[str, dict[str, Any]] = {
 
 
 def draw_search(
-    trials: Sequence[FrozenTrial], path: str | Path | None = None, *, metric: str = "AP"
+    trials: Sequence[FrozenTrial],
+    path: str | Path | None = None,
+    *,
+    metric: str = "AP",
+    rungs: Sequence[str] = (),
 ) -> Figure:
     """Draw the value of each trained genome and the best value so far.
+
+    With a ladder, these are drawn for each rung: a genome has a point for each rung that it was
+    trained on, and values are compared with those of the same rung.
 
     Args:
         trials: trials of one study that maximises. Trials without a value and duplicates are
             left out.
         path: file to write; its suffix selects PNG, SVG or PDF. None writes no file.
         metric: name of the value, for the axis.
+        rungs: names of the rungs of a ladder, the lowest first.
 
     Raises:
         PictureError: the path has another suffix.
     """
     figure, axes = _new_figure(metric)
-    values = _values(trials)
-    numbers = range(1, len(values) + 1)
-    axes.plot(numbers, values, "o", ms=4, color=_COLOURS[5], mec=_COLOURS[0], label="genome")
-    axes.step(numbers, _best_so_far(values), where="post", color=_COLOURS[1], label="best so far")
-    axes.legend(frameon=False)
-    _start_at_zero(axes, values)
+    drawn = _trained(trials)
+    values = [trial.value for trial in drawn if trial.value is not None]
+    if rungs:
+        _draw_rungs(axes, [climbed(trial) for trial in drawn], rungs)
+    else:
+        numbers = range(1, len(values) + 1)
+        axes.plot(numbers, values, "o", ms=4, color=_COLOURS[5], mec=_COLOURS[0], label="genome")
+        best = _best_so_far(values)
+        axes.step(numbers, best, where="post", color=_COLOURS[1], label="best so far")
+        axes.legend(frameon=False)
+    _start_at_zero(axes, [*values, *(value for trial in drawn for value in climbed(trial))])
     return _save(figure, path)
 
 
@@ -156,14 +171,32 @@ def draw_final(placing: Placing, path: str | Path | None = None, *, metric: str 
     return _save(figure, path)
 
 
-def _values(trials: Sequence[FrozenTrial]) -> list[float]:
+def _draw_rungs(axes: Axes, values: Sequence[Sequence[float]], rungs: Sequence[str]) -> None:
+    """Draw the values of genomes on the rungs of a ladder, each rung in a colour and a shape."""
+    for number, (name, colour, shape, dash) in enumerate(
+        zip(rungs, cycle(_COLOURS), cycle(_SHAPES), cycle(_DASHES), strict=False)
+    ):
+        here = {i: given[number] for i, given in enumerate(values, start=1) if len(given) > number}
+        axes.plot(list(here), list(here.values()), shape, ms=4, color=colour, alpha=0.5, mew=0)
+        best = _best_so_far(list(here.values()))
+        label = f"{shown(name)}: {len(here)} trained"
+        axes.step(list(here), best, where="post", color=colour, ls=dash, label=label)
+    for text in axes.legend(frameon=False, title="best so far on rung").get_texts():
+        text.set_parse_math(False)
+
+
+def _trained(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [
-        trial.value
+        trial
         for trial in sorted(trials, key=lambda trial: trial.number)
-        if trial.state == TrialState.COMPLETE
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
         and trial.value is not None
         and DUPLICATE_OF not in trial.user_attrs
     ]
+
+
+def _values(trials: Sequence[FrozenTrial]) -> list[float]:
+    return [trial.value for trial in _trained(trials) if trial.value is not None]
 
 
 def _best_so_far(values: Sequence[float]) -> list[float]:

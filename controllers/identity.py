@@ -26,6 +26,7 @@ CONFIG, FOLDER = "config.yaml", "data_folder"
 # The defaults that those versions had, by controller, where they are not the present ones.
 EARLIER_DEFAULTS: dict[str, dict[str, float]] = {}
 KIND = "kind"  # of the space; studies in the paper's do not record it, because all once were
+LADDER = "ladder"  # key of the rungs of a search; searches without it have a ``recipe`` instead
 REFERENCE = "reference"  # key of what candidates start from; studies without it have none
 DATA, ANNOTATIONS = "data", "annotations"  # keys of candidate.dependencies
 
@@ -36,6 +37,7 @@ def identify(
     space: SearchSpace,
     arguments: Mapping[str, Any],
     reference: Mapping[str, Any] | None = None,
+    ladder: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what must be the same when the search is resumed, as JSON data.
 
@@ -46,6 +48,7 @@ def identify(
         arguments: what every candidate gets (see ``candidate.prepare``).
         reference: identity of what the candidates start from (see ``reference``); None if they
             start from scratch.
+        ladder: identity of a ladder (see ``ladder.Ladder``), whose rungs have recipes of their own.
     """
     every = {**_defaults(controller), **settings}
     identity = {
@@ -59,6 +62,9 @@ def identify(
         **candidate.dependencies(arguments),
         **({REFERENCE: reference} if reference else {}),
     }
+    if ladder is not None:
+        del identity["recipe"]
+        identity[LADDER] = ladder
     plain: dict[str, Any] = json.loads(
         json.dumps(identity, default=json_integer)
     )  # levels and tuples become plain
@@ -95,6 +101,11 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -
                 f"the dataset must have the images and boxes of that of the study in {out}, got "
                 f"others ({name} is {before} there, {now} here); choose another folder for another "
                 "search"
+            )
+        if name == LADDER or (LADDER in one) != (LADDER in other):
+            raise StudyError(
+                f"the ladder must be that of the study in {out}, {_rungs(one)}, got "
+                f"{_rungs(other)}; see --ladder, or choose another folder for another search"
             )
         if name in (REFERENCE, f"{REFERENCE}.weights", f"{REFERENCE}.genome"):
             raise StudyError(_other_reference(one.get(REFERENCE), other.get(REFERENCE), out))
@@ -169,6 +180,11 @@ def _other_reference(
     )
 
 
+def _rungs(identity: Mapping[str, Any]) -> str:
+    rungs = identity.get(LADDER, {}).get("rungs", ())
+    return f"with the rungs {', '.join(rungs)}" if rungs else "none"
+
+
 def _defaults(controller: object) -> dict[str, float]:
     known = controller_settings(str(controller)) if controller in names() else {}
     return {key: setting.default for key, setting in known.items()}
@@ -187,6 +203,12 @@ def _comparable(
     comparable = dict(identity)
     if isinstance(recipe := identity.get("recipe"), Mapping):
         comparable["recipe"] = candidate.complete_recipe(recipe, where)
+    if isinstance(ladder := identity.get(LADDER), Mapping):
+        recipes = {
+            name: candidate.complete_recipe(recipe, where)
+            for name, recipe in ladder.get("recipes", {}).items()
+        }
+        comparable[LADDER] = {**ladder, "recipes": recipes}
     if isinstance(space := identity.get("space"), Mapping):
         comparable["space"] = {KIND: NASFPNSpace.kind, **space}
     if isinstance(reference := identity.get(REFERENCE), Mapping) and "recipe" in reference:

@@ -98,11 +98,30 @@ def _lost_lines(trials: Sequence[FrozenTrial], attributes: Mapping[str, Any]) ->
     """Return what a journal without its lost lines lacks; each of its lines can be read."""
     if trials and IDENTITY not in attributes:
         return "lacks the line that says which search it is of"
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    complete = [
+        trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    ]
     names = {name for trial in complete for name in trial.params}
     for trial in complete:
         if missing := sorted(names - trial.params.keys()):
             return f"lacks a line of trial {trial.number}, with its parameter {missing[0]}"
+        if (lost := _lost_rung(trial, attributes)) is not None:
+            return f"lacks a line of trial {trial.number}, with its value on rung {lost}"
+    return None
+
+
+def _lost_rung(trial: FrozenTrial, attributes: Mapping[str, Any]) -> str | None:
+    """Return the name of a rung of a ladder of which a trial that has ended lacks the value."""
+    match attributes:
+        case {"identity": {"ladder": {"rungs": [*rungs], "factor": int(factor)}}}:
+            reports = trial.intermediate_values
+            least = len(rungs) if trial.state == TrialState.COMPLETE else 1
+            # The value of a trial is its last report.
+            count = len(reports) + (not reports or reports[max(reports)] != trial.value)
+            count = max(least, count)
+            steps = ((factor**number, name) for number, name in enumerate(rungs[:count]))
+            lost = (str(name) for step, name in steps if step not in reports)
+            return next(lost, None)
     return None
 
 
@@ -162,6 +181,7 @@ class _Remains:
     distributions: dict[str, Any] = field(default_factory=dict)
     user_attrs: dict[str, Any] = field(default_factory=dict)
     system_attrs: dict[str, Any] = field(default_factory=dict)
+    reports: dict[int, float] = field(default_factory=dict)
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Add what an entry says about the trial."""
@@ -171,6 +191,8 @@ class _Remains:
                 self.params[name] = self.distributions[name].to_external_repr(value)
             case {"op_code": 6, "state": state, "values": values}:
                 self.state, self.values = TrialState(state), values
+            case {"step": step, "intermediate_value": value}:
+                self.reports[step] = value
             case {"user_attr": attributes}:
                 self.user_attrs |= attributes
             case {"system_attr": attributes}:
@@ -178,20 +200,29 @@ class _Remains:
             case {"op_code": 4, "user_attrs": user, "system_attrs": system}:
                 self.user_attrs, self.system_attrs = dict(user), dict(system)
 
-    def trial(self, names: set[str]) -> FrozenTrial:
-        """Return the trial; a failed one if its end or one of these parameters is not known."""
+    def trial(self, names: set[str], attributes: Mapping[str, Any]) -> FrozenTrial:
+        """Return the trial; a failed one if it lacks its end, a parameter or the value of a rung.
+
+        Args:
+            names: of the parameters.
+            attributes: of the study.
+        """
         state = self.state
-        ended = state == TrialState.FAIL or (state == TrialState.COMPLETE and self.values)
+        with_value = state in (TrialState.COMPLETE, TrialState.PRUNED) and self.values
+        ended = state == TrialState.FAIL or with_value
         if state is None or not ended or self.params.keys() != names:
             return create_trial(state=TrialState.FAIL, user_attrs={"error": LOST})
-        return create_trial(
+        trial = create_trial(
             state=state,
             values=self.values,
             params=self.params,
             distributions=self.distributions,
             user_attrs=self.user_attrs,
             system_attrs=self.system_attrs,
+            intermediate_values=self.reports,
         )
+        lost = with_value and _lost_rung(trial, attributes) is not None
+        return create_trial(state=TrialState.FAIL, user_attrs={"error": LOST}) if lost else trial
 
 
 def _repair(path: Path) -> str:
@@ -220,7 +251,8 @@ def _repair(path: Path) -> str:
                 trials.setdefault(number, _Remains()).add(entry)
     names = max((set(remains.params) for remains in trials.values()), key=len, default=set())
     every = [
-        trials.get(number, _Remains()).trial(names) for number in range(max(trials, default=-1) + 1)
+        trials.get(number, _Remains()).trial(names, attributes)
+        for number in range(max(trials, default=-1) + 1)
     ]
     kept = [trial for trial in every if trial.user_attrs.get("error") != LOST]
     for folder in list((path.parent / "trials").glob("*")):

@@ -12,6 +12,7 @@ from controllers.contest import FIRST
 from controllers.figures import draw_search
 from controllers.final import Final
 from controllers.journal import IDENTITY
+from controllers.ladder import best_trial, climbed, on_rung, recipe_of, rung_name, rung_names
 from controllers.placing import Estimate, Placing
 from controllers.study import trained
 from controllers.view import clock
@@ -28,15 +29,19 @@ OVERSTATED = (
 def doubt(study: Study) -> str | None:
     """Return a line on why the best value says nothing, or None if it does.
 
-    That is so if all values are 0 or, of several genomes, equal.
+    That is so if all values are 0 or, of several genomes, equal; with a ladder, those on its first
+    rung, which all genomes have.
     """
-    values = {trial.value for trial in trained(study)}
-    if len(values) != 1 or (len(trained(study)) == 1 and values != {0.0}):
+    trials, rungs = trained(study), rung_names(study)
+    values = {next(iter(climbed(trial)), trial.value) for trial in trials}
+    if len(values) != 1 or (len(trials) == 1 and values != {0.0}):
         return None
     (value,) = values
+    where = on_rung(rungs[0]) if rungs else ""
     return (
-        f"all values are {value:g}: the best genome is no better than the others; check the data "
-        "with `nasfpn data show`, or train each genome for more epochs or with another training.lr"
+        f"all values{where} are {value:g}: the best genome is no better than the others; check the "
+        "data with `nasfpn data show`, or train each genome for more epochs or with another "
+        "training.lr"
     )
 
 
@@ -54,10 +59,13 @@ def write_report(study: Study, out: Path) -> tuple[str, ...]:
     figures = out / "figures"
     figures.mkdir(exist_ok=True)
     search, picture = figures / "search.svg", figures / "best.svg"
-    draw_search(study.get_trials(deepcopy=False), search)
+    draw_search(study.get_trials(deepcopy=False), search, rungs=rung_names(study))
     genome, meta = read_document(best.read_text(encoding="utf-8"))
     draw_genome(genome, picture)
-    score = f"best value  {study.best_value:.4f} (trial {study.best_trial.number})"
+    trial = best_trial(study)
+    assert trial is not None
+    rung = f", rung {rung_name(study, trial)}" if rung_names(study) else ""
+    score = f"best value  {trial.value:.4f} (trial {trial.number}{rung})"
     if FINAL in meta:
         final = meta[FINAL]
         seeds = len(final["seeds"])
@@ -94,16 +102,29 @@ def announce(final: Final, recipe: str) -> str:
         f"final: {len(found)} contenders, of them starting points: {starts}; recipe {recipe}; "
         f"trainings: {trainings}{before}"
     )
-    times = [trial.user_attrs.get("seconds") for trial in trained(final.study)]
-    known = [seconds for seconds in times if seconds is not None]
     try:
-        short = final.study.user_attrs[IDENTITY]["recipe"]["training"]["epochs"]
-        each = sum(known) / len(known) * final.settings.arguments["recipe"]["training"]["epochs"]
+        each = _epoch(final.study) * final.settings.arguments["recipe"]["training"]["epochs"]
         each /= final.settings.workers
-    except (LookupError, ZeroDivisionError):
+    except (LookupError, TypeError, ZeroDivisionError):
         return line  # nothing says how long a training takes
-    least, most = (clock(count * each / short) for count in (len(state.needed), state.most))
+    least, most = (clock(count * each) for count in (len(state.needed), state.most))
     return f"{line}; about {_range(least, most)}"
+
+
+def _epoch(study: Study) -> float:
+    """Return the mean seconds of an epoch in the last training of each genome of a search.
+
+    Raises:
+        LookupError, TypeError, ZeroDivisionError: nothing says how long an epoch takes.
+    """
+    identity = study.user_attrs[IDENTITY]
+    seconds: list[float] = []
+    for trial in trained(study):
+        # The seconds of a trial with an error are of a rung above that of its value.
+        if "seconds" in trial.user_attrs and "error" not in trial.user_attrs:
+            recipe = recipe_of(identity, rung_name(study, trial))
+            seconds.append(trial.user_attrs["seconds"] / recipe["training"]["epochs"])
+    return sum(seconds) / len(seconds)
 
 
 def _range(least: str, most: str) -> str:
@@ -126,7 +147,7 @@ def final_lines(placing: Placing, costs: Mapping[str, Cost]) -> list[str]:
         rows.append(
             [
                 shown(contender.name),
-                "-" if contender.value is None else f"{contender.value:.3f}",
+                "-" if contender.value is None else f"{contender.value:.3f}{_of(contender.rung)}",
                 f"{place.rounds} {note}".strip(),
                 _estimate(place.score, ".3f"),
                 "baseline" if place == baseline else _estimate(place.difference, "+.3f"),
@@ -169,6 +190,10 @@ def _level(placing: Placing) -> str:
         names = ", ".join(shown(place.contender.name) for place in placing.level)
         return f" Not distinguishable from it: {names}."
     return " It is ahead of all others." if len(placing.places) > 1 else ""
+
+
+def _of(rung: str) -> str:
+    return f" ({shown(rung)})" if rung else ""
 
 
 def _estimate(estimate: Estimate | None, form: str) -> str:

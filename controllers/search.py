@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,22 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from controllers import crew
 from controllers.best import save_best
 from controllers.errors import SearchError
+from controllers.halving import climbing
+from controllers.ladder import Ladder, best_trial, on_rung, rung_name
 from controllers.samplers import suggest
 from controllers.study import (
     DUPLICATE_OF,
     GENOME_ID,
+    KNOWN,
     WORKER,
     Presence,
     locked,
     recover,
     trained,
 )
+from controllers.trainings import Rung
 from controllers.view import Silent, View, watcher
-from controllers.worker import EVALUATE, Job, Outcome, ProxyWorker
+from controllers.worker import EVALUATE, Job, ProxyWorker
 from search_space import Genome, SearchSpace, genome_id, save_genome, to_json
 
 
@@ -37,6 +42,8 @@ class SearchSettings:
         trials: number of genomes to train, counting all processes and all earlier runs of the
             study. Duplicates and failed trials do not count.
         arguments: what each candidate gets besides ``genome`` and ``out``.
+        ladder: rungs with arguments of their own, in place of ``arguments``; None for a search
+            that trains each genome once.
         evaluate: ``module:function`` that scores a candidate (see ``worker.Job``); by default
             ``candidate.evaluate``.
         metric: name of the metric to maximise.
@@ -59,6 +66,12 @@ class SearchSettings:
     failures: int = 5
     workers: int = 1
     wait: bool = False
+    ladder: Ladder | None = None
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The rungs; without a ladder one, without a name."""
+        return (Rung("", self.arguments),) if self.ladder is None else self.ladder.rungs
 
 
 def search(
@@ -80,6 +93,8 @@ def search(
             SearchError.
     """
     view = view or Silent()
+    if settings.ladder is not None:
+        study = climbing(study, settings.ladder)
     with locked(settings.out):
         if save_best(study, space, settings.out):
             view.note(f"{settings.out / 'best.json'} did not agree with the study: written again")
@@ -100,7 +115,7 @@ class _Loop:
     worker: ProxyWorker
     view: View
     duplicates: int = 0
-    failures: int = 0
+    failures: Counter[int] = field(default_factory=Counter)  # in a row, by the number of the rung
 
     def run(self) -> None:
         self._train()
@@ -127,16 +142,78 @@ class _Loop:
     def _train(self) -> None:
         while (candidate := self._next()) is not None:
             trial, genome = candidate
-            job, watch = self._job(trial, genome), watcher(self.view, trial.number)
-            outcome = self.worker.evaluate(job, self.settings.timeout, watch)
-            if outcome.stop:  # the trial is repeated when the search is resumed
-                raise SearchError(f"cannot train trial {trial.number}: {outcome.error}")
-            self._tell(trial, outcome)
-            if self.failures >= self.settings.failures:
-                raise SearchError(
-                    f"{self.failures} candidates in a row failed, the last with "
-                    f"{trial.user_attrs['error']!r}; see {self._folder(trial) / 'log'}"
-                )
+            known = trial.user_attrs.get(KNOWN, ())  # what the trial had that this one repeats
+            number, goes_on = 0, True
+            while goes_on:
+                if number < len(known):
+                    goes_on = self._tell(trial, number, known[number], "was known")
+                else:
+                    goes_on = self._evaluate(trial, genome, number)
+                number += 1
+
+    def _evaluate(self, trial: Trial, genome: Genome, number: int) -> bool:
+        """Train a genome on a rung; return whether it goes on to the next one."""
+        rung = self.settings.rungs[number]
+        name = f"trial {trial.number}{on_rung(rung.name)}"
+        job, watch = self._job(trial, genome, rung), watcher(self.view, trial.number, name)
+        outcome = self.worker.evaluate(job, self.settings.timeout, watch)
+        if outcome.stop:  # the trial is repeated when the search is resumed
+            raise SearchError(f"cannot train {name}: {outcome.error}")
+        value, error = outcome.value(self.settings.metric)
+        after = f"after {outcome.seconds:.0f} s"
+        trial.set_user_attr("seconds", round(outcome.seconds, 3))
+        if value is not None:
+            self.failures[number] = 0
+            trial.set_user_attr("metrics", dict(outcome.metrics or {}))
+            return self._tell(trial, number, value, after)
+        self.failures[number] += 1
+        trial.set_user_attr("error", error)
+        with locked(self.settings.out):
+            # What fails on a higher rung keeps its values of those below.
+            self.study.tell(trial, state=TrialState.PRUNED if number else TrialState.FAIL)
+            save_best(self.study, self.space, self.settings.out)
+        self.view.note(f"{name} failed {after}: {error}")
+        if number:
+            self.view.advance()
+        if self.failures[number] >= self.settings.failures:
+            raise SearchError(
+                f"{self.failures[number]} candidates in a row failed{on_rung(rung.name)}, the last "
+                f"with {error!r}; see {job.log}"
+            )
+        return False
+
+    def _tell(self, trial: Trial, number: int, value: float, after: str) -> bool:
+        """Record the value of a rung; return whether the trial goes on to the next one."""
+        rungs = self.settings.rungs
+        with locked(self.settings.out):
+            goes_on = self._goes_on(trial, number, value)
+            if not goes_on:
+                save_best(self.study, self.space, self.settings.out)
+                best = best_trial(self.study)
+        what = f"trial {trial.number}{on_rung(rungs[number].name)}: value {value:.4f} {after}"
+        if goes_on:
+            self.view.note(f"{what}; goes on to rung {rungs[number + 1].name}")
+            return True
+        self.view.advance()
+        assert best is not None
+        assert best.value is not None
+        self.view.note(
+            f"{what}; best is trial {best.number} with {best.value:.4f}"
+            f"{on_rung(rung_name(self.study, best))}"
+        )
+        return False
+
+    def _goes_on(self, trial: Trial, number: int, value: float) -> bool:
+        """Report the value of a rung, and end the trial if it is its last one."""
+        if (ladder := self.settings.ladder) is not None:
+            trial.report(value, ladder.step(number))
+            if number + 1 < len(ladder.rungs):
+                if not trial.should_prune():
+                    return True
+                self.study.tell(trial, state=TrialState.PRUNED)
+                return False
+        self.study.tell(trial, value)
+        return False
 
     def _next(self) -> tuple[Trial, Genome] | None:
         """Ask until a genome is new and return it; None at the end of the search."""
@@ -169,7 +246,7 @@ class _Loop:
 
     def _twin(self, identity: str, number: int) -> FrozenTrial | None:
         """Return the trial in which the same genome was trained, or is being trained."""
-        states = (TrialState.COMPLETE, TrialState.RUNNING)
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
         for trial in self.study.get_trials(deepcopy=False, states=states):
             same = trial.user_attrs.get(GENOME_ID) == identity and trial.number != number
             if same and DUPLICATE_OF not in trial.user_attrs:
@@ -178,46 +255,30 @@ class _Loop:
 
     def _tell_duplicate(self, trial: Trial, twin: FrozenTrial) -> None:
         trial.set_user_attr(DUPLICATE_OF, twin.number)
-        if twin.state == TrialState.COMPLETE:
-            self.study.tell(trial, twin.value)
-            self.view.note(
-                f"trial {trial.number} has the genome of trial {twin.number}, "
-                f"value {twin.value:.4f}, and is not trained again"
-            )
-        else:
+        if twin.state == TrialState.RUNNING:
             # The value is not known yet. The controller ignores a failed trial.
             self.study.tell(trial, state=TrialState.FAIL)
+            return
+        for step, value in twin.intermediate_values.items():
+            trial.report(value, step)
+        if twin.state == TrialState.PRUNED:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self.study.tell(trial, twin.value)
+        self.view.note(
+            f"trial {trial.number} has the genome of trial {twin.number}, "
+            f"value {twin.value:.4f}{on_rung(rung_name(self.study, twin))}, and is not trained "
+            "again"
+        )
 
-    def _job(self, trial: Trial, genome: Genome) -> Job:
+    def _job(self, trial: Trial, genome: Genome, rung: Rung) -> Job:
         folder = self._folder(trial)
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / rung.name).mkdir(parents=True, exist_ok=True)
         # The training finds its genome there and leaves the file, with its note, as it is.
         save_genome(genome, folder / "genome.json", {"trial": trial.number})
-        arguments = {**self.settings.arguments, "genome": to_json(genome), "out": str(folder)}
+        folder /= rung.name
+        arguments = {**rung.arguments, "genome": to_json(genome), "out": str(folder)}
         return Job(self.settings.evaluate, arguments, folder / "log")
 
     def _folder(self, trial: Trial) -> Path:
         return self.settings.out / "trials" / str(trial.number)
-
-    def _tell(self, trial: Trial, outcome: Outcome) -> None:
-        value, error = outcome.value(self.settings.metric)
-        with locked(self.settings.out):
-            trial.set_user_attr("seconds", round(outcome.seconds, 3))
-            if value is None:
-                trial.set_user_attr("error", error)
-                self.study.tell(trial, state=TrialState.FAIL)
-            else:
-                trial.set_user_attr("metrics", dict(outcome.metrics or {}))
-                self.study.tell(trial, value)
-                save_best(self.study, self.space, self.settings.out)
-        if value is None:
-            self.failures += 1
-            self.view.note(f"trial {trial.number} failed after {outcome.seconds:.0f} s: {error}")
-            return
-        self.failures = 0
-        self.view.advance()
-        best = self.study.best_trial
-        self.view.note(
-            f"trial {trial.number}: value {value:.4f} after {outcome.seconds:.0f} s; "
-            f"best is trial {best.number} with {best.value:.4f}"
-        )

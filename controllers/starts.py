@@ -16,6 +16,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from controllers.errors import StudyError
+from controllers.ladder import rank, reached, rung_names
 from controllers.study import FIXED, GENOME_ID, START, trained
 from search_space import Genome, SearchSpace, genome_id
 from search_space.names import shown
@@ -32,6 +33,7 @@ class Contender:
         start: whether it is a starting point.
         trial: number of the trial that trained it by the proxy; None if there is none.
         value: the value of that trial.
+        rung: the rung of a ladder that the value is of; "" without a ladder.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Contender:
     start: bool
     trial: int | None
     value: float | None
+    rung: str = ""
 
 
 def check_starts(space: SearchSpace, starts: Mapping[str, Genome]) -> None:
@@ -91,12 +94,14 @@ def queue_starts(study: Study, space: SearchSpace, starts: Mapping[str, Genome])
 def contenders(study: Study, space: SearchSpace, best: int) -> list[Contender]:
     """Return the genomes with the best values, and the starting points, the best ones first.
 
+    With a ladder, the values of a rung come before those of the rungs below it.
+
     Args:
         study: the study of the search.
         space: what it searches.
         best: number of genomes to take by their value; starting points may be among them.
     """
-    ranked = sorted(trained(study), key=lambda trial: (-_value(trial), trial.number))
+    ranked, rungs = sorted(trained(study), key=rank, reverse=True), rung_names(study)
     starts = _starts(study, space)
     found: dict[str, Contender] = {}
     for number, trial in enumerate(ranked):
@@ -111,6 +116,7 @@ def contenders(study: Study, space: SearchSpace, best: int) -> list[Contender]:
                 start is not None,
                 trial.number,
                 trial.value,
+                rungs[reached(trial)] if rungs else "",
             )
     for identity, start in starts.items():  # those that are not trained
         if identity not in found:
@@ -133,7 +139,3 @@ def genome_of(trial: FrozenTrial, space: SearchSpace) -> Genome:
     """Return the genome of a trial, which may still be queued."""
     given = {**trial.system_attrs.get(FIXED, {}), **trial.params}
     return space.decode({d.name: given[d.name] for d in space.decisions()})
-
-
-def _value(trial: FrozenTrial) -> float:
-    return -float("inf") if trial.value is None else trial.value

@@ -30,6 +30,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from controllers.errors import StudyError
 from controllers.identity import check_same
 from controllers.journal import IDENTITY, STUDY, open_journal
+from controllers.ladder import climbed
 from controllers.samplers import REPEATS
 from search_space.errors import mask_secrets
 from search_space.rules import json_integer
@@ -38,8 +39,10 @@ from search_space.rules import json_integer
 WORKER = "worker"
 GENOME_ID = "genome_id"
 DUPLICATE_OF = "duplicate_of"
+KNOWN = "rung_values"  # values of the rungs that a repeated trial has climbed, see ``ladder.py``
 START = "start"  # name of a starting point, see ``starts.py``
 
+PASSED = "completed_rung_"  # starts system attributes in which Optuna's pruner counts rungs
 FIXED = "fixed_params"  # system attribute of queued trials, in which Optuna keeps their decisions
 
 
@@ -159,8 +162,9 @@ def recover(study: Study, presence: Presence) -> list[int]:
     """Mark trials whose process has ended as failed, and queue each of them again.
 
     The repetition makes the same decisions, also those that were fixed when the trial was queued
-    and that it had not been asked for. It is queued before the trial is marked, so a kill
-    in between loses nothing. Call this while holding :func:`locked`.
+    and that it had not been asked for. It keeps the values of the rungs of a ladder that the trial
+    has climbed; whether it goes on is decided again. It is queued before the trial is marked, so a
+    kill in between loses nothing. Call this while holding :func:`locked`.
 
     Returns:
         The numbers of the trials that will be repeated.
@@ -171,12 +175,14 @@ def recover(study: Study, presence: Presence) -> list[int]:
     for trial in stale:
         if trial.number not in repeated:
             fixed = {**trial.system_attrs.get(FIXED, {}), **trial.params}
+            notes = {k: v for k, v in trial.system_attrs.items() if not k.startswith(PASSED)}
+            known = max(climbed(trial), trial.user_attrs.get(KNOWN, []), key=len)
             study.add_trial(
                 create_trial(
                     state=TrialState.WAITING,
                     # As Optuna's enqueue_trial does; the other attributes are notes of samplers.
-                    system_attrs={**trial.system_attrs, FIXED: fixed},
-                    user_attrs={REPEATS: trial.number},
+                    system_attrs={**notes, FIXED: fixed},
+                    user_attrs={REPEATS: trial.number, **({KNOWN: known} if known else {})},
                 )
             )
         study.tell(trial.number, state=TrialState.FAIL)
@@ -184,8 +190,9 @@ def recover(study: Study, presence: Presence) -> list[int]:
 
 
 def trained(study: Study) -> list[FrozenTrial]:
-    """Return the trials in which a genome was trained: the complete ones but duplicates."""
-    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    """Return the trials in which a genome was trained: complete and pruned ones but duplicates."""
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    done = study.get_trials(deepcopy=False, states=states)
     return [trial for trial in done if DUPLICATE_OF not in trial.user_attrs]
 
 

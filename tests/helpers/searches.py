@@ -10,7 +10,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from optuna.trial import Trial, TrialState
 from controllers import create_sampler, suggest
 from controllers.contest import Rules, standing
 from controllers.final import Final, FinalSettings
+from controllers.ladder import Ladder
 from controllers.placing import Placing, places
 from controllers.samplers import REPEATS, SpaceSampler
 from controllers.search import SearchSettings, search
 from controllers.starts import Contender
 from controllers.study import DUPLICATE_OF, GENOME_ID, open_study
+from controllers.trainings import Rung
 from controllers.view import CandidateProgress
 from search_space import SearchSpace
 from synthetic import SPACE, reward
@@ -59,10 +62,23 @@ class Recorder:
 
 
 def settings(
-    out: Path, trials: int, evaluate: str = "evaluate", **arguments: Any
+    out: Path,
+    trials: int,
+    evaluate: str = "evaluate",
+    rungs: Mapping[str, Mapping[str, Any]] | None = None,
+    factor: int = 3,
+    **arguments: Any,
 ) -> SearchSettings:
-    """Return the settings of a search whose candidates ``synthetic.EVALUATE`` scores."""
-    return SearchSettings(out, trials, arguments, f"synthetic:{evaluate}")
+    """Return the settings of a search whose candidates ``synthetic.EVALUATE`` scores.
+
+    Args:
+        rungs: arguments of each rung of a ladder; None for a search without a ladder.
+    """
+    made = SearchSettings(out, trials, arguments, f"synthetic:{evaluate}")
+    if rungs is None:
+        return made
+    ladder = Ladder(tuple(Rung(n, {**arguments, **own}) for n, own in rungs.items()), factor)
+    return replace(made, ladder=ladder)
 
 
 def opened(
@@ -80,8 +96,13 @@ def opened(
 
 def run(out: Path, controller: str, trials: int, **arguments: Any) -> Study:
     """Search in a run folder and return the study; arguments are those of :func:`settings`."""
-    study = opened(out, controller)
-    search(study, SPACE, settings(out, trials, **arguments))
+    limits = settings(out, trials, **arguments)
+    identity = {}
+    if limits.ladder is not None:
+        identity["ladder"] = {"rungs": [rung.name for rung in limits.rungs], "recipes": {}}
+        identity["ladder"]["factor"] = limits.ladder.factor
+    study = opened(out, controller, **identity)
+    search(study, SPACE, limits)
     return study
 
 
@@ -134,7 +155,8 @@ def genomes_of(study: Study) -> list[str]:
     return [
         trial.user_attrs[GENOME_ID]
         for trial in study.trials
-        if trial.state == TrialState.COMPLETE and DUPLICATE_OF not in trial.user_attrs
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        and DUPLICATE_OF not in trial.user_attrs
     ]
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from controllers.errors import SearchError
-from search_space import Genome, Level, NASFPNSpace, WideSpace, from_json
+from search_space import Genome, Level, NASFPNSpace, WideSpace, from_json, genome_id
 
 # 259,200 genomes, 14 decisions.
 SPACE = NASFPNSpace(
@@ -55,14 +55,18 @@ def reward(genome: Genome) -> float:
 def evaluate(arguments: Mapping[str, Any]) -> dict[str, float]:
     """Score the genome by :func:`reward`, after sleeping for ``seconds`` if given.
 
-    ``noise`` is the standard deviation of what is added, drawn for genome and ``seed``. Folders
-    named in ``fail_in`` fail.
+    ``noise`` is the standard deviation of what is added, drawn for genome and ``seed``; ``add`` is
+    added, too. Folders named in ``fail_in`` fail.
 
     Trial number ``meet_in`` waits until another process has started a trial. Trial number
-    ``hang_in`` never ends.
+    ``hang_in`` never ends, nor does rung ``proxy`` of trial 7 if it is ``7/proxy``. Each training
+    is a line of the file ``trainings``, with its genome and folder, if given.
     """
     out = Path(arguments.get("out", ""))
-    if out.name == arguments.get("hang_in"):
+    if "trainings" in arguments:
+        with open(arguments["trainings"], "a", encoding="utf-8") as file:
+            file.write(f"{genome_id(from_json(arguments['genome']))} {out.name}\n")
+    if arguments.get("hang_in") in (out.name, f"{out.parent.name}/{out.name}"):
         return _hang(arguments)
     if out.name == arguments.get("meet_in"):
         _meet(out)
@@ -70,6 +74,7 @@ def evaluate(arguments: Mapping[str, Any]) -> dict[str, float]:
         raise RuntimeError("the loss is not finite")
     time.sleep(arguments.get("seconds", 0))
     value, noise = reward(from_json(arguments["genome"])), arguments.get("noise", 0)
+    value += arguments.get("add", 0)
     if noise:
         name = zlib.crc32(arguments["genome"].encode())
         value += noise * np.random.default_rng((arguments["seed"], name)).normal()
