@@ -48,6 +48,11 @@ class Ladder:
         """
         return int(self.factor**number)
 
+    @property
+    def dearest_warm(self) -> Mapping[str, Any]:
+        """The arguments of the last warm rung; there must be one."""
+        return next(rung.arguments for rung in self.rungs[::-1] if rung.name in self.warm)
+
     def identity(self) -> dict[str, Any]:
         """Return what must be the same when the search is resumed, as JSON data."""
         return {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools import warm
 from tools.errors import UsageError
+from tools.ladder import LadderPlan, load_ladder
 from tools.options import (
     TRIALS,
     add_data,
@@ -59,6 +60,7 @@ EXAMPLES = (
     "nasfpn search --data shapes --recipe shapes-proxy --levels 3-6 --set model.separable=true "
     "-o runs/lite",
     "nasfpn search --data shapes --recipe shapes-warm --warm-start -o runs/warm",
+    "nasfpn search --data shapes --ladder ladder.yaml -o runs/ladder",
 )
 
 
@@ -78,8 +80,10 @@ WRITTEN = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_data(parser)
-    add_recipe(parser, of="the short training of each genome")
-    add_overrides(parser)
+    add_recipe(parser, of="the short training of each genome", unset="those of --ladder")
+    help = "YAML file with several short trainings, cheapest first; the best genomes get the next"
+    add_option(parser, "--ladder", type=Path, metavar="FILE", unset="none", help=help)
+    add_overrides(parser, of="the recipe, or of all recipes of the ladder")
     add_out(parser, "DIR", "run folder", type=Path, required=True)
     help = "what proposes genomes: gp, ppo, random, evolution, local-search, tpe or nsga2"
     add_option(parser, "--controller", default="gp", metavar="NAME", help=help)
@@ -133,9 +137,21 @@ def run(args: argparse.Namespace) -> int:
             "--repair-study is for DIR/study.journal and cannot be used with --storage"
         )
     check_workers(args.workers, args.device)
-    recipe = load_recipe(args.recipe, args.overrides)
+    if bool(args.ladder) == bool(args.recipe):
+        raise UsageError(
+            f"one of --recipe and --ladder must be given, got {'both' if args.ladder else 'none'}"
+        )
+    levels = tuple(map(Level, args.levels))
+    if args.ladder:
+        plan = load_ladder(args.ladder, args.overrides)
+        recipe, reference = plan.first, plan.start(args, levels)
+        last, is_warm = plan.last
+        final = plan_final(args, last, reference if is_warm else None, plan.final)
+    else:
+        plan, recipe = None, load_recipe(args.recipe, args.overrides)
+        reference = warm.chosen(args, recipe, levels)
+        final = plan_final(args, recipe, reference)
     space = create_space(args.space, args.levels, args.intermediate_cells)
-    reference = warm.chosen(args, recipe, tuple(map(Level, args.levels)))
     run_search(
         args.data,
         args.out,
@@ -151,7 +167,8 @@ def run(args: argparse.Namespace) -> int:
         repair=args.repair_study,
         reference=reference,
         starts=starting_points(args.start, space),
-        final=plan_final(args, recipe, reference),
+        final=final,
+        plan=plan,
         workers=args.workers,
     )
     if not args.final:
@@ -177,6 +194,7 @@ def run_search(
     starts: Mapping[str, Genome] | None = None,
     final: FinalPlan | None = None,
     workers: int = 1,
+    plan: LadderPlan | None = None,
 ) -> Study:
     """Search, leave ``best.json`` and ``figures/`` in the run folder, and print where they are.
 
@@ -184,7 +202,8 @@ def run_search(
     ``reference``, genomes start from it, see ``controllers/reference.py``. The ``starts`` are
     trained first, see ``controllers/starts.py``. A ``final`` follows the search; its trainings
     start from a reference that was given, not from one that the search has trained. ``workers``
-    trainings run at a time.
+    trainings run at a time. With a ``plan``, genomes are trained on its rungs, of which ``recipe``
+    is that of the first.
 
     Raises:
         UserError: data, recipe, controller or run folder cannot be used, or candidate after
@@ -197,8 +216,9 @@ def run_search(
     from search_space.spaces import size_text
 
     space = space or NASFPNSpace()
+    by = plan or f"recipe {recipe.name}"
     say(
-        f"search: {trials} genomes by {controller}, recipe {recipe.name}, data {data}, run folder "
+        f"search: {trials} genomes by {controller}, {by}, data {data}, run folder "
         f"{out}, space {space.kind} of {size_text(space)}"
     )
 
@@ -229,7 +249,8 @@ def run_search(
     rng = np.random.default_rng(0)
     # Only a search that cannot train any genome is refused, so the genome has few cells.
     few = min((space.sample(rng) for _ in range(20)), key=lambda genome: len(genome.cells))
-    for each in [recipe, final.recipe] if final else [recipe]:
+    rungs = [recipe] if plan is None else [*plan.recipes.values()]
+    for each in [*rungs, final.recipe] if final else rungs:
         check_training(each, few, device, trainings=workers)
     settings = check_controller(controller, controller_settings or {})
     check_run_folder(out, ("study.lock", "study.journal"), WRITTEN)
@@ -239,7 +260,9 @@ def run_search(
     if final is not None and final.recipe != recipe:
         again = with_recipe(arguments, final.recipe)
     start = None if reference is None else reference.identity()
-    identity = identify(controller, settings, space, arguments, start)
+    ladder = None if plan is None else plan.ladder(arguments)
+    about = None if ladder is None else ladder.identity()
+    identity = identify(controller, settings, space, arguments, start, about)
     if storage or not (out / "study.journal").exists():  # a journal itself says what it is of
         check_config(identity, out)
     study = open_study(out, identity, sampler, storage, say if repair else None)
@@ -257,8 +280,10 @@ def run_search(
     given = isinstance(reference, Given)
     if reference is not None and (given or done < trials):
         record, begun = weights_of(study), done > 0
-        init = warm.make_ready(reference, out, record, arguments, begun=begun, timeout=timeout)
+        like = arguments if ladder is None else ladder.dearest_warm
+        init = warm.make_ready(reference, out, record, like, begun=begun, timeout=timeout)
         arguments = {**arguments, "init": init}
+        ladder = ladder and ladder.started(init)
         again = {**again, "init": init} if given else again
     if controller == "ppo":
         from nasfpn_runtime.cluster.device import set_device
@@ -280,7 +305,13 @@ def run_search(
     try:
         with Progress("search", "genome", trials, done=done) as progress:
             limits = SearchSettings(
-                out, trials, arguments, timeout=timeout, workers=workers, wait=final is not None
+                out,
+                trials,
+                arguments,
+                timeout=timeout,
+                workers=workers,
+                wait=final is not None,
+                ladder=ladder,
             )
             search(study, space, limits, ProgressView(progress))
         if final is not None:

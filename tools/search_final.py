@@ -62,7 +62,7 @@ def add_final(options: Options) -> None:
         options,
         "--final-recipe",
         of="the final",
-        unset="that of the search, with --warm-start that of the reference",
+        unset="that of the search or of the ladder, with --warm-start that of the reference",
     )
     add_overrides(options, name="--final-set", dest="final_overrides", of="the final's recipe")
     help = "fresh seeds in the final, at most; clearly worse genomes get fewer, from 3 on"
@@ -98,7 +98,10 @@ def starting_points(given: str | None, space: SearchSpace) -> dict[str, Genome]:
 
 
 def plan_final(
-    args: argparse.Namespace, recipe: Recipe, reference: Reference | None
+    args: argparse.Namespace,
+    recipe: Recipe,
+    reference: Reference | None,
+    usual: Recipe | None = None,
 ) -> FinalPlan | None:
     """Return the final that the options ask for; None for none.
 
@@ -107,6 +110,7 @@ def plan_final(
         recipe: that of the search.
         reference: what its genomes start from. If the search trains it, its recipe is the
             default: that of the search is too short for trainings from scratch.
+        usual: the default instead, if a ladder file has one.
 
     Raises:
         RecipeError: the recipe of the final cannot be used.
@@ -119,6 +123,8 @@ def plan_final(
         return None
     if args.final_recipe:
         recipe = load_recipe(args.final_recipe)
+    elif usual is not None:
+        recipe = usual
     elif isinstance(reference, Trained):
         recipe = from_dict(reference.recipe, "the recipe of the reference")
     if args.final_overrides:

@@ -88,31 +88,54 @@ def trained(
     Raises:
         UserError: it has other levels or another network than the candidates.
     """
-    from controllers.reference import Trained, longer, top_down
-    from nasfpn_runtime.recipe.recipe import from_dict, load_recipe
+    from nasfpn_runtime.recipe.recipe import load_recipe
 
-    genome = load_named(args.reference)[1] if args.reference else top_down(levels)
-    if genome.levels != tuple(levels):
-        wanted, given = (f"{low}-{high}" for low, high in _ends(levels, genome.levels))
+    own = load_recipe(args.reference_recipe) if args.reference_recipe else None
+    return reference_of(args.reference, own, recipes, levels)
+
+
+def reference_of(
+    genome: str | None,
+    own: Recipe | None,
+    recipes: Sequence[Recipe],
+    levels: Sequence[Level],
+    names: tuple[str, str] = ("--reference", "--reference-recipe"),
+) -> Trained:
+    """Return the reference to train with a genome and a recipe.
+
+    Args:
+        genome: a shipped name or a file; None for fpn with the levels of the space.
+        own: its recipe; None for the first of ``recipes``, for more epochs.
+        recipes: those of the candidates.
+        levels: those of the space.
+        names: how messages name the genome and the recipe.
+
+    Raises:
+        UserError: it has other levels or another network than the candidates.
+    """
+    from controllers.reference import Trained, longer, top_down
+    from nasfpn_runtime.recipe.recipe import from_dict
+
+    loaded = load_named(genome)[1] if genome else top_down(levels)
+    if loaded.levels != tuple(levels):
+        wanted, given = (f"{low}-{high}" for low, high in _ends(levels, loaded.levels))
         raise UsageError(
-            f"the levels of --reference must be those of the space, {wanted}, got {given} (at "
-            f"{args.reference}); without the option, it is fpn with these levels"
+            f"the levels of {names[0]} must be those of the space, {wanted}, got {given} (at "
+            f"{genome}); without it, it is fpn with these levels"
         )
-    if args.reference_recipe:
-        own = load_recipe(args.reference_recipe)
-    else:
+    if own is None:
         own = from_dict(longer(recipes[0].to_dict()), "the recipe of the reference")
     for recipe in recipes:
-        _check_network(recipe, own)
-    return Trained(genome, own.to_dict())
+        _check_network(recipe, own, names[1])
+    return Trained(loaded, own.to_dict())
 
 
 def _ends(*levels: Sequence[int]) -> list[tuple[int, int]]:
     return [(int(some[0]), int(some[-1])) for some in levels]
 
 
-def _check_network(recipe: Recipe, reference: Recipe) -> None:
-    """Check that the weights of a reference fit candidates.
+def _check_network(recipe: Recipe, reference: Recipe, name: str) -> None:
+    """Check that the weights of a reference, whose recipe has this name, fit candidates.
 
     Raises:
         UsageError: they are for other networks; the message names the first setting.
@@ -122,11 +145,11 @@ def _check_network(recipe: Recipe, reference: Recipe) -> None:
         for key, value in one.items():
             if value != other[key]:
                 raise UsageError(
-                    f"{section}.{key} of --reference-recipe must be {value} as in {recipe.name}, "
+                    f"{section}.{key} of {name} must be {value} as in {recipe.name}, "
                     f"got {other[key]} (at {reference.name})"
                 )
     if recipe.data.reading != reference.data.reading:
-        raise UsageError("--reference-recipe must read the data as --recipe does (data.reading)")
+        raise UsageError(f"{name} must read the data as {recipe.name} does (data.reading)")
 
 
 def make_ready(

@@ -37,7 +37,7 @@ def build(cls: Any, content: object, path: str, where: str) -> Any:
 
 def check_and_build(cls: Any, content: object, path: str) -> Any:
     """Build a dataclass as :func:`build` does; its messages do not have ``where``."""
-    name = path or cls.__name__.lower()
+    name = path or cls.__name__.strip("_").lower()
     if not isinstance(content, Mapping):
         raise RecipeError(f"{name} must be a mapping, got {value_text(content)}")
     hints = typing.get_type_hints(cls)
@@ -62,7 +62,9 @@ def _required(entry: Field[Any]) -> bool:
 
 
 def _convert(kind: Any, value: object, path: str) -> Any:
-    """Return ``value`` as type ``kind``: a plain type, tuple, dataclass or optional one."""
+    """Return ``value`` as type ``kind``: a plain type, tuple, dataclass, optional one or any."""
+    if kind is Any:
+        return value
     if is_dataclass(kind):
         return check_and_build(kind, value, path)
     if typing.get_origin(kind) in (typing.Union, types.UnionType):

@@ -40,6 +40,37 @@ def test_points_are_the_trained_genomes_and_the_line_is_their_running_maximum() 
     assert list(best.get_ydata()) == [0.2, 0.2, 0.4]
 
 
+def test_values_of_a_rung_are_drawn_and_compared_with_those_of_the_same_rung_only() -> None:
+    pruned = [[0.5], [0.3, 0.2], [0.6, 0.1, 0.05], [0.7], [0.4, 0.3]]
+    made = [
+        create_trial(
+            state=TrialState.PRUNED,
+            value=values[-1],
+            intermediate_values={3**number: value for number, value in enumerate(values)},
+        )
+        for values in pruned
+    ]
+    for number, trial in enumerate(made):
+        trial.number = number
+    (axes,) = draw_search(made, rungs=["a", "b", "c"]).axes
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+    assert drawn[0::2] == [
+        ([1, 2, 3, 4, 5], [0.5, 0.3, 0.6, 0.7, 0.4]),
+        ([2, 3, 5], [0.2, 0.1, 0.3]),
+        ([3], [0.05]),
+    ]
+    assert drawn[1::2] == [
+        ([1, 2, 3, 4, 5], [0.5, 0.5, 0.6, 0.7, 0.7]),
+        ([2, 3, 5], [0.2, 0.2, 0.3]),
+        ([3], [0.05]),
+    ]
+    points, best = axes.lines[0::2], axes.lines[1::2]
+    assert len({line.get_marker() for line in points}) == 3
+    assert len({line.get_color() for line in best}) == 3
+    assert len({str(line.get_linestyle()) for line in best}) == 3
+    assert [line.get_label() for line in best] == ["a: 5 trained", "b: 3 trained", "c: 1 trained"]
+
+
 def test_the_axes_have_whole_genomes_and_start_at_zero() -> None:
     for figure in (draw_search(trials()), compare_searches({"ppo": trials()})):
         (axes,) = figure.axes

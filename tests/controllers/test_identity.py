@@ -249,3 +249,17 @@ def test_a_setting_that_the_recipe_of_a_reference_lacks_has_its_default(
 ) -> None:
     later = {**TRAINED, "recipe": {**RECIPE, "data": {"background": 0.0}}}
     check_same({**identity, "reference": TRAINED}, {**identity, "reference": later}, OUT)
+
+
+def test_a_setting_that_the_recipe_of_a_rung_lacks_has_its_default(
+    identity: dict[str, Any],
+) -> None:
+    def on(recipe: dict[str, Any]) -> dict[str, Any]:
+        ladder = {"rungs": ["a"], "factor": 3, "warm": [], "recipes": {"a": recipe}}
+        return identify("evolution", {}, SPACE, {"seed": 3}, ladder=ladder)
+
+    assert "recipe" not in on(RECIPE)
+    check_same(on(RECIPE), on({**RECIPE, "data": {"background": 0.0}}), OUT)
+    message = r"^ladder\.recipes\.a\.data\.background must be 0\.0 .*runs/x, got 0\.25"
+    with pytest.raises(StudyError, match=message):
+        check_same(on(RECIPE), on({**RECIPE, "data": {"background": 0.25}}), OUT)

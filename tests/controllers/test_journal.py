@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.study import Study
@@ -13,6 +14,7 @@ from optuna.trial import TrialState
 
 from controllers.errors import StudyError
 from controllers.journal import open_journal
+from controllers.ladder import climbed
 from controllers.samplers import REPEATS
 from controllers.search import search
 from controllers.study import Presence, locked, recover
@@ -172,3 +174,36 @@ def test_a_study_that_has_just_been_started_is_not_damaged(tmp_path: Path) -> No
     (tmp_path / "empty" / "study.journal").touch()
     opened(tmp_path / "empty")
     assert open_journal(tmp_path / "other.journal").get_all_studies() == []
+
+
+def test_a_value_of_a_rung_that_is_lost_is_noticed_and_the_others_are_kept(tmp_path: Path) -> None:
+    """Each line with the value of a rung is lost in turn."""
+    rungs = {"short": {}, "middle": {"add": 1}, "long": {"add": 2}}
+    study = run(tmp_path, "random", 5, rungs=rungs)
+    before = {t.number: (t.state, t.value, t.params, climbed(t)) for t in study.trials}
+    assert {len(climbed(trial)) for trial in study.trials} == {1, 3}
+    journal = tmp_path / "study.journal"
+    whole = journal.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    reports = [i for i, line in enumerate(lines) if b'"intermediate_value"' in line]
+    assert len(reports) == sum(len(values) for *_, values in before.values())
+    for place in reports:
+        number, step = (json.loads(lines[place])[key] for key in ("trial_id", "step"))
+        journal.write_bytes(b"".join(lines[:place] + lines[place + 1 :]))
+        rung = {1: "short", 3: "middle", 9: "long"}[step]
+        with pytest.raises(StudyError, match=rf"trial {number}, .* rung {rung};.*--repair-study"):
+            opened_on(tmp_path, rungs)
+        repaired = opened_on(tmp_path, rungs, repair=lambda report: None)
+        kept = {
+            t.number: (t.state, t.value, t.params, climbed(t))
+            for t in repaired.trials
+            if t.state != TrialState.FAIL
+        }
+        assert kept == {key: value for key, value in before.items() if key != number}
+    journal.write_bytes(whole)
+    opened_on(tmp_path, rungs)
+
+
+def opened_on(out: Path, rungs: dict[str, Any], **options: Any) -> Study:
+    ladder = {"rungs": list(rungs), "recipes": {}, "factor": 3}
+    return opened(out, ladder=ladder, **options)

@@ -10,6 +10,8 @@ from optuna.trial import TrialState
 
 from controllers import create_sampler
 from controllers.contest import Rules
+from controllers.journal import IDENTITY
+from controllers.ladder import climbed
 from controllers.report import doubt, final_lines, sentence, write_report
 from controllers.study import DUPLICATE_OF
 from search_space import Cost, load_genome
@@ -38,6 +40,23 @@ def test_figures_are_drawn_and_lines_name_value_genome_and_files(tmp_path: Path)
         ["score", "curve", str(figures / "search.svg")],
         ["drawing", str(figures / "best.svg")],
     ]
+
+
+def test_on_a_ladder_the_line_names_the_rung_and_the_first_rung_is_doubted(tmp_path: Path) -> None:
+    study = run(tmp_path, "random", 4, rungs={"short": {"add": 50}, "long": {}})
+    best = max((len(climbed(t)), t.value, t.number) for t in study.trials)
+    assert best[0] == 2
+    (line, *_) = write_report(study, tmp_path)
+    assert line.endswith(f"{best[1]:.4f} (trial {best[2]}, rung long)")
+    assert doubt(study) is None
+    levelled = new_study(create_sampler("random", SPACE, 0))
+    levelled.set_user_attr(IDENTITY, {"ladder": {"rungs": ["short", "long"]}})
+    for reports in ((0.0, 0.3), (0.0, 0.4), (0.0,)):
+        trial = levelled.ask()
+        for step, value in enumerate(reports, start=1):
+            trial.report(value, step)
+        levelled.tell(trial, state=TrialState.PRUNED)
+    assert re.search("all values on rung short are 0:", str(doubt(levelled)))
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,18 @@ def scored(arguments: Mapping[str, Any]) -> dict[str, float]:
     return {"AP": mean + 0.02 * np.random.default_rng((arguments["seed"], name)).normal()}
 
 
+def scored_and_listed(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Return what :func:`scored` does; add a line about the training to the file ``JOBS``."""
+    about = {
+        "folder": arguments["out"],
+        "epochs": arguments["recipe"]["training"]["epochs"],
+        "init": arguments.get("init", {}).get("digest"),
+    }
+    with open(os.environ["JOBS"], "a", encoding="utf-8") as file:
+        file.write(json.dumps(about) + "\n")
+    return scored(arguments)
+
+
 def stop(arguments: Mapping[str, Any]) -> dict[str, float]:
     """Stop the search or the final: all other candidates would fail, too."""
     raise SearchError("the data have changed")
