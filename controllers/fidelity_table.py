@@ -64,7 +64,7 @@ def table(rungs: Mapping[str, Measured]) -> str:
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for name, rung in rungs.items():
         score, seconds = rung.ap[chosen], rung.seconds[chosen]
-        truth = _others(target) if name == TARGET else target.mean(1)
+        truth = others(target) if name == TARGET else target.mean(1)
         cells = [name, rung.recipe, f"{np.mean(seconds):.0f}", _number(ranking.noise(score))]
         if name == TARGET and target.shape[1] < 2:
             cells += ["-"] * (len(COLUMNS) - len(cells))
@@ -81,7 +81,7 @@ def table(rungs: Mapping[str, Measured]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _others(ap: Array) -> Array:
+def others(ap: Array) -> Array:
     """Return (genomes, seeds): the mean of the other seeds, with one seed that of none."""
     seeds = ap.shape[1]
     others: Array = (ap.sum(1, keepdims=True) - ap) / max(seeds - 1, 1)
