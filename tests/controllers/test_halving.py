@@ -106,7 +106,7 @@ def in_memory(out: Path, controller: str, trials: int, **arguments: Any) -> Stud
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train nothing in other processes."""
-    monkeypatch.setattr("controllers.search.ProxyWorker", InProcess)
+    monkeypatch.setattr("controllers.crew.ProxyWorker", InProcess)
 
 
 @pytest.mark.usefixtures("here")
