@@ -176,7 +176,7 @@ class Game:
     def interval(self, choice: Choice) -> tuple[float, float]:
         """Return the 95% bootstrap interval over genomes of the mean AP of a ladder."""
         rng = np.random.default_rng(0)
-        count, each = len(self.truth), max(1, PLAYS // 20)
+        count, each = len(self.truth), PLAYS // 40
         means = []
         for number in range(TABLES):
             table = rng.integers(count, size=count)

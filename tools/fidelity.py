@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools import warm
 from tools.errors import UsageError
+from tools.fidelity_ladder import FILE, add_hours, recommend
 from tools.fidelity_plan import WARM, named, print_plan
 from tools.options import (
     SEED,
@@ -29,6 +30,7 @@ from tools.options import (
 )
 
 if TYPE_CHECKING:
+    from controllers.fidelity_table import Measured
     from controllers.trainings import Rung, Score, Table, Training
     from controllers.worker import Watch
     from nasfpn_runtime.progress import Progress
@@ -47,6 +49,7 @@ EXAMPLES = (
     "nasfpn fidelity --data DIR --genomes 40 --seeds 0 1 -o runs/fidelity --dry-run",
     "nasfpn fidelity --data DIR --rung warm=bccd-warm+warm --rung frozen=mine.yaml+warm "
     "-o runs/fidelity",
+    "nasfpn fidelity --data DIR -o runs/fidelity --hours 8",
 )
 RUNGS = ["proxy=bccd-proxy", f"warm=bccd-warm{WARM}"]
 SEED_OF_REFERENCE = 0
@@ -79,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help = "time limit of a training; one that takes longer has failed"
     kind = real(0, 100_000_000, above=True)
     add_option(parser, "--timeout", type=kind, metavar="SECONDS", unset="no limit", help=help)
+    add_hours(parser)
     add_workers(parser)
     add_device(parser)
     add_flag(parser, "--dry-run", "only say how many trainings are left, and about how long")
@@ -114,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     for recipe in recipes.values():
         genome = space.sample(np.random.default_rng(0))
         check_training(recipe, genome, args.device, trainings=args.workers)
-    check_run_folder(out, (TABLE,), ("table.md", "reference", "runs"))
+    check_run_folder(out, (TABLE,), ("table.md", "reference", "runs", FILE))
     known = [searched_archs.load(name) for name in searched_archs.names()]
     genomes = spread(space, args.genomes, known)
     target = recipes[TARGET]
@@ -156,7 +160,10 @@ def run(args: argparse.Namespace) -> int:
 
             limits = {"workers": args.workers, "timeout": args.timeout}
             make(todo, table, _watch(bar), tell, **limits)
-    return _report(rungs, genomes, seeds, table)
+    measured = _report(rungs, genomes, seeds, table)
+    if args.hours is not None:
+        recommend(args, measured, recipes, warm_ones, reference)
+    return 0
 
 
 @contextmanager
@@ -245,8 +252,8 @@ def _report(
     genomes: Sequence[Genome],
     seeds: Sequence[int],
     table: Table,
-) -> int:
-    """Write and print the table; return the exit code."""
+) -> dict[str, Measured]:
+    """Write and print the table; return the scores in it."""
     from controllers.fidelity import TARGET, scores
     from controllers.fidelity_table import FEWEST, Measured, complete
     from controllers.fidelity_table import table as tabulate
@@ -273,4 +280,4 @@ def _report(
     target = printable(measured[TARGET].recipe)
     print(f"\n{count} genomes, compared with {target}\n\n{text}")
     print(shown_path(file))
-    return 0
+    return measured

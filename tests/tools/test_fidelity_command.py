@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import subprocess
 import sys
@@ -12,16 +13,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
+import synthetic
 from controllers import candidate, fidelity, reference
 from controllers.reference import CHECKPOINT, digest_of
-from controllers.trainings import TABLE
+from controllers.trainings import TABLE, Score, Table
 from nasfpn_runtime.data.drawn import write_shapes
+from nasfpn_runtime.recipe.recipe import load_recipe
 from nasfpn_runtime.training import train as training
 from nasfpn_runtime.training.finetune import Init
 from runs import SMALL
 from search_space import genome_id, to_json
 from tools.cli import main
+from tools.ladder import load_ladder
 
 RUNGS = ("proxy=shapes-proxy", "warm=shapes-warm+warm")
 
@@ -231,3 +236,57 @@ def test_rungs_that_cannot_be_are_refused(
     assert main(command(shapes, tmp_path / "out", *options, rungs=rungs)) == 2
     assert re.search(message, capsys.readouterr().err.strip().splitlines()[-1])
     assert not (tmp_path / "out").exists()
+
+
+def test_the_recommended_ladder_is_one_that_a_search_takes(
+    shapes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The recipes of the file are those that were measured, changed settings included."""
+    out = tmp_path / "out"
+    seconds = {"shapes": 60.0, "shapes-proxy": 30.0, "shapes-warm": 10.0}
+
+    def score(self: Any, training: Any) -> Score:
+        recipe = training.rung.arguments["recipe"]
+        noise = random.Random(f"{genome_id(training.genome)} {training.seed}").gauss(0, 1)
+        ap = synthetic.reward(training.genome) / 40 + noise / recipe["training"]["epochs"]
+        return Score(ap, seconds[recipe["name"]])
+
+    monkeypatch.setattr(Table, "score", score)
+    argv = command(shapes, out, "--hours", "1", "--reference-recipe", "shapes", genomes=12)
+    # The recipe of the reference must be for the network that the settings of SMALL make.
+    recipe = tmp_path / "reference.yaml"
+    recipe.write_text(yaml.safe_dump(load_recipe("shapes", SMALL).to_dict()))
+    argv[argv.index("--reference-recipe") + 1] = str(recipe)
+    assert main(argv) == 0
+    printed = capsys.readouterr().out
+    # Final: 5 * 3 * 60 s. Reference: 30 epochs, of which 3 take 10 s.
+    assert (
+        "1 hours: a final of 5 genomes with 3 trainings each (15:00), for warm rungs a reference"
+        in printed
+    )
+    assert "(about 1:40)" in printed
+    rows = printed[printed.index("| ladder | one of |") :].splitlines()
+    row = rows[2]
+    rungs = row.split("|")[1].strip().split(", ")
+    plan = load_ladder(out / "ladder.yaml")
+    assert list(plan.recipes) == rungs
+    assert plan.final == load_recipe("shapes", SMALL)
+    for name, given in plan.recipes.items():
+        wanted = {"target": "shapes", "proxy": "shapes-proxy", "warm": "shapes-warm"}[name]
+        assert given == load_recipe(wanted, SMALL)
+    assert plan.warm == {"warm"} & set(rungs)
+    assert (plan.reference is not None) == bool(plan.warm)
+    if plan.reference is not None:
+        assert plan.reference == load_recipe(recipe)
+    trials = re.search(rf"--data {shapes} --ladder {out}/ladder.yaml --trials (\d+)", printed)
+    assert trials
+    assert trials[1] == row.split("|")[4].strip()
+
+    monkeypatch.setattr("controllers.search.search", lambda *_: None)  # nothing is trained
+    searched = ["search", "--data", str(shapes), "--ladder", str(out / "ladder.yaml")]
+    assert main([*searched, "-o", str(tmp_path / "search"), "--final", "0"]) == 0
+    assert main(command(shapes, out, "--hours", "0.25", genomes=12)) == 2
+    assert re.search(r"--hours must be above 0\.25, .* got 0\.25", capsys.readouterr().err)
