@@ -16,6 +16,7 @@ from controllers import reference
 from controllers.final import FinalSettings
 from controllers.reference import CHECKPOINT, digest_of
 from controllers.search import SearchSettings
+from locations import ROOT
 from nasfpn_runtime.data.drawn import write_shapes
 from nasfpn_runtime.recipe.recipe import load_recipe
 from tools.cli import main
@@ -95,6 +96,15 @@ def test_recipes_are_names_files_or_settings_and_changed_by_both_kinds_of_overri
     assert [recipe.training.batch for recipe in every] == [3] * 6
     assert (plan.factor, plan.warm, plan.first) == (3, {"a"}, plan.recipes["a"])
     assert plan.genome == str(tmp_path / "own" / "mine.json")
+
+
+def test_the_example_of_the_page_is_a_ladder(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "search.md").read_text()
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", page, re.M | re.S)
+    plan = load_ladder(written(tmp_path, example))
+    epochs = {name: recipe.training.epochs for name, recipe in plan.recipes.items()}
+    assert epochs == {"warm2": 2, "warm5": 5, "proxy": 20}
+    assert (plan.factor, plan.warm, plan.final) == (3, {"warm2", "warm5"}, load_recipe("bccd-128"))
 
 
 RUNG = "{name: a, recipe: shapes}"
