@@ -23,7 +23,7 @@ from controllers.ladder import best_trial, climbed
 from controllers.samplers import REPEATS
 from controllers.search import search
 from controllers.starts import contenders
-from controllers.study import DUPLICATE_OF, GENOME_ID, KNOWN, trained
+from controllers.study import DUPLICATE_OF, GENOME_ID, KNOWN, open_study, trained
 from controllers.worker import Job, Outcome, Watch
 from search_space import Level, NASFPNSpace, genome_id, load_genome
 from searches import Recorder, genomes_of, new_study, opened, run, settings, start
@@ -304,3 +304,14 @@ def test_two_processes_train_no_genome_twice_on_a_rung(tmp_path: Path) -> None:
     made = (tmp_path / "trainings").read_text().splitlines()
     assert len(made) == len(set(made)) == sum(len(climbed(trial)) for trial in ended(study))
     assert 15 <= len(genomes_of(study)) <= 16
+
+
+@pytest.mark.usefixtures("here")
+def test_a_database_keeps_the_rungs_too(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    out, limits = tmp_path / "out", settings(tmp_path / "out", 8, rungs=RUNGS)
+    for trials in (3, 8):
+        study = open_study(out, {}, create_sampler("random", SPACE, 0), url)
+        search(study, SPACE, replace(limits, trials=trials))
+    check_decisions(ended(study), 3)
+    assert record(study) == record(in_memory(tmp_path / "other", "random", 8, rungs=RUNGS))
