@@ -294,6 +294,8 @@ def test_a_reader_returns_lines_then_what_is_left() -> None:
     with subprocess.Popen(
         ["sh", "-c", code], stdout=subprocess.PIPE, start_new_session=True
     ) as shell:
+        # A death during a read is noticed only after the time limit of that read.
+        os.waitid(os.P_PID, shell.pid, os.WEXITED | os.WNOWAIT)
         reader = LineReader(shell)
         assert [reader.read(60) for _ in range(4)] == [b"one\n", b"two\n", b"rest", b""]
         os.killpg(shell.pid, signal.SIGKILL)
