@@ -9,24 +9,20 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import optuna
 import pytest
 import yaml
 
-from nasfpn_runtime.data.dataset import load_split
-from nasfpn_runtime.data.digest import digests
+from locations import TWO_LEVELS
 from nasfpn_runtime.data.drawn import write_shapes
-from nasfpn_runtime.network.checkpoint import Origin
 from nasfpn_runtime.recipe.recipe import Recipe
 from nasfpn_runtime.scoring import evaluate
 from nasfpn_runtime.scoring.evaluate import score_checkpoint
-from nasfpn_runtime.training import train as training
-from nasfpn_runtime.training.runfolder import write_settings
-from search_space import DetectorShape, Genome, detector_cost, genome_id, save_genome
+from search_space import DetectorShape, detector_cost, genome_id, load_genome, save_genome
 from searched_archs import load
+from stub_trainings import Trainings
 from tools import search
 from tools.cli import main
 
@@ -45,14 +41,17 @@ def test_table_and_figure_from_one_command(
     recipe.write_text(RECIPE)
     argv = ["compare", "--data", str(data), "--out", str(out), "--proxy", str(recipe)]
     argv += ["--recipe", str(recipe), "--controllers", "random", "--trials", "1"]
-    argv += ["--archs", "fpn", "--seeds", "0"]
+    argv += ["--archs", str(TWO_LEVELS), "--seeds", "0"]
     assert main(argv) == 0
     table = (out / "table.md").read_text()
     assert table in capsys.readouterr().out
     rows = {row.split("|")[1].strip(): row for row in table.splitlines()[2:]}
-    assert set(rows) == {"fpn", "random winner"}
+    assert set(rows) == {"two_levels", "random winner"}
     shape = DetectorShape("resnet10", 4, 8, 1, 0, classes=4, image=(128, 128))
-    assert f"{detector_cost(load('fpn'), shape).parameters / 1e6:.2f} M" in rows["fpn"]
+    assert (
+        f"{detector_cost(load_genome(TWO_LEVELS), shape).parameters / 1e6:.2f} M"
+        in rows["two_levels"]
+    )
     assert (out / "searches.svg").stat().st_size > 0
     # A second run trains nothing: everything it needs is in the run folder.
     for checkpoint in out.rglob("last.ckpt"):
@@ -72,7 +71,7 @@ def test_a_full_disk_loses_only_the_file_being_written(
     write_shapes(data, train=2, val=1, test=1)
     recipe.write_text(RECIPE)
     argv = ["compare", "--data", str(data), "--out", str(out), "--recipe", str(recipe)]
-    argv += ["--controllers", "--archs", "fpn", "--seeds", "0"]
+    argv += ["--controllers", "--archs", str(TWO_LEVELS), "--seeds", "0"]
 
     def score_and_fill(*args: Any) -> dict[str, float]:
         scores = score_checkpoint(*args)
@@ -91,26 +90,6 @@ def test_a_full_disk_loses_only_the_file_being_written(
         assert main(argv) == 2
     assert (out / "table.md").read_text() == table
     assert len(list(out.glob("*table.md*"))) == 1
-
-
-class Trainings:
-    """Replaces training and scoring by files and numbers; remembers the runs."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.runs: list[str] = []
-        monkeypatch.setattr(training, "train", self._train)
-        monkeypatch.setattr(evaluate, "score_checkpoint", lambda *_: {"AP": len(self.runs) / 10})
-
-    def _train(
-        self, recipe: Recipe, genome: Genome, data: Path, out: Path, *, seed: int, expected: Any
-    ) -> Any:
-        splits = {split: load_split(data, split) for split in ("train", "val")}
-        assert digests(splits) == expected
-        categories = splits["train"].categories
-        out.mkdir(parents=True, exist_ok=True)
-        write_settings(out, Origin(recipe, genome, categories, seed, 0, data=expected, init=""))
-        self.runs.append(f"{out.parent.name}/{out.name}")
-        return SimpleNamespace(metrics={"AP": 0.5}, last=out)
 
 
 def rows(out: Path) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ from nasfpn_runtime.recipe.settings import Reading
 from runs import SMALL, metrics
 from search_space.codec import save_genome
 from search_space.names import shown, unique
+from stub_trainings import Trainings
 from tools.cli import main
 
 # Formulas, escape codes, line breaks, NUL, bytes that are not UTF-8, length.
@@ -92,7 +93,7 @@ def test_every_command_that_shows_names_of_classes(
     check_printed(capsys)
     assert load_split(Path("record")).categories == CLASSES
 
-    train = ["train", "--arch", "fpn", "--data", data, "--recipe", "shapes", *OVERRIDES]
+    train = ["train", "--arch", TWO_LEVELS, "--data", data, "--recipe", "shapes", *OVERRIDES]
     assert run(*train, "-o", "run") == 0
     check_printed(capsys)
     (line,) = metrics(Path("run"))
@@ -139,7 +140,7 @@ def test_classes_of_one_name_are_refused_or_merged(
     assert run("data", "check", tmp_path / "data", "--merge-names") == 0
     (row,) = [line for line in capsys.readouterr().out.split("\n") if "fish" in line]
     assert row.split()[2] == str((split.truth.label == 0).sum())  # test, train, val
-    train = ["train", "--arch", "fpn", "--data", tmp_path / "data", *OVERRIDES]
+    train = ["train", "--arch", TWO_LEVELS, "--data", tmp_path / "data", *OVERRIDES]
     assert run(*train, "-o", tmp_path / "run") == 2
     assert run(*train, "-o", tmp_path / "run", "--set", "data.merge_names=true") == 0
     (line,) = metrics(tmp_path / "run")
@@ -250,6 +251,7 @@ def test_paths_are_escaped_where_they_are_printed(
     assert run(*train, "-o", folder / "run") == 0
     checkpoint = folder / "run" / "checkpoints" / "best.ckpt"
     assert run("export", checkpoint, "--format", "onnx", "-o", folder / "a.onnx") == 0
+    Trainings(monkeypatch)
     compare = ["compare", *data, "--controllers", "--recipe", "shapes", "--seeds", "0", *OVERRIDES]
     assert run(*compare, "--archs", folder / "g.json", "g.json", "-o", folder / "c") == 0
     assert any("\\x1b[31m\\u202e/g.json |" in line for line in check_printed(capsys))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import searched_archs
 from locations import HELPERS, TWO_LEVELS
 from nasfpn_runtime.cluster.cards import Cards
 from nasfpn_runtime.cluster.launch import ClusterJob, launch_command
@@ -29,11 +29,13 @@ from nasfpn_runtime.scoring.evaluate import score_checkpoint
 from nasfpn_runtime.training.runfolder import alone_in
 from nasfpn_runtime.training.train import train
 from runs import LIMIT, SMALL, metrics, succeed, train_command, wait_until
+from search_space import load_genome
+from tools.cli import main
 
-SCRIPT = HELPERS / "ten_steps.py"
+SCRIPT = HELPERS / "few_steps.py"
 EPOCHS = 8
 SETTINGS = [*SMALL, "training.batch=4", f"training.epochs={EPOCHS}"]
-SETTINGS += ["training.evaluate_every=2", "training.save_every=1"]
+SETTINGS += ["training.evaluate_every=4", "training.save_every=1"]
 SETTINGS += ["detection.score=0"]  # an AP above 0 after eight epochs
 
 # By default MindSpore tries to connect every 3 to 5 s.
@@ -51,15 +53,17 @@ def _hasty() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "shapes"
-    write_shapes(folder, train=12, val=5, test=1)
+    write_shapes(folder, train=8, val=3, test=1)
     return folder
 
 
-def ten_steps(data: Path, results: Path, *, cards: int, parts: int) -> list[dict[str, Any]]:
-    """Train ten steps and return what each card saved."""
+def few_steps(data: Path, results: Path, *, cards: int, parts: int) -> list[dict[str, Any]]:
+    """Train a few steps and return what each card saved."""
     arguments = [str(SCRIPT), str(data), str(results), str(parts)]
     if cards == 1:
-        subprocess.run([sys.executable, *arguments], check=True, timeout=LIMIT)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", arguments)
+            runpy.run_path(arguments[0], run_name="__main__")
     else:
         command, environment = launch_command(arguments, ClusterJob(devices=cards), results.parent)
         subprocess.run(command, env=environment, check=True, timeout=LIMIT, capture_output=True)
@@ -68,14 +72,14 @@ def ten_steps(data: Path, results: Path, *, cards: int, parts: int) -> list[dict
 
 @pytest.fixture(scope="module")
 def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[Any]]:
-    return ten_steps(data, tmp_path_factory.mktemp("alone") / "a", cards=1, parts=1)[0]
+    return few_steps(data, tmp_path_factory.mktemp("alone") / "a", cards=1, parts=1)[0]
 
 
 @pytest.mark.parametrize(("cards", "parts"), [(2, 1), (1, 4), (2, 2)])
 def test_shares_of_a_batch_add_up_to_the_batch(
     alone: dict[str, NDArray[Any]], data: Path, tmp_path: Path, cards: int, parts: int
 ) -> None:
-    ranks = ten_steps(data, tmp_path / "r", cards=cards, parts=parts)
+    ranks = few_steps(data, tmp_path / "r", cards=cards, parts=parts)
     # The shares of a batch are contiguous and in order of rank: disjoint, and all of it.
     shares = np.concatenate([rank["pictures"] for rank in ranks], axis=1)
     np.testing.assert_array_equal(shares, alone["pictures"])
@@ -117,20 +121,59 @@ KINDS = {
 }
 
 
+def stop(
+    arguments: list[str], out: Path, kind: str, how: signal.Signals, code: int, message: str
+) -> None:
+    """Send a signal to a process of a job after some epochs; check how the job ends.
+
+    Args:
+        kind: the process: a card, msrun, or the launcher that the user started.
+        code: exit code that the job must have.
+        message: part of what it must print.
+    """
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: metrics(out) or process.poll() is not None)
+        target = process.pid
+        if kind != "launcher":
+            target = next(
+                number
+                for number, text in processes(out).items()
+                if all(part in text for part in KINDS[kind])
+            )
+        wait_until(lambda: len(metrics(out)) >= 2 or process.poll() is not None)
+        os.kill(target, how)
+        _, error = process.communicate(timeout=LIMIT)
+    assert process.returncode == code
+    assert message in error
+    assert "Traceback" not in error
+    wait_until(lambda: not processes(out))
+    assert len(metrics(out)) < EPOCHS
+    assert (out / "checkpoints" / "last.ckpt").exists()
+
+
 @pytest.mark.parametrize(
-    ("kind", "how", "code", "message"),
+    ("kind", "message"),
+    [("card", "a worker process ended with code -9"), ("msrun", "a worker process ended")],
+)
+def test_a_process_that_dies_stops_the_job(
+    data: Path, tmp_path: Path, kind: str, message: str
+) -> None:
+    """What it leaves is that of a launcher that is killed, which the next test resumes."""
+    out = tmp_path / "stopped"
+    stop(command(data, out), out, kind, signal.SIGKILL, 2, message)
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "message"),
     [
-        ("card", signal.SIGKILL, 2, "a worker process ended with code -9"),
-        ("msrun", signal.SIGKILL, 2, "a worker process ended"),
-        ("launcher", signal.SIGKILL, -signal.SIGKILL, ""),
-        ("launcher", signal.SIGINT, 130, "run the same command"),
+        (signal.SIGKILL, -signal.SIGKILL, ""),
+        (signal.SIGINT, 130, "run the same command"),
     ],
 )
-def test_a_process_that_dies_stops_the_job_and_the_resumed_job_ends_as_an_uninterrupted_one(
+def test_a_job_that_was_stopped_and_resumed_ends_as_an_uninterrupted_one(
     data: Path,
     uninterrupted: Path,
     tmp_path: Path,
-    kind: str,
     how: signal.Signals,
     code: int,
     message: str,
@@ -139,24 +182,7 @@ def test_a_process_that_dies_stops_the_job_and_the_resumed_job_ends_as_an_uninte
     arguments = command(data, interrupted)
     if how == signal.SIGINT:  # then the cards save a checkpoint, whatever the recipe says
         arguments += ["--set", "training.save_every=0"]
-    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: len(metrics(interrupted)) >= 2 or process.poll() is not None)
-        if kind == "launcher":
-            target = process.pid
-        else:
-            target = next(
-                number
-                for number, text in processes(interrupted).items()
-                if all(part in text for part in KINDS[kind])
-            )
-        os.kill(target, how)
-        _, error = process.communicate(timeout=LIMIT)
-    assert process.returncode == code
-    assert message in error
-    assert "Traceback" not in error
-    wait_until(lambda: not processes(interrupted))
-    assert len(metrics(interrupted)) < EPOCHS
-    assert (interrupted / "checkpoints" / "last.ckpt").exists()
+    stop(arguments, interrupted, "launcher", how, code, message)
     shown = succeed(arguments)
     assert f"curves      {interrupted / 'figures' / 'curves.svg'}\n" in shown  # the last line
     ends = [
@@ -188,7 +214,8 @@ def test_one_card_resumes_a_run_of_two_and_scores_the_same(
     shutil.copytree(uninterrupted, fewer)
     last = fewer / "checkpoints" / "last.ckpt"
     os.replace(checkpoint.previous(last), last)
-    succeed(command(data, fewer, devices=1))
+    _, _, _, *arguments = command(data, fewer, devices=1)
+    assert main(arguments) == 0
     assert [line["epoch"] for line in metrics(fewer)] == list(range(1, EPOCHS + 1))
     assert metrics(fewer)[:-1] == metrics(uninterrupted)[:-1]
     # One card scores the final weights as the two did together.
@@ -221,7 +248,7 @@ def test_cards_that_would_resume_from_different_epochs_are_refused(
 ) -> None:
     monkeypatch.setattr("nasfpn_runtime.training.train.join", Servers)
     with pytest.raises(CheckpointError, match="got epochs 0, 4"):
-        train(load_recipe("shapes", SETTINGS), searched_archs.load("fpn"), data, tmp_path)
+        train(load_recipe("shapes", SETTINGS), load_genome(TWO_LEVELS), data, tmp_path)
 
 
 def test_an_error_of_the_cards_is_reported_once(data: Path, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-import searched_archs
 from locations import TWO_LEVELS
 from nasfpn_runtime.data.drawn import write_shapes
 from nasfpn_runtime.errors import DataError, DivergedError
@@ -23,12 +22,14 @@ from nasfpn_runtime.training.runlog import RunLog, RunOptions
 from nasfpn_runtime.training.step import TrainStep
 from nasfpn_runtime.training.train import train
 from runs import SMALL, metrics, train_command
+from search_space import load_genome
 from tools.cli import main
 
 SETTINGS = [*SMALL, "training.batch=2", "training.epochs=5", "training.evaluate_every=2"]
 SETTINGS += ["training.save_every=0", "training.keep=2", "data.background=0.5"]
 SETTINGS += ["training.ema=0.9", "training.dropblock={keep: 0.8}"]
 STEPS = 3  # in an epoch
+GENOME = load_genome(TWO_LEVELS)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_an_error_in_an_epoch_loses_no_step_before_it(
     at_call(monkeypatch, run_module, "make_inputs", 2, fail)
     recipe = load_recipe("shapes", SETTINGS)
     with pytest.raises(DataError, match="gone"):
-        train(recipe, searched_archs.load("fpn"), data, tmp_path, options=RunOptions(False))
+        train(recipe, GENOME, data, tmp_path, options=RunOptions(False))
     _, origin = checkpoint.load(tmp_path / "checkpoints" / "last.ckpt")
     assert origin.position == (0, 1)
 
@@ -159,7 +160,7 @@ def test_a_last_step_without_finite_numbers_is_not_saved(
 
     monkeypatch.setattr(TrainStep, "__call__", step)
     with pytest.raises(DivergedError, match=r"finite, got inf in .*training\.lr"):
-        train(recipe, searched_archs.load("fpn"), data, tmp_path, options=RunOptions(False))
+        train(recipe, GENOME, data, tmp_path, options=RunOptions(False))
     assert len(steps) == 2 * STEPS
     assert len(metrics(tmp_path)) == 1
     for file in ("last.ckpt", "best.ckpt"):
@@ -183,7 +184,7 @@ def test_results_that_say_nothing_are_warned_of(
         text = text.replace(f'"category_id": {label}', '"category_id": 1')
     file.write_text(text)
     settings = [*SMALL, "training.batch=4", "training.epochs=1"]
-    train(load_recipe("shapes", settings), searched_archs.load("fpn"), folder, out)
+    train(load_recipe("shapes", settings), GENOME, folder, out)
     shown, logged = capsys.readouterr().err, (out / "train.log").read_text()
     assert "\nimages left out of training: 1 without boxes (add --set data.background=" in shown
     for words in ("2 for 4", "val split has no box of", "AP is exactly 0"):

@@ -15,7 +15,7 @@ from nasfpn_runtime.data.drawn import write_shapes
 from nasfpn_runtime.network import checkpoint
 from runs import LIMIT, SMALL, metrics, succeed, train_command
 
-KILLS, CHAINS = 20, 2
+KILLS, CHAINS = 8, 2
 PHASES = ("step", "save", "score")
 SETTINGS = [*SMALL, "training.batch=2", "training.epochs=6", "training.evaluate_every=2"]
 SETTINGS += ["training.save_every=1", "training.keep=2"]
@@ -101,7 +101,7 @@ def kill_again_and_again(data: Path, folder: Path, rng: np.random.Generator) -> 
     return finished
 
 
-def test_runs_killed_at_twenty_moments_end_as_one_never_killed(
+def test_runs_killed_at_random_moments_end_as_one_never_killed(
     whole: Path, data: Path, tmp_path: Path
 ) -> None:
     seeds = np.random.SeedSequence()

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import searched_archs
+from locations import TWO_LEVELS
 from nasfpn_runtime.batches.loader import TrainLoader
 from nasfpn_runtime.data.dataset import load_split
 from nasfpn_runtime.data.drawn import write_shapes
@@ -30,9 +30,12 @@ from nasfpn_runtime.recipe.recipe import load_recipe
 from nasfpn_runtime.scoring.evaluate import score_checkpoint
 from nasfpn_runtime.training.runlog import PROGRESS, RunOptions
 from nasfpn_runtime.training.train import train
-from runs import LIMIT, SMALL, metrics, succeed, train_command, wait_until
+from runs import LIMIT, SMALL, metrics, train_command, wait_until
+from search_space import load_genome
+from tools.cli import main
 
 QUIET = RunOptions(progress=False)
+GENOME = load_genome(TWO_LEVELS)
 TINY = [
     *SMALL,
     "training.batch=2",
@@ -50,14 +53,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(data: Path, out: Path, *settings: str) -> list[str]:
-    return train_command(data, out, [*TINY, *settings])
+    return train_command(data, out, [*TINY, *settings], arch=TWO_LEVELS)
+
+
+def run(data: Path, out: Path, *settings: str) -> int:
+    """Run the training command in this process; return its exit code."""
+    _, _, _, *arguments = command(data, out, *settings)
+    return main(arguments)
 
 
 @pytest.fixture(scope="module")
 def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a run that was not interrupted."""
     out = tmp_path_factory.mktemp("whole")
-    succeed(command(data, out))
+    assert run(data, out) == 0
     return out
 
 
@@ -77,7 +86,7 @@ def losses(out: Path) -> list[float]:
 
 
 def run_with_patch(patch: str, data: Path, out: Path, *arguments: str) -> int:
-    """Run the training command after some code; return its exit code."""
+    """Run the training command in another process after some code; return its exit code."""
     _, _, _, *options = command(data, out)
     code = f"{patch}\nfrom tools.cli import main\nmain(sys.argv[1:])"
     return subprocess.run(
@@ -93,16 +102,17 @@ def test_the_loss_falls_and_every_epoch_is_logged(whole: Path) -> None:
     assert ["AP" in line for line in log] == [False, True, False, True, True]
 
 
-def test_faults_of_the_data_are_reported_and_listed(data: Path, tmp_path: Path) -> None:
+def test_faults_of_the_data_are_reported_and_listed(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "faulty"
     shutil.copytree(data, folder)
     file = folder / "annotations" / "instances_train2017.json"
     content = json.loads(file.read_text())
     content["annotations"][1]["bbox"][2] = 0
     file.write_text(json.dumps(content))
-    arguments = command(folder, tmp_path / "out", "training.epochs=1")
-    done = subprocess.run(arguments, check=True, capture_output=True, text=True, timeout=LIMIT)
-    assert "annotations[1]" in done.stderr
+    assert run(folder, tmp_path / "out", "training.epochs=1") == 0
+    assert "annotations[1]" in capsys.readouterr().err
     listed = (tmp_path / "out" / "faults.txt").read_text().splitlines()
     assert len(listed) == 1
     assert "annotations[1]" in listed[0]
@@ -146,7 +156,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
         # Two epochs of four steps, and half an epoch that is lost.
         assert run_with_patch(KILL_AT_STEP, data, tmp_path, "10") == -signal.SIGKILL
         assert len(metrics(tmp_path)) == epochs
-    succeed(command(data, tmp_path))
+    assert run(data, tmp_path) == 0
     assert any(name.startswith("moments.") for name in weights(tmp_path))
     assert_same_weights(tmp_path, whole)
     assert losses(tmp_path) == losses(whole)
@@ -154,9 +164,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
 
 def test_a_finished_run_is_not_trained_again(whole: Path, data: Path) -> None:
     before = (whole / "checkpoints" / "last.ckpt").read_bytes()
-    result = train(
-        load_recipe("shapes", TINY), searched_archs.load("nasfpn"), data, whole, options=QUIET
-    )
+    result = train(load_recipe("shapes", TINY), GENOME, data, whole, options=QUIET)
     assert (whole / "checkpoints" / "last.ckpt").read_bytes() == before
     assert result.metrics == {k: v for k, v in metrics(whole)[-1].items() if k not in PROGRESS}
     assert "AP" in result.metrics
@@ -180,13 +188,13 @@ def test_a_run_killed_between_a_line_and_its_checkpoint_writes_the_line_once(
 ) -> None:
     assert run_with_patch(EXIT_AT_SAVE, data, tmp_path) == 9
     assert [line["epoch"] for line in metrics(tmp_path)] == [1, 2, 3, 4, 5]
-    succeed(command(data, tmp_path))
+    assert run(data, tmp_path) == 0
     assert [line["epoch"] for line in metrics(tmp_path)] == [1, 2, 3, 4, 5]
     assert metrics(tmp_path)[-1]["AP"] == metrics(whole)[-1]["AP"]
 
 
 def test_a_run_resumes_from_the_previous_checkpoint_if_the_last_is_broken(
-    whole: Path, data: Path, tmp_path: Path
+    whole: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "broken"
     shutil.copytree(whole, out)
@@ -194,11 +202,10 @@ def test_a_run_resumes_from_the_previous_checkpoint_if_the_last_is_broken(
     content = bytearray(last.read_bytes())
     content[len(content) // 2] ^= 1  # one bit of a weight: only the checksum detects it
     last.write_bytes(content)
-    done = subprocess.run(
-        command(data, out), check=True, capture_output=True, text=True, timeout=LIMIT
-    )
-    assert str(last) in done.stderr
-    assert "previous checkpoint" in done.stderr
+    assert run(data, out) == 0
+    shown = capsys.readouterr().err
+    assert str(last) in shown
+    assert "previous checkpoint" in shown
     assert_same_weights(out, whole)
     assert losses(out) == losses(whole)
 
@@ -224,7 +231,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(
     assert "Traceback" not in stopped.stderr
     assert last.read_bytes() == before
     assert not list(last.parent.glob(".*"))
-    succeed(command(data, out))
+    assert run(data, out) == 0
     assert_same_weights(out, whole)
 
 
@@ -264,12 +271,11 @@ def test_diverging_training_is_reported_and_its_batch_kept(data: Path, tmp_path:
     # next step with such weights.
     never = ["training.evaluate_every=0", "training.save_every=0"]
     recipe = load_recipe("shapes", [*TINY, *never, "training.lr=1e12", "training.clip=null"])
-    genome = searched_archs.load("fpn")
     with pytest.raises(DivergedError, match=r"batch-\d+-rank0\.npz") as raised:
-        train(recipe, genome, data, tmp_path, options=QUIET)
+        train(recipe, GENOME, data, tmp_path, options=QUIET)
     step = int(re.search(r"in step (\d+)", str(raised.value))[1])  # type: ignore[index]
     kept = np.load(tmp_path / "diverged" / f"batch-{step}-rank0.npz")
-    loader = TrainLoader(load_split(data, "train"), recipe, genome.levels, 0)
+    loader = TrainLoader(load_split(data, "train"), recipe, GENOME.levels, 0)
     epoch, index = divmod(step - 1, len(loader))
     batch = list(loader.epoch(epoch))[index]
     for name, value in asdict(batch).items():
@@ -293,7 +299,7 @@ def test_earlier_checkpoints_are_kept_by_name_up_to_a_number(tmp_path: Path) -> 
 def test_a_network_trained_at_every_stack_is_scored_at_each(data: Path, tmp_path: Path) -> None:
     settings = ["training.deep_supervision=true", "training.ema=0.5", "model.stacks=2"]
     recipe = load_recipe("shapes", [*TINY, *settings, "training.epochs=2"])
-    result = train(recipe, searched_archs.load("fpn"), data, tmp_path, options=QUIET)
+    result = train(recipe, GENOME, data, tmp_path, options=QUIET)
     complete = score_checkpoint(result.last, data, "val", stacks=2, progress=False)
     # Training scores the averaged weights, and so does score_checkpoint.
     assert complete == {name: pytest.approx(value) for name, value in result.metrics.items()}
@@ -308,7 +314,7 @@ def test_a_data_set_without_validation_is_refused_before_training(tmp_path: Path
     write_shapes(folder, train=2, val=1, test=1, size=64)
     (folder / "annotations" / "instances_val2017.json").unlink()
     with pytest.raises(DataError, match="val"):
-        train(load_recipe("shapes", TINY), searched_archs.load("fpn"), folder, tmp_path / "out")
+        train(load_recipe("shapes", TINY), GENOME, folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -318,7 +324,7 @@ def test_each_epoch_is_passed_to_the_caller_and_nothing_is_printed(
     records: list[Mapping[str, Any]] = []
     recipe = load_recipe("shapes", [*TINY, "training.epochs=2"])
     options = RunOptions(progress=False, on_epoch=records.append)
-    train(recipe, searched_archs.load("fpn"), data, tmp_path, options=options)
+    train(recipe, GENOME, data, tmp_path, options=options)
     assert records == metrics(tmp_path)
     assert ["AP" in record for record in records] == [False, True]
     assert capfd.readouterr() == ("", "")
@@ -328,7 +334,7 @@ def test_progress_names_each_stage_before_it_starts(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = load_recipe("shapes", [*TINY, "training.epochs=2"])
-    train(recipe, searched_archs.load("fpn"), data, tmp_path)
+    train(recipe, GENOME, data, tmp_path)
     shown = capsys.readouterr().err
     stages = [
         f"reading {data}\n",

@@ -1,4 +1,4 @@
-"""Train ten steps with batch norm in evaluation mode, alone or, started by msrun, on each card.
+"""Train a few steps with batch norm in evaluation mode, alone or, started by msrun, on each card.
 
 Arguments: dataset, file for the results without its ending, parts of a card's share of a batch.
 """
@@ -25,7 +25,7 @@ from nasfpn_runtime.training.step import DetectorWithLoss, TrainStep
 from search_space import load_genome
 
 SETTINGS = ["model.width=4", "model.channels=8", "model.stacks=1", "training.batch=4"]
-STEPS = 10
+STEPS = 5
 
 data, results, parts = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 set_device("CPU")
