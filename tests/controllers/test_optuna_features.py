@@ -336,7 +336,7 @@ def test_constraints_are_stored_and_obeyed(kind: type[SpaceSampler], directions:
             first = choices(trial)[0]
             values = [float(first), -float(first)][: len(directions)]
             study.tell(trial, values)
-            stored = study.trials[-1].system_attrs.get("constraints")
+            stored = study.get_trials(deepcopy=False)[-1].system_attrs.get("constraints")
             assert stored == ((float(first > 0),) if constraint else None)
         return sum(trial.params[NAMES[0]] == 0 for trial in study.trials[-40:])
 

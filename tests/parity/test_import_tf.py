@@ -10,7 +10,7 @@ import pytest
 from nasfpn_runtime.errors import CheckpointError
 from nasfpn_runtime.importers.readers import read_arrays
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 
 def test_a_tensorflow_checkpoint_is_read_by_variable_name(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from nasfpn_runtime.importers.readers import read_arrays
 from nasfpn_runtime.network.resnet import ResNet
 from nasfpn_runtime.recipe.dialects import DIALECTS
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

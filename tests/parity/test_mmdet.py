@@ -16,7 +16,7 @@ from nasfpn_runtime import build_pyramid
 from nasfpn_runtime.importers.load import load_state
 from search_space import Genome
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 WIDE = {3: 512, 4: 1024, 5: 2048}
 NARROW = {3: 32, 4: 48, 5: 64}

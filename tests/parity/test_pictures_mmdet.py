@@ -10,7 +10,7 @@ import pytest
 
 from nasfpn_runtime.recipe.recipe import load_recipe
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 
 def transforms() -> list[Any]:

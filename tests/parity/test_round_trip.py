@@ -26,7 +26,7 @@ from nasfpn_runtime.recipe.recipe import load_recipe
 from nasfpn_runtime.scoring import evaluate
 from tools.cli import main
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 PICTURES = 10
 

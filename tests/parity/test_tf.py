@@ -25,7 +25,7 @@ from nasfpn_runtime import build_pyramid
 from nasfpn_runtime.importers.load import load_state
 from search_space import to_tf_blocks
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 PYTHON = os.environ.get("NASFPN_TF_PYTHON", sys.executable)
 WIDE = {3: 512, 4: 1024, 5: 2048}

@@ -85,7 +85,7 @@ def rich_in_twins(rng: np.random.Generator) -> Genome:
 def pairs(random_genome: RandomGenome) -> Iterator[tuple[Genome, Genome]]:
     rng = np.random.default_rng(2)
     paper = NASFPNSpace()
-    for make, count in ((paper.sample, 6000), (random_genome, 6000), (rich_in_twins, 8000)):
+    for make, count in ((paper.sample, 2000), (random_genome, 2000), (rich_in_twins, 3000)):
         for _ in range(count):
             genome = make(rng)
             twin = renumbered(genome, rng)
@@ -98,8 +98,8 @@ def test_equal_exactly_when_vf2_finds_an_isomorphism(random_genome: RandomGenome
         same = same_by_vf2(a, b)
         assert (genome_id(a) == genome_id(b)) == same, (a, b)
         outcomes[same] += 1
-    assert sum(outcomes) == 20_000
-    assert min(outcomes) > 5_000  # both answers occur often
+    assert sum(outcomes) == 7_000
+    assert min(outcomes) > 1_500  # both answers occur often
 
 
 def test_id_by_hand() -> None:

@@ -125,10 +125,10 @@ def test_a_decision_by_hand() -> None:
     ]
 
 
-def test_ten_thousand_genomes_survive_every_format() -> None:
+def test_three_thousand_genomes_survive_every_format() -> None:
     space, rng = NASFPNSpace(), np.random.default_rng(4)
-    genomes = {space.sample(rng) for _ in range(10_000)}
-    assert len(genomes) > 9_990  # 1e8 pairs among 1.9e15: a repeat has probability 3e-8
+    genomes = {space.sample(rng) for _ in range(3_000)}
+    assert len(genomes) > 2_990  # 4.5e6 pairs among 1.9e15: a repeat has probability 2e-9
     for genome in genomes:
         assert space.decode(space.encode(genome)) == genome
         assert from_json(to_json(genome)) == genome

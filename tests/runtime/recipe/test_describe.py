@@ -103,7 +103,7 @@ KEYS = [
 ] + ["data.augment.hflip", "data.augment.scale", "data.augment.jitter", "training.dropblock.keep"]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.sampled_from(KEYS), VALUES), max_size=3))
 def test_random_overrides_are_read_back(changes: list[tuple[str, Any]]) -> None:
     overrides = [f"{key}={yaml.safe_dump(value, width=1e6)}" for key, value in changes]
@@ -117,7 +117,7 @@ def test_random_overrides_are_read_back(changes: list[tuple[str, Any]]) -> None:
 TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(" \n\x85\u2028'\":#-é"))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(
     TEXT.filter(lambda name: not path_fault(name)), TEXT | st.lists(TEXT, min_size=10).map(" ".join)
 )
