@@ -17,6 +17,7 @@ import pytest
 from locations import ROOT, TWO_LEVELS
 from runs import LIMIT, SMALL
 
+pytestmark = pytest.mark.slow
 PACKAGES = ("search_space", "searched_archs", "nasfpn_runtime", "controllers", "tools")
 # Modules that a spawned process imports before it gets its path; Python 3.10 cannot protect it.
 EARLY = ("random", "pickle", "multiprocessing") if sys.version_info >= (3, 11) else ()

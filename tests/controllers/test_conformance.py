@@ -35,6 +35,7 @@ def make(request: pytest.FixtureRequest, space: SearchSpace) -> Make:
     return lambda seed: controllers.create_sampler(request.param, space, seed)
 
 
+@pytest.mark.slow
 def test_equal_seeds_propose_the_same_and_other_seeds_do_not(
     make: Make, space: SearchSpace
 ) -> None:
@@ -62,6 +63,7 @@ def test_state_comes_from_the_log_alone(make: Make, space: SearchSpace) -> None:
     assert asked == unbroken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", controllers.names())
 def test_same_proposals_in_other_processes(name: str) -> None:
     """Fails if a proposal depends on the order of a set of strings."""
@@ -89,6 +91,7 @@ def test_same_proposals_in_other_processes(name: str) -> None:
         assert [tuple(c) for c in asked] == here
 
 
+@pytest.mark.slow
 def test_interleaved_workers_and_late_results(make: Make, space: SearchSpace) -> None:
     """Three trials run at any time and finish in random order; the state depends on the log."""
 

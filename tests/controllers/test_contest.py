@@ -132,6 +132,7 @@ def too_often(errors: int, races: int, error: float = 0.05) -> bool:
     return errors > binom.ppf(1 - 1e-6, races, error)
 
 
+@pytest.mark.slow
 def test_equal_contenders_are_seldom_told_apart() -> None:
     """The best is lost, or said to be ahead of an equal starting point, in 5% at most."""
     races = 400
@@ -144,6 +145,7 @@ def test_equal_contenders_are_seldom_told_apart() -> None:
     assert not too_often(ahead, races)
 
 
+@pytest.mark.slow
 def test_without_the_correction_the_error_would_be_larger() -> None:
     """The same races with single intervals of 95% err more often than they say."""
 

@@ -83,6 +83,7 @@ def test_every_second_draw_is_near_a_known_member(monkeypatch: pytest.MonkeyPatc
     assert [genome_id(genome) in near for genome in drawn] == [False, True] * 4
 
 
+@pytest.mark.slow
 def test_a_space_that_is_used_up_has_fewer() -> None:
     tiny = NASFPNSpace((3, 4), intermediate_cells=0)  # type: ignore[arg-type]
     every = {genome_id(genome) for genome in tiny.enumerate()}
@@ -161,6 +162,7 @@ def test_several_workers_make_the_same_table(tmp_path: Path) -> None:
     assert None not in tables[1]
 
 
+@pytest.mark.slow
 def test_failures_that_are_not_in_a_row_do_not_stop_the_study(tmp_path: Path) -> None:
     names = folders(study())
     failed = [name for number, name in enumerate(names) if number not in (4, 9)]

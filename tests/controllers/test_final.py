@@ -152,6 +152,7 @@ def test_another_best_genome_ends_the_win_until_the_next_final(searched: Path) -
     assert len(made(second)) == len(set(made(second)))
 
 
+@pytest.mark.slow
 def test_another_recipe_is_another_final(searched: Path) -> None:
     one, other = final(searched, **NOISE), final(searched, recipe={"epochs": 9}, **NOISE)
     assert len({race.folder for race in (one, other, final(searched, seed=1))}) == 3
@@ -187,6 +188,7 @@ def test_a_failing_contender_leaves_and_the_final_goes_on(searched: Path) -> Non
     assert [note for note in again.notes if "leaves" not in note] == []
 
 
+@pytest.mark.slow
 def test_without_any_contender_left_best_json_stays(searched: Path) -> None:
     before = (searched / "best.json").read_bytes()
     every = [f"seed{number}" for number in range(1, 9)]
@@ -205,6 +207,7 @@ def test_data_that_change_stop_the_final_and_the_training_goes_on_later(searched
     assert summary(again.run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [1, 3, 5])
 def test_killed_in_any_round_and_resumed_is_the_final_never_interrupted(
     searched: Path, unbroken: tuple[Any, Made], moment: int

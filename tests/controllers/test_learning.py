@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pytest
 from scipy.stats import binom
 
 from controllers import (
@@ -22,6 +23,7 @@ from controllers import (
 from controllers.samplers import LogSampler, Record
 from synthetic import SPACE, reward
 
+pytestmark = pytest.mark.slow
 # PPO takes 4 s of a core for a seed, the others 0.3 s.
 SEEDS = {RegularizedEvolutionSampler: 30, LocalSearchSampler: 30, PPOSampler: 8}
 

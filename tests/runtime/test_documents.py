@@ -58,6 +58,7 @@ def test_mappings_may_override_what_they_merge() -> None:
     assert parse_yaml("- {a: 1}\n- {a: 2}", "f") == [{"a": 1}, {"a": 2}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -92,6 +92,7 @@ def pairs(random_genome: RandomGenome) -> Iterator[tuple[Genome, Genome]]:
             yield genome, twin if rng.random() < 0.75 else changed(twin, rng)
 
 
+@pytest.mark.slow
 def test_equal_exactly_when_vf2_finds_an_isomorphism(random_genome: RandomGenome) -> None:
     outcomes = [0, 0]
     for a, b in pairs(random_genome):

@@ -125,6 +125,7 @@ def test_a_decision_by_hand() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_three_thousand_genomes_survive_every_format() -> None:
     space, rng = NASFPNSpace(), np.random.default_rng(4)
     genomes = {space.sample(rng) for _ in range(3_000)}

@@ -156,6 +156,7 @@ def test_a_pipe_that_is_closed_early_is_no_error() -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

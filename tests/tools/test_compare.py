@@ -33,6 +33,7 @@ training: {epochs: 1, batch: 2, evaluate_every: 0, save_every: 0}
 """
 
 
+@pytest.mark.slow
 def test_table_and_figure_from_one_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,6 +62,7 @@ def test_table_and_figure_from_one_command(
     assert not list(out.rglob("last.ckpt"))
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_only_the_file_being_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -35,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_what_was_written_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, data = str(folder / "a.ckpt"), str(folder / "data")
     assert main(["export", source, "--format", "onnx", "--data", data, "--size", "70", "90"]) == 0
@@ -49,6 +50,7 @@ def test_what_was_written_is_printed(folder: Path, capsys: pytest.CaptureFixture
     assert "from the checkpoint on 4 images" in text
 
 
+@pytest.mark.slow
 def test_exported_files_score_as_their_checkpoint(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

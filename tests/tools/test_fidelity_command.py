@@ -60,6 +60,7 @@ def lines(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / TABLE).read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_study_makes_all_trainings_once_and_prints_its_table(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_study_makes_all_trainings_once_and_prints_its_table(
     assert "10 of 40 trainings are left" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_one_recipe_from_scratch_and_from_a_reference_are_two_rungs(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +114,7 @@ def test_one_recipe_from_scratch_and_from_a_reference_are_two_rungs(
     assert references.count(None) == references.count(weights["weights"]) == 10
 
 
+@pytest.mark.slow
 def test_another_reference_gets_trainings_of_its_own_and_a_changed_one_none(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,6 +165,7 @@ def test_a_training_is_a_candidate_of_a_search(
     ]
 
 
+@pytest.mark.slow
 def test_failed_trainings_are_said_and_their_genomes_left_out(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
@@ -182,6 +186,7 @@ def test_failed_trainings_are_said_and_their_genomes_left_out(
     assert "1 of 30 trainings are left" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_damaged_line_is_named_and_its_training_made_again(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_own_model_evaluates(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_backbone_fits_below_cells_that_no_source_has(tmp_path: Path) -> None:
     assert origin.recipe.model.separable
 
 
+@pytest.mark.slow
 def test_a_mistake_is_one_line_and_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ class Lost:
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_lost_interrupt_ends_training_at_the_next_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

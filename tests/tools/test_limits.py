@@ -318,6 +318,7 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", HOSTILE)
 def test_hostile_numbers_and_files_are_refused_in_bounded_time_and_memory(
     hostile: Path, template: str

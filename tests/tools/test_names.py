@@ -75,6 +75,7 @@ def run(*words: object) -> int:
     return main(list(map(str, words)))
 
 
+@pytest.mark.slow
 def test_every_command_that_shows_names_of_classes(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +126,7 @@ def test_every_command_that_shows_names_of_classes(
     check_printed(capsys)
 
 
+@pytest.mark.slow
 def test_classes_of_one_name_are_refused_or_merged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,6 +150,7 @@ def test_classes_of_one_name_are_refused_or_merged(
     assert len(split.categories) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["$\\frac{1$", "a\nb", "\x1b[31m", "x" * 240, "a\udcff", "_a"])
 @pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
 def test_names_of_genome_files_in_drawings(
@@ -231,6 +234,7 @@ def test_the_name_of_a_genome_becomes_a_path_only_if_it_may(
     assert len(os.listdir(tmp_path)) == 1
 
 
+@pytest.mark.slow
 def test_paths_are_escaped_where_they_are_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,7 @@ def genome_ids(journal: Path) -> list[str]:
     return [attribute["genome_id"] for attribute in attributes if "genome_id" in attribute]
 
 
+@pytest.mark.slow
 def test_a_search_over_p3_to_p6_with_separable_convolutions(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_search_over_p3_to_p6_with_separable_convolutions(
     assert re.match(r"trial 0: value 0\.\d{4} after \d+ s", ended)
 
 
+@pytest.mark.slow
 def test_a_study_of_an_earlier_version_is_resumed(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,6 +172,7 @@ def test_a_recipe_that_is_edited_during_a_search_changes_no_trial(
     assert arguments["digests"].keys() == {"train", "val"}
 
 
+@pytest.mark.slow
 def test_data_that_change_during_a_search_stop_it_and_the_trial_is_repeated(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:

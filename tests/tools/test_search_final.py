@@ -70,6 +70,7 @@ def rows(printed: str) -> dict[str, list[str]]:
     return {name: cells for name, *cells in table}
 
 
+@pytest.mark.slow
 def test_a_search_with_a_final_prints_a_table_and_a_sentence(
     shapes: Path,
     tmp_path: Path,
@@ -123,6 +124,7 @@ def _folder_of(out: Path, name: str) -> str:
     return folder.name.rpartition("-")[2]
 
 
+@pytest.mark.slow
 def test_the_published_cell_is_the_starting_point_where_the_space_has_it(
     shapes: Path, tmp_path: Path, jobs: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +169,7 @@ def test_a_recipe_of_the_final_that_cannot_be_used_is_named_before_the_data_are_
     assert re.search(r"--final-set.*epocs|epocs.*--final-set", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [1, 6])
 def test_an_interrupt_of_the_final_keeps_all_and_the_same_command_goes_on(
     moment: int,
@@ -225,6 +228,7 @@ def test_callers_from_python_have_no_starting_points_and_no_final(
     assert "warning" not in printed.err.replace("warning: all values", "")
 
 
+@pytest.mark.slow
 def test_a_start_that_is_added_after_the_last_trial_takes_part_in_the_final(
     shapes: Path,
     tmp_path: Path,

@@ -32,6 +32,7 @@ def test_every_command_has_a_run() -> None:
     assert set(LONG) == set(COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_signal_ends_any_command_at_any_moment(
     command: str, inputs: Path, tmp_path: Path
@@ -44,6 +45,7 @@ def test_a_signal_ends_any_command_at_any_moment(
     assert end.faults(number) + drafts_in(inputs) == [], end.errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", [0.0, 0.5, 2.5, 6.0])
 def test_ctrl_c_while_mindspore_is_imported_or_compiles(
     moment: float, inputs: Path, tmp_path: Path

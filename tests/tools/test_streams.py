@@ -56,6 +56,7 @@ def test_every_command_has_a_run() -> None:
     assert set(SHORT) == set(COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_ends_the_same_whatever_its_streams_are(
     command: str, inputs: Path, tmp_path: Path
@@ -79,6 +80,7 @@ def test_a_command_ends_the_same_whatever_its_streams_are(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", ["a full disk", "POSIX"])
 def test_help_is_printed_whatever_the_streams_are(condition: str, tmp_path: Path) -> None:
     for command in ([], *([name] for name in COMMANDS)):

@@ -40,6 +40,7 @@ def command(data: Path, out: Path, *options: str, settings: list[str] = SETTINGS
     return [*search, *SPACE, *overrides, *options]
 
 
+@pytest.mark.slow
 def test_a_search_trains_its_reference_once_and_every_trial_starts_from_it(
     shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,6 +32,7 @@ from runs import LIMIT, SMALL, metrics, succeed, train_command, wait_until
 from search_space import load_genome
 from tools.cli import main
 
+pytestmark = pytest.mark.slow
 SCRIPT = HELPERS / "few_steps.py"
 EPOCHS = 8
 SETTINGS = [*SMALL, "training.batch=4", f"training.epochs={EPOCHS}"]

@@ -117,6 +117,7 @@ def test_random_overrides_are_read_back(changes: list[tuple[str, Any]]) -> None:
 TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(" \n\x85\u2028'\":#-é"))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(
     TEXT.filter(lambda name: not path_fault(name)), TEXT | st.lists(TEXT, min_size=10).map(" ".join)

@@ -25,6 +25,7 @@ from runs import SMALL, metrics, train_command
 from search_space import load_genome
 from tools.cli import main
 
+pytestmark = pytest.mark.slow
 SETTINGS = [*SMALL, "training.batch=2", "training.epochs=5", "training.evaluate_every=2"]
 SETTINGS += ["training.save_every=0", "training.keep=2", "data.background=0.5"]
 SETTINGS += ["training.ema=0.9", "training.dropblock={keep: 0.8}"]

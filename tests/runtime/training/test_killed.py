@@ -15,6 +15,7 @@ from nasfpn_runtime.data.drawn import write_shapes
 from nasfpn_runtime.network import checkpoint
 from runs import LIMIT, SMALL, metrics, succeed, train_command
 
+pytestmark = pytest.mark.slow
 KILLS, CHAINS = 8, 2
 PHASES = ("step", "save", "score")
 SETTINGS = [*SMALL, "training.batch=2", "training.epochs=6", "training.evaluate_every=2"]

@@ -29,6 +29,7 @@ from records import packed
 from runs import LIMIT, SMALL, train_command
 from search_space import load_genome
 
+pytestmark = pytest.mark.slow
 QUIET = RunOptions(progress=False)
 SETTINGS = [*SMALL, "training.batch=2", "training.epochs=2", "training.evaluate_every=0"]
 GENOME = load_genome(TWO_LEVELS)

@@ -48,6 +48,7 @@ def check_end(points: np.ndarray, node: PlacedNode) -> None:
     assert gaps[0] < 0.03, node
 
 
+@pytest.mark.slow
 def test_200_random_genomes_are_clear(random_genome: RandomGenome) -> None:
     rng = np.random.default_rng(0)
     space = NASFPNSpace()
