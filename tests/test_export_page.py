@@ -25,6 +25,7 @@ from nasfpn_runtime.data.drawn import draw_picture
 from nasfpn_runtime.inference.detector import Detector
 from shared_detectors import write_files
 
+pytestmark = pytest.mark.slow
 PAGE = (ROOT / "docs" / "export.md").read_text()
 CODE = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 

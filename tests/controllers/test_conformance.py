@@ -46,12 +46,14 @@ def test_equal_seeds_propose_the_same_and_other_seeds_do_not(
     assert len(set(first)) > TRIALS // 2
 
 
+@pytest.mark.slow
 def test_minimising_the_negative_is_the_same_search(make: Make, space: SearchSpace) -> None:
     assert ask_and_tell(new_study(make(0)), TRIALS, space) == ask_and_tell(
         new_study(make(0), "minimize"), TRIALS, space
     )
 
 
+@pytest.mark.slow
 def test_state_comes_from_the_log_alone(make: Make, space: SearchSpace) -> None:
     """A new sampler in the middle of a study continues as the first would have."""
     unbroken = ask_and_tell(new_study(make(1)), TRIALS, space)

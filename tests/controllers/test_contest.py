@@ -113,6 +113,7 @@ def test_a_failure_takes_a_contender_out_and_what_it_had_decided_is_undone() -> 
     assert set(state.failed) == set(NAMES)
 
 
+@pytest.mark.slow
 def test_any_order_of_trainings_and_any_interruption_end_in_the_same_standing() -> None:
     for seed in range(30):
         values = noisy({"a": 1.0, "c": 1.5}, seed, 0.5)

@@ -16,6 +16,7 @@ from searches import ask_and_tell, new_study
 from synthetic import SPACE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", controllers.names())
 def test_the_example_of_a_sampler_runs(name: str) -> None:
     sampler = type(create_sampler(name, SPACE))

@@ -112,6 +112,7 @@ def test_trainings_are_made_genome_by_genome_once_and_keep_no_weights(tmp_path: 
     assert np.isnan(seconds[:, 2]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 5, 11])
 def test_a_study_that_is_killed_makes_only_what_is_missing(number: int, tmp_path: Path) -> None:
     names = folders(study())
@@ -133,6 +134,7 @@ def test_the_same_training_on_two_rungs_is_made_once(tmp_path: Path) -> None:
     assert missing(both, Table(tmp_path / TABLE)) == [both[i] for i in (0, 1, 4, 5)]
 
 
+@pytest.mark.slow
 def test_a_failed_training_is_left_out_and_made_when_the_study_is_resumed(tmp_path: Path) -> None:
     names = folders(study())
     failed = [names[3], names[7]]
@@ -143,6 +145,7 @@ def test_a_failed_training_is_left_out_and_made_when_the_study_is_resumed(tmp_pa
     assert folders([training for training, _ in run(tmp_path)]) == failed
 
 
+@pytest.mark.slow
 def test_trainings_that_keep_failing_stop_the_study_and_name_the_log(tmp_path: Path) -> None:
     names = folders(study())
     with pytest.raises(SearchError, match=rf"5 .*not finite.*{names[6]}/log"):

@@ -73,6 +73,7 @@ def best_json(out: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_the_best_and_the_starting_point_are_trained_with_fresh_seeds(searched: Path) -> None:
     race = final(searched, best=3, seed=7, **NOISE)
     found = contenders(race.study, SPACE, 3)
@@ -91,6 +92,7 @@ def test_the_best_and_the_starting_point_are_trained_with_fresh_seeds(searched: 
     assert race.folder.parent == searched / "final"
 
 
+@pytest.mark.slow
 def test_best_json_has_the_winner_with_its_interval_and_the_baseline(searched: Path) -> None:
     before = best_json(searched)
     assert "final" not in before
@@ -115,6 +117,7 @@ def test_best_json_has_the_winner_with_its_interval_and_the_baseline(searched: P
     assert about["ahead"] == (about["baseline"]["interval"][0] > 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("{}")])
 def test_best_json_follows_from_the_study_after_the_final_too(searched: Path, damage: Any) -> None:
     final(searched, **NOISE).run()
@@ -132,6 +135,7 @@ def test_best_json_follows_from_the_study_after_the_final_too(searched: Path, da
     assert made(race) == before
 
 
+@pytest.mark.slow
 def test_another_best_genome_ends_the_win_until_the_next_final(searched: Path) -> None:
     """The search goes on: its contenders change, results of the others are reused."""
     first = final(searched, best=2, **NOISE)
@@ -172,6 +176,7 @@ def test_a_reworded_recipe_and_a_new_setting_with_its_default_are_the_same_final
     assert final(searched, recipe={**described, **default}).folder == final(searched).folder
 
 
+@pytest.mark.slow
 def test_a_failing_contender_leaves_and_the_final_goes_on(searched: Path) -> None:
     found = contenders(opened(searched), SPACE, 5)
     names = [f"{c.name.replace(' ', '-')}-{c.identity[:8]}" for c in found]
@@ -197,6 +202,7 @@ def test_without_any_contender_left_best_json_stays(searched: Path) -> None:
     assert (searched / "best.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_data_that_change_stop_the_final_and_the_training_goes_on_later(searched: Path) -> None:
     race = final(searched, evaluate="stop", **NOISE)
     with pytest.raises(SearchError, match=rf"{race.folder}.*changed"):
@@ -230,6 +236,7 @@ def test_killed_in_any_round_and_resumed_is_the_final_never_interrupted(
     assert not race.trainings.get_trials(states=(TrialState.RUNNING,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "where", ["set_user_attr 1", "set_user_attr 2", "set_user_attr 3", "set_user_attr 4", "tell 1"]
 )
@@ -261,6 +268,7 @@ def together(searched: Path, count: int, **arguments: Any) -> list[subprocess.Po
     return [start_final(searched, **NOISE, **arguments) for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_final_and_train_nothing_twice(
     searched: Path, unbroken: tuple[Any, Made]
 ) -> None:
@@ -281,6 +289,7 @@ def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_the_training_of_a_process_that_dies_is_taken_over(
     searched: Path, unbroken: tuple[Any, Made], processes: list[subprocess.Popen[bytes]]
 ) -> None:
@@ -304,6 +313,7 @@ def test_the_training_of_a_process_that_dies_is_taken_over(
     assert summary(race.run()) == unbroken[0]
 
 
+@pytest.mark.slow
 def test_a_training_waits_until_its_folder_is_free(
     searched: Path, processes: list[subprocess.Popen[bytes]]
 ) -> None:
@@ -334,6 +344,7 @@ def test_a_training_waits_until_its_folder_is_free(
     holder.wait()
 
 
+@pytest.mark.slow
 def test_a_damaged_journal_is_named_and_repaired_with_its_results(
     searched: Path, unbroken: tuple[Any, Made]
 ) -> None:
@@ -352,6 +363,7 @@ def test_a_damaged_journal_is_named_and_repaired_with_its_results(
     assert summary(again.run()) == unbroken[0]
 
 
+@pytest.mark.slow
 def test_the_study_of_a_final_is_in_the_storage_of_the_search(
     tmp_path: Path, unbroken: tuple[Any, Made]
 ) -> None:

@@ -79,6 +79,7 @@ def test_scale_and_shift_of_values_change_nothing_else() -> None:
     np.testing.assert_allclose(1e9 * sds, other_sds)
 
 
+@pytest.mark.slow
 def test_fit_finds_the_greatest_likelihood_of_the_grid() -> None:
     known = features(25, 10)
     values = np.random.default_rng(11).normal(size=25)
@@ -102,6 +103,7 @@ def test_fit_finds_the_greatest_likelihood_of_the_grid() -> None:
     assert best >= max(grid) - 1e-9
 
 
+@pytest.mark.slow
 def test_fit_tells_noise_from_structure() -> None:
     """Half of the genomes are near each other: far ones alone do not tell the two apart."""
     rng = np.random.default_rng(13)

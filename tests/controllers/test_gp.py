@@ -98,6 +98,7 @@ def test_equal_values_are_no_error() -> None:
     assert len(proposed) >= 3
 
 
+@pytest.mark.slow
 def test_a_log_of_thousands_is_learned_from_in_part() -> None:
     """The best trials are kept however old they are: their neighbourhood is still searched."""
     rng = np.random.default_rng(0)

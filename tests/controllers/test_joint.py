@@ -145,6 +145,7 @@ def test_without_decisions_the_proposals_are_those_of_optuna(kind: type[WrappedS
     assert [trial.params for trial in study.trials] == [trial.params for trial in own.trials]
 
 
+@pytest.mark.slow
 def test_beside_a_genome_tpe_proposes_extras_as_optuna_does() -> None:
     """Kolmogorov-Smirnov over 150 seeds: equal distributions differ as much in 1 of 1000 cases.
 
@@ -174,6 +175,7 @@ def test_beside_a_genome_tpe_proposes_extras_as_optuna_does() -> None:
     assert ks_2samp(even, own).pvalue < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", controllers.names())
 def test_tpe_and_nsga2_learn_a_rate_beside_the_genome_and_the_others_draw_it_evenly(
     name: str,

@@ -113,6 +113,7 @@ def complete(study: Study) -> dict[int, tuple[object, object]]:
     return {trial.number: (trial.params, trial.value) for trial in done}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damage_is_named_and_repaired_only_if_asked(
     tmp_path: Path, damage: Callable[[Lines], Lines]

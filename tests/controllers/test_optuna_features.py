@@ -74,6 +74,7 @@ def test_partially_fixed_decisions_stay_fixed_and_the_others_are_searched(name: 
 # Pruners
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize(
     "make_pruner",
@@ -145,6 +146,7 @@ def test_with_hyperband_indices_count_all_trials_and_records_those_of_the_bracke
 # Copies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, copy.copy, copy_by_pickle])
 @each_controller
 def test_a_copy_in_the_middle_of_a_study_goes_on_as_the_original(
@@ -160,6 +162,7 @@ def test_a_copy_in_the_middle_of_a_study_goes_on_as_the_original(
     assert asked == unbroken
 
 
+@pytest.mark.slow
 @each_controller
 def test_one_sampler_in_two_studies_in_turn_is_as_two_samplers(name: str) -> None:
     """What a sampler remembers of one study must not be taken for another's."""
@@ -318,6 +321,7 @@ def breaks(trial: FrozenTrial) -> Sequence[float]:
     return (float(trial.params[NAMES[0]] > 0),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("directions", [["maximize"], ["maximize", "minimize"]])
 @pytest.mark.parametrize("kind", [TPESampler, NSGAIISampler])
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # Optuna 5 has another way, too

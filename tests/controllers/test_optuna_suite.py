@@ -29,6 +29,7 @@ from controllers import TPESampler, create_sampler
 from synthetic import SPACE, WIDE
 
 Make = Callable[[], BaseSampler]
+pytestmark = pytest.mark.slow
 
 
 class EagerTPESampler(TPESampler):

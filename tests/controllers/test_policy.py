@@ -83,6 +83,7 @@ def test_first_step_of_adam_goes_along_the_gradient_of_the_objective() -> None:
     np.testing.assert_allclose(moved[clear], rate * np.sign(gradient[clear]), rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_the_clip_ends_the_gain() -> None:
     """No entropy, one sample: once the ratio is beyond 1.2, only momentum moves the weights."""
     policy = Policy((4,), hidden=4)
@@ -100,6 +101,7 @@ def test_the_clip_ends_the_gain() -> None:
     assert ratio(1e9) > 3.0
 
 
+@pytest.mark.slow
 def test_with_entropy_alone_the_policy_becomes_uniform() -> None:
     weights = POLICY.initial(np.random.default_rng(1), 1.0)
     settings = PPOSettings(learning_rate=1e-2, entropy=1.0, clip=0.2, epochs=80)
@@ -130,6 +132,7 @@ def test_learning_ignores_the_scale_of_rewards() -> None:
     assert next_choices(records(30)) == next_choices(records(30, scale=0.125, shift=-4.0))
 
 
+@pytest.mark.slow
 def test_equal_first_rewards_do_not_end_learning() -> None:
     """As when the first pyramids all have an AP of 0. Then one op of the first cell is good.
 
@@ -145,6 +148,7 @@ def test_equal_first_rewards_do_not_end_learning() -> None:
     assert sum(record.choices[op] == 0 for record in log[-30:]) >= 24
 
 
+@pytest.mark.slow
 def test_a_late_result_is_learned_at_its_index() -> None:
     """States remembered from before the result must not be used."""
     log = records(60)

@@ -30,6 +30,7 @@ def genomes(count: int, seed: int, space: SearchSpace = PAPER) -> list[Genome]:
     return [space.sample(rng) for _ in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [PAPER, WideSpace()], ids=["paper", "wide"])
 def test_values_of_random_genomes_are_like_ap(name: str, space: SearchSpace) -> None:
     """Each function is scaled on 1,000 other genomes: the mean has a standard error of 0.0022."""
@@ -74,6 +75,7 @@ def test_the_order_of_intermediate_cells_is_nothing_to_the_graph_reward() -> Non
     assert value(pair[0]) == value(pair[1])
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_not_used_is_bad_for_the_graph_reward() -> None:
     """Node 5 is read by the output of level 3, or by no cell; paths become longer as well."""
     read = [(4, (0, 1)), (4, (1, 2)), (3, (0, 5)), (4, (1, 6)), (5, (2, 6))]
@@ -125,6 +127,7 @@ def test_the_interval_is_that_of_student(count: int) -> None:
     assert interval(values) == pytest.approx(exact, rel=0.005)
 
 
+@pytest.mark.slow
 def test_the_command_prints_tables_and_writes_curves(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,6 +179,7 @@ def test_no_three_changes_in_different_cells_interact_in_the_additive_reward() -
         assert len(gains) == 8
 
 
+@pytest.mark.slow
 def test_the_command_races_in_the_wide_space(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

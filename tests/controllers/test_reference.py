@@ -151,6 +151,7 @@ def test_a_reference_that_finds_nothing_is_doubted(tmp_path: Path) -> None:
     assert len(lines) == 3
 
 
+@pytest.mark.slow
 def test_a_kill_during_its_training_loses_nothing_that_is_recorded(tmp_path: Path) -> None:
     folder = tmp_path / FOLDER
     folder.mkdir()
@@ -166,6 +167,7 @@ def test_a_kill_during_its_training_loses_nothing_that_is_recorded(tmp_path: Pat
     assert trainings(tmp_path) == 2
 
 
+@pytest.mark.slow
 def test_two_processes_train_it_once(tmp_path: Path) -> None:
     """The second one starts while the first one trains, and gets the same weights."""
     folder = tmp_path / FOLDER

@@ -33,6 +33,7 @@ from searches import Recorder, genomes_of, log, opened, run, settings, start
 from synthetic import SPACE, reward
 
 
+@pytest.mark.slow
 def test_best_json_and_the_folders_of_the_trials(tmp_path: Path) -> None:
     study = run(tmp_path, "evolution", 30)
     best = load_genome(tmp_path / "best.json")
@@ -104,6 +105,7 @@ def test_a_best_genome_that_was_not_written_is_written_at_the_next_start(
     assert written.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_search_of_the_wide_space_trains_each_genome_once(tmp_path: Path) -> None:
     """Many choices make one genome, so the genomes are compared and not the choices."""
     space = WideSpace((Level(3), Level(4)), 1, ops=("sum",))  # 6 + 36 genomes
@@ -118,6 +120,7 @@ def test_a_search_of_the_wide_space_trains_each_genome_once(tmp_path: Path) -> N
     assert genome_id(best) in genomes
 
 
+@pytest.mark.slow
 def test_known_genomes_are_scored_without_training(tmp_path: Path) -> None:
     """Evolution on a space of 24 genomes proposes many of them again."""
     space = NASFPNSpace((Level(3), Level(4)), intermediate_cells=0)
@@ -147,6 +150,7 @@ def test_trials_count_all_runs_together(tmp_path: Path) -> None:
     assert len(run(tmp_path, "random", 8).trials) == len(study.trials)
 
 
+@pytest.mark.slow
 def test_candidates_that_keep_failing_end_the_search(tmp_path: Path) -> None:
     with pytest.raises(SearchError, match=r"5 candidates in a row failed.*finite'; see .*log"):
         run(tmp_path, "random", 8, evaluate="misbehave", how="raise")
@@ -162,6 +166,7 @@ def test_a_metric_that_is_missing_is_a_failure(tmp_path: Path) -> None:
         search(study, SPACE, limits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("controller", ["evolution", "nsga2", "ppo"])
 def test_killed_and_resumed_is_the_search_never_interrupted(
     tmp_path: Path, controller: str
@@ -181,6 +186,7 @@ def test_killed_and_resumed_is_the_search_never_interrupted(
     assert load_genome(out / "best.json") == load_genome(tmp_path / "unbroken" / "best.json")
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_study_train_nothing_twice(tmp_path: Path) -> None:
     together: dict[str, Any] = {"seconds": 0.02, "meet_in": "0"}
     processes = [start(tmp_path, "local-search", 40, **together) for _ in range(2)]
@@ -193,6 +199,7 @@ def test_two_processes_on_one_study_train_nothing_twice(tmp_path: Path) -> None:
     assert list((tmp_path / "workers").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_final_waits_for_the_trials_of_others_and_repeats_those_of_the_dead(
     tmp_path: Path,
 ) -> None:
@@ -264,6 +271,7 @@ def test_the_time_of_a_report_is_kept_until_the_next(
     assert first[-1].duration == 2 * first[0].seconds
 
 
+@pytest.mark.slow
 def test_a_view_sees_failures_and_repetitions(tmp_path: Path) -> None:
     study = opened(tmp_path)
     study.ask()

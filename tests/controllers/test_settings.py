@@ -63,6 +63,7 @@ def test_each_setting_of_each_controller_can_be_changed(name: str) -> None:
     assert all(getattr(default, key) == setting.default for key, setting in known.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["evolution", "nsga2", "ppo", "gp"])
 def test_other_settings_make_other_proposals(name: str) -> None:
     first, second = (

@@ -25,6 +25,7 @@ def queue(study: Any, out: Path, *given: str) -> list[str]:
         return queue_starts(study, SPACE, {name: GENOMES[name] for name in given})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("controller", names())
 def test_every_controller_goes_on_from_the_starting_points(controller: str, tmp_path: Path) -> None:
     """They come first, and the proposals after them are those of the same trials told by hand."""
@@ -42,6 +43,7 @@ def test_every_controller_goes_on_from_the_starting_points(controller: str, tmp_
     assert len(trained(study)) == 6  # they count
 
 
+@pytest.mark.slow
 def test_starting_points_are_queued_once_and_later_ones_are_added(tmp_path: Path) -> None:
     for _ in range(2):  # as if the first command had been killed after queueing
         study = opened(tmp_path)
@@ -97,6 +99,7 @@ def test_a_genome_outside_the_space_is_named_with_rule_and_value(tmp_path: Path)
     assert study.trials == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", range(0, len(SPACE.decisions()), 3))
 def test_a_starting_point_is_repeated_whenever_its_process_dies(tmp_path: Path, asked: int) -> None:
     """Also before it has been asked for its first decision; then Optuna has no parameter of it."""

@@ -56,6 +56,7 @@ def evaluated(worker: ProxyWorker, job: Job) -> Outcome:
     return outcomes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "error"),
     [
@@ -90,6 +91,7 @@ def test_a_hanging_candidate_is_killed_with_its_children(
     assert worker.evaluate(good(tmp_path), timeout=60).error is None
 
 
+@pytest.mark.slow
 def test_a_death_is_noticed_though_a_child_of_the_candidate_lives(
     worker: ProxyWorker, tmp_path: Path
 ) -> None:
@@ -101,6 +103,7 @@ def test_a_death_is_noticed_though_a_child_of_the_candidate_lives(
     assert worker.evaluate(good(tmp_path), timeout=60).error is None
 
 
+@pytest.mark.slow
 def test_an_answer_from_before_the_death_is_read(
     worker: ProxyWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +162,7 @@ def test_a_failure_leaves_its_traceback_in_the_log(worker: ProxyWorker, tmp_path
     assert "Fatal Python error: Aborted" in (tmp_path / "trial" / "log").read_text()
 
 
+@pytest.mark.slow
 def test_what_a_child_prints_before_it_dies_without_a_log_is_kept_and_shown(
     worker: ProxyWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +200,7 @@ def process_of(worker: ProxyWorker, tmp_path: Path) -> float:
     return metrics["process"]
 
 
+@pytest.mark.slow
 def test_a_process_evaluates_as_many_candidates_as_given_and_none_after_a_failure(
     tmp_path: Path,
 ) -> None:
@@ -274,6 +279,7 @@ def test_a_failure_after_reports_is_an_outcome(worker: ProxyWorker, tmp_path: Pa
     assert seen[-1] == {"epoch": 1}
 
 
+@pytest.mark.slow
 def test_an_error_of_the_watcher_is_raised_and_ends_the_child(
     worker: ProxyWorker, tmp_path: Path
 ) -> None:

@@ -319,6 +319,7 @@ def test_neighbours_are_all_genomes_one_change_away(space: WideSpace) -> None:
         assert set(around) == {g for g in genomes if _one_change(space, genomes[index], g)}
 
 
+@pytest.mark.slow
 @small
 def test_steps_lead_from_any_genome_to_any_other(space: WideSpace) -> None:
     left = set(space.enumerate())
@@ -375,6 +376,7 @@ def test_mutants_are_neighbours_of_kinds_equally_often() -> None:
     assert chisquare(list(kinds.values())).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_samples_have_the_stated_distribution() -> None:
     """A correct implementation fails for one seed in a million."""
     space, rng = SMALL["one slot"], np.random.default_rng(6)

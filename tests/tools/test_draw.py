@@ -36,6 +36,7 @@ def test_a_shipped_name_a_file_and_their_difference(capsys: pytest.CaptureFixtur
         assert Path(expected).stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_all_draws_every_shipped_genome(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--all", "-o", "all.svg") == 0
     assert capsys.readouterr().out == "all.svg\n"

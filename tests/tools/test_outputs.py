@@ -192,6 +192,7 @@ def suffix(option: str) -> str:
     return Path(FILES[option].source).suffix
 
 
+@pytest.mark.slow
 @file_commands
 def test_a_new_file_is_written_once_unless_overwrite_is_given(
     option: str, work: Path, capsys: pytest.CaptureFixture[str]
@@ -280,6 +281,7 @@ def test_results_go_to_standard_output_even_if_it_is_a_file(
     assert len(json.loads(capfd.readouterr().out)) == 1
 
 
+@pytest.mark.slow
 @folder_commands
 def test_a_folder_with_files_of_something_else_is_refused(
     option: str, work: Path, capsys: pytest.CaptureFixture[str]
@@ -301,6 +303,7 @@ def test_a_table_of_something_else_stays_beside_runs_of_train(
     assert "out/table.md" in refuse("compare --out", "out", capsys)
 
 
+@pytest.mark.slow
 @folder_commands
 def test_a_folder_is_not_put_in_place_of_a_file(
     option: str, work: Path, capsys: pytest.CaptureFixture[str]

@@ -180,6 +180,7 @@ def test_mistakes_are_one_line(
     assert files(tmp_path) == ["a.onnx", *(f"photos/{name}" for name in files(photos))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_whole_pictures_and_nothing_else(
     number: signal.Signals, photos: Path, tmp_path: Path

@@ -56,6 +56,7 @@ def test_data_drawn_with_another_seed_are_refused(
         assert main(["quickstart", "--out", str(out), "--seed", "3"]) == 2
 
 
+@pytest.mark.slow
 def test_another_winner_after_more_trials_is_trained_beside_the_first(
     tmp_path: Path, runs: list[tuple[str, int]], capsys: pytest.CaptureFixture[str]
 ) -> None:

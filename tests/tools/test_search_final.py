@@ -201,6 +201,7 @@ def test_an_interrupt_of_the_final_keeps_all_and_the_same_command_goes_on(
     assert len(jobs) == 2 * expected
 
 
+@pytest.mark.slow
 def test_without_a_final_a_warning_says_that_the_value_overstates(
     shapes: Path, tmp_path: Path, jobs: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

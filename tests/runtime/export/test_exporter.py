@@ -48,6 +48,7 @@ def exported(source: Path, format: str, **settings: Any) -> Path:
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_onnx_gives_the_checkpoints_boxes(
     kind: str, random_genome: RandomGenome, tmp_path: Path
@@ -76,6 +77,7 @@ def test_tiny_weights_of_a_merge_are_normalised_as_in_training(tmp_path: Path) -
     exported(tmp_path / "b.ckpt", "onnx")  # compares with the checkpoint
 
 
+@pytest.mark.slow
 def test_openvino_computes_in_float32(source: Path) -> None:
     path = exported(source, "onnx", dynamic=True)
     about = read_description(path)
@@ -84,6 +86,7 @@ def test_openvino_computes_in_float32(source: Path) -> None:
     assert difference.scores < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "kind"), [("fp32", "FLOAT"), ("fp16", "FLOAT16")])
 def test_mindir_gives_the_checkpoints_boxes(source: Path, precision: str, kind: str) -> None:
     path = exported(source, "mindir", precision=precision, dynamic=True)
@@ -97,6 +100,7 @@ def test_mindir_gives_the_checkpoints_boxes(source: Path, precision: str, kind: 
     assert {p.data_type for p in weights} == {TensorProto.DataType.Value(kind)}
 
 
+@pytest.mark.slow
 def test_every_node_and_constant_of_onnx_is_needed(source: Path) -> None:
     graph = onnx.load(exported(source, "onnx")).graph
     assert "BatchNormalization" not in {node.op_type for node in graph.node}
@@ -108,6 +112,7 @@ def test_every_node_and_constant_of_onnx_is_needed(source: Path) -> None:
     assert {node.name for node in graph.node} >= {"stacks.1.2", "backbone.groups.0.0.body.0"}
 
 
+@pytest.mark.slow
 def test_half_precision_halves_the_weights(source: Path) -> None:
     sizes = {}
     for precision in ("fp32", "fp16"):
@@ -130,6 +135,7 @@ def test_a_weight_too_large_for_half_is_named(source: Path, tmp_path: Path) -> N
         exported(source, "onnx", precision="fp16")
 
 
+@pytest.mark.slow
 def test_a_file_with_fewer_stacks_is_the_checkpoint_with_fewer_stacks(source: Path) -> None:
     path = exported(source, "onnx", stacks=1)
     engine, about = open_model(path)
@@ -141,6 +147,7 @@ def test_a_file_with_fewer_stacks_is_the_checkpoint_with_fewer_stacks(source: Pa
         exported(source, "onnx", stacks=3)
 
 
+@pytest.mark.slow
 def test_sides_are_rounded_up_to_the_stride(source: Path) -> None:
     about = read_description(exported(source, "onnx", size=(33, 100)))
     assert about.size == (64, 128)  # multiples of 32
@@ -148,6 +155,7 @@ def test_sides_are_rounded_up_to_the_stride(source: Path) -> None:
     assert about.batch == 1
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_does_not_appear(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fold_wrongly(net: Any, *args: Any) -> None:
         fold(net, *args)
@@ -160,6 +168,7 @@ def test_a_file_that_differs_does_not_appear(source: Path, monkeypatch: pytest.M
     assert [path.name for path in source.parent.iterdir()] == [source.name]
 
 
+@pytest.mark.slow
 def test_a_file_that_gives_nan_does_not_appear(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +189,7 @@ def test_impossible_requests_are_refused_first(source: Path) -> None:
         exported(source, "mindir", suppressed=True)
 
 
+@pytest.mark.slow
 def test_suppression_that_differs_is_refused(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exported(source, "onnx", suppressed=True)
 

@@ -17,6 +17,7 @@ from small_networks import GENOME, KINDS
 pytestmark = pytest.mark.usefixtures("pynative")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tf", "mmdet", "modelzoo", "lite"])
 def test_folding_changes_no_box_and_no_score(kind: str) -> None:
     recipe = KINDS[kind]

@@ -53,6 +53,7 @@ def zero(content: bytearray, place: int, rng: np.random.Generator) -> None:
     content[place : place + 4000] = bytes(len(content[place : place + 4000]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [flip, replace_byte, zero])
 @pytest.mark.parametrize("suffix", EXPORTED)
 def test_damage_anywhere_is_refused(

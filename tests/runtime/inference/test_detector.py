@@ -230,6 +230,7 @@ def test_a_broken_image_is_refused(tmp_path: Path) -> None:
             Detector(Finder(), about())(picture)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pynative")
 def test_every_exported_file_detects_what_the_checkpoint_detects(tmp_path: Path) -> None:
     source = tmp_path / "a.ckpt"

@@ -26,6 +26,7 @@ def write_file(path: Path, texts: dict[str, str]) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(texts=entries)
 def test_texts_are_read_as_written(

@@ -26,6 +26,7 @@ from nasfpn_runtime.inference.detector import Detector
 from shared_detectors import drawn, write_files, wrong_calls
 from small_networks import GENOME, small_recipe
 
+pytestmark = pytest.mark.slow
 ONNX = [("a.onnx", "onnxruntime"), ("a.onnx", "openvino"), ("nms.onnx", "openvino")]
 ENGINES = [*ONNX[:2], ("a.ckpt", "mindspore"), ("a.mindir", "mindspore")]
 on_onnx = pytest.mark.parametrize(("file", "engine"), ONNX)

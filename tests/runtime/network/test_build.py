@@ -16,6 +16,7 @@ SMALL = ["model.backbone=resnet10", "model.width=1", "model.channels=4", "model.
 pytestmark = pytest.mark.usefixtures("pynative")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", names())
 def test_outputs_have_one_row_per_anchor_and_one_column_per_class(name: str) -> None:
     recipe = load_recipe(name, [*SMALL, "data.image=[128, 256]"])

@@ -144,6 +144,7 @@ def check_pyramid(genome: Genome, fill: Fill, seed: int) -> None:
         assert_close(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pynative")
 def test_random_pyramids_compute_what_their_genomes_say(
     random_genome: RandomGenome, fill: Fill
@@ -166,6 +167,7 @@ def test_a_backbone_without_the_finest_levels_is_refused(supplied: tuple[int, ..
         Pyramid(genome, dict.fromkeys(supplied, 8), 4, 1, TF)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "dialect"),
     [("nasfpn", "tf"), ("bifpn", "tf"), ("nasfpn", "mmdet"), ("nasfpn", "modelzoo")],

@@ -200,6 +200,7 @@ def epoch_to_resume_from(path: Path) -> int:
     return newest[1].epoch
 
 
+@pytest.mark.slow
 def test_a_kill_while_the_file_after_a_broken_one_is_saved_costs_no_run(tmp_path: Path) -> None:
     """Fails if the broken file replaces the previous one, which is intact."""
     path = tmp_path / "last.ckpt"

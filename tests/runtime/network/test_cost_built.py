@@ -177,13 +177,15 @@ def random_shape(rng: np.random.Generator, genome: Genome) -> DetectorShape:
     )
 
 
-def test_80_random_detectors_cost_what_is_predicted(random_genome: RandomGenome) -> None:
+@pytest.mark.slow
+def test_50_random_detectors_cost_what_is_predicted(random_genome: RandomGenome) -> None:
     rng = np.random.default_rng(0)
-    for _ in range(80):
+    for _ in range(50):
         genome = random_genome(rng)
         check(genome, random_shape(rng, genome))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", searched_archs.names())
 def test_shipped_architectures(name: str) -> None:
     genome = searched_archs.load(name)

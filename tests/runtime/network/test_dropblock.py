@@ -123,6 +123,7 @@ def covers(h: int, w: int, side: int) -> NDArray[np.int64]:
     return np.stack(blocks, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pynative")
 @pytest.mark.parametrize("keep", [0.95, 0.9, 0.7])
 @pytest.mark.parametrize("size", [(14, 14), (5, 5), (3, 3), (4, 9), (2, 2), (2, 7), (1, 1)])
@@ -175,6 +176,7 @@ def test_blocks_reach_every_corner() -> None:
         assert stats.binomtest(dropped, 8 * 256, gamma).pvalue > RARE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
 def test_dropped_pixels_have_no_gradient(mode: str, request: pytest.FixtureRequest) -> None:
     request.getfixturevalue(mode)
@@ -191,6 +193,7 @@ def test_dropped_pixels_have_no_gradient(mode: str, request: pytest.FixtureReque
     np.testing.assert_allclose(gradient, upstream.asnumpy() * factor, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
 @pytest.mark.parametrize("size", [(9, 9), (2, 2), (1, 1)])
 def test_it_is_off_at_inference_and_with_keep_1(
@@ -217,6 +220,7 @@ def test_half_precision_keeps_its_dtype_and_has_the_same_mask() -> None:
     np.testing.assert_allclose(y, mask / mask.mean(), rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pynative")
 def test_a_map_that_is_dropped_completely_is_zero() -> None:
     keys = [key for key in range(30) if not kept((1, 1, 1, 1), 0.5, key).any()]

@@ -52,6 +52,7 @@ def run(net: Any, image: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float3
     return logits.asnumpy(), deltas.asnumpy()
 
 
+@pytest.mark.slow
 def test_the_model_zoo_s_detector(weight: Weight) -> None:
     golden = np.load(ASSETS / "modelzoo.npz")
     named = shapes("modelzoo_parameter_names.tsv")
@@ -84,6 +85,7 @@ def mmdet_weight(name: str, shape: tuple[int, ...], weight: Weight) -> NDArray[n
     return weight(".".join(parts), shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "height", "width"), [("a", 640, 640), ("b", 512, 768)])
 def test_mmdetection_s_detector(weight: Weight, key: str, height: int, width: int) -> None:
     golden = np.load(ASSETS / "mmdet.npz")
@@ -107,6 +109,7 @@ def test_mmdetection_s_detector(weight: Weight, key: str, height: int, width: in
         assert close(ours, golden[f"{key}_neck_p{level}"])
 
 
+@pytest.mark.slow
 def test_tensorflow_s_detector(weight: Weight) -> None:
     golden = np.load(ASSETS / "tf_tpu.npz")
     size = int(golden["height"]), int(golden["width"])

@@ -54,6 +54,7 @@ def golden_inputs() -> list[mindspore.Tensor]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(GENOMES)))
 def test_a_genome_gives_what_tensorflow_gives(number: int, weight: Weight) -> None:
     genome = from_tf_blocks(GENOMES[number])

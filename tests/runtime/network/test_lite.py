@@ -130,6 +130,7 @@ def test_initial_weights_are_those_of_tf_layers() -> None:
         assert stats.kstest(sample, stats.uniform(-1, 2).cdf).pvalue > RARE
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pynative")
 @pytest.mark.parametrize("seed", range(2))
 def test_a_pyramid_of_levels_3_to_6_is_costed_drawn_and_learns(

@@ -71,6 +71,7 @@ def test_twenty_cells_of_five_inputs_are_clear() -> None:
     check(arrange(Genome((*inner, *outer))))
 
 
+@pytest.mark.slow
 def test_the_layout_is_the_graph(random_genome: RandomGenome) -> None:
     rng = np.random.default_rng(2)
     for _ in range(30):
@@ -84,6 +85,7 @@ def test_the_layout_is_the_graph(random_genome: RandomGenome) -> None:
         ]
 
 
+@pytest.mark.slow
 def test_rows_are_levels_columns_are_cells_and_slopes_are_resamplings(
     random_genome: RandomGenome,
 ) -> None:

@@ -81,6 +81,7 @@ def check(figure: Figure) -> None:
     assert (points <= page.max).all()
 
 
+@pytest.mark.slow
 def test_no_label_touches_anything(random_genome: RandomGenome) -> None:
     rng = np.random.default_rng(0)
     check(draw_genome(PUBLISHED, title="A pyramid whose title is much wider than its columns are"))
@@ -100,6 +101,7 @@ def test_outputs_are_labelled_on_the_right_and_every_cell_has_its_number() -> No
     assert [t for t in texts if t.isdigit()] == ["5", "6", "7", "8", "9", "10", "11"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["svg", "pdf", "png"])
 def test_bytes_are_the_same_in_every_process(suffix: str, tmp_path: Path) -> None:
     pictures = []
@@ -116,6 +118,7 @@ def test_bytes_are_the_same_in_every_process(suffix: str, tmp_path: Path) -> Non
     assert not any(word in pictures[0] for word in (b"<dc:date>", b"CreationDate", b"tIME"))
 
 
+@pytest.mark.slow
 def test_bytes_depend_neither_on_settings_nor_on_threads(tmp_path: Path) -> None:
     def draw(number: int) -> bytes:
         path = tmp_path / f"{number}.svg"

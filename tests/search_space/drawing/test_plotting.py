@@ -48,6 +48,7 @@ def test_plotting_is_imported_before_matplotlib() -> None:
         assert "search_space.plotting" in names[:first], module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["foo", "module://matplotlib_inline.backend_inline", ""])
 def test_a_backend_that_is_missing_is_no_error(backend: str, tmp_path: Path) -> None:
     code = (
@@ -70,6 +71,7 @@ def test_a_backend_that_is_missing_is_no_error(backend: str, tmp_path: Path) -> 
     assert (tmp_path / "a.svg").stat().st_size > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variables", [("MPLCONFIGDIR",), ("HOME", "XDG_CACHE_HOME")])
 def test_nothing_is_said_of_a_folder_that_cannot_be_written(
     variables: tuple[str, ...], tmp_path: Path
