@@ -1,13 +1,40 @@
-"""Faults that tests of several parts make, the order of the files, MindSpore's mode."""
+"""Faults that several parts make, temporary files, the order of files, MindSpore's mode."""
 
 from __future__ import annotations
 
+import os
 import resource
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
+
+TEMPORARY, FAILED = pytest.StashKey[str](), pytest.StashKey[bool]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the run and all its processes a temporary folder of their own.
+
+    Some libraries leave files there; ONNX Runtime writes ``.ses`` as soon as it is imported.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit the variable
+        config.stash[TEMPORARY] = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="nasfpn-tests-")
+        tempfile.tempdir = None  # to be looked up again
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the temporary folder, but not what tests that failed leave to be looked at."""
+    folder = config.stash.get(TEMPORARY, None)
+    if folder is not None and not config.stash.get(FAILED, False):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember whether there is something to be looked at."""
+    session.config.stash[FAILED] = exitstatus == pytest.ExitCode.TESTS_FAILED
 
 
 @contextmanager
