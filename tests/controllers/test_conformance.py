@@ -116,6 +116,7 @@ def test_interleaved_workers_and_late_results(make: Make, space: SearchSpace) ->
     assert work(fresh=True) == asked
 
 
+@pytest.mark.slow
 def test_works_in_a_study_of_the_user(make: Make, space: SearchSpace) -> None:
     """The study has a parameter that is no decision, threads, and a trial that was queued."""
     study = new_study(make(0))

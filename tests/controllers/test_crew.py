@@ -93,6 +93,7 @@ def test_an_interrupt_ends_all(tmp_path: Path) -> None:
         crew.run(2, lambda worker: hang(worker, tmp_path))
 
 
+@pytest.mark.slow
 def test_a_search_with_workers_trains_each_genome_once_and_no_more_than_asked(
     tmp_path: Path,
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_search_with_workers_trains_each_genome_once_and_no_more_than_asked(
     assert len({trial.user_attrs["metrics"]["process"] for trial in trials}) > 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_with_workers_repeats_what_ran(tmp_path: Path) -> None:
     out, view = tmp_path / "out", Recorder()
     limits = replace(settings(out, 6, hang_in="3"), workers=2)
@@ -117,6 +119,7 @@ def test_an_interrupted_search_with_workers_repeats_what_ran(tmp_path: Path) -> 
     assert len(trials) == 7
 
 
+@pytest.mark.slow
 def test_a_final_with_workers_ends_as_with_one(tmp_path: Path) -> None:
     run(tmp_path / "out", "random", 6)
     results = []

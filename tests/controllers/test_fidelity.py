@@ -153,6 +153,7 @@ def test_trainings_that_keep_failing_stop_the_study_and_name_the_log(tmp_path: P
     assert started(tmp_path) == names[:7]
 
 
+@pytest.mark.slow
 def test_several_workers_make_the_same_table(tmp_path: Path) -> None:
     tables = []
     for workers in (1, 3):

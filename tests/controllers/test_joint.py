@@ -77,6 +77,7 @@ def test_groups_are_those_of_brute_force(trials: list[FrozenTrial]) -> None:
         assert distribution == (DECISIONS.get(name) or KINDS[name][0]) or name == "rate"
 
 
+@pytest.mark.slow
 @given(lists_of_trials(), st.integers(0, 8))
 def test_reading_more_of_a_study_or_another_one_changes_nothing(
     trials: list[FrozenTrial], cut: int

@@ -211,6 +211,7 @@ def conditional(trial: Trial) -> float:
     return -1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 @each_controller
 def test_conditional_objectives(name: str, jobs: int) -> None:

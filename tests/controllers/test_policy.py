@@ -56,6 +56,7 @@ def test_samples_follow_the_probabilities() -> None:
     assert chisquare(seen, p / p.sum() * count).pvalue > 1e-6
 
 
+@pytest.mark.slow
 def test_first_step_of_adam_goes_along_the_gradient_of_the_objective() -> None:
     """At ratio 1 the objective is sum_t log p * advantage, averaged over the batch.
 
@@ -123,6 +124,7 @@ def records(count: int, scale: float = 1.0, shift: float = 0.0) -> list[Record]:
     return [Record(tuple(SPACE.encode(g).values()), scale * reward(g) + shift) for g in genomes]
 
 
+@pytest.mark.slow
 def test_learning_ignores_the_scale_of_rewards() -> None:
     # With this weight of entropy, rewards eight times smaller would hardly count.
     def next_choices(log: list[Record]) -> list[tuple[int, ...]]:

@@ -154,6 +154,7 @@ def test_the_command_prints_tables_and_writes_curves(
     assert files[1].read_text().count("<svg") == 1
 
 
+@pytest.mark.slow
 def test_no_three_changes_in_different_cells_interact_in_the_additive_reward() -> None:
     """The function is a sum over facts and pairs of facts, so third differences vanish.
 

@@ -143,6 +143,7 @@ def test_known_genomes_are_scored_without_training(tmp_path: Path) -> None:
         assert DUPLICATE_OF not in original.user_attrs
 
 
+@pytest.mark.slow
 def test_trials_count_all_runs_together(tmp_path: Path) -> None:
     run(tmp_path, "random", 5)
     study = run(tmp_path, "random", 8)

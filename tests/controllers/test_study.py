@@ -55,6 +55,7 @@ def test_another_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
         opened(tmp_path, "ppo")
 
 
+@pytest.mark.slow
 def test_a_journal_whose_last_line_is_torn_is_read(tmp_path: Path) -> None:
     """A full disk leaves such a line; Optuna alone could never read the file again."""
     before = log(run(tmp_path, "random", 3))
@@ -64,6 +65,7 @@ def test_a_journal_whose_last_line_is_torn_is_read(tmp_path: Path) -> None:
     assert log(run(tmp_path, "random", 4))[:3] == before
 
 
+@pytest.mark.slow
 def test_a_storage_url_works_too(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     study = open_study(tmp_path / "x", {}, controllers.RandomSampler(SPACE), url)

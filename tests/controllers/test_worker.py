@@ -78,6 +78,7 @@ def test_a_failing_candidate_is_an_outcome_and_the_next_one_runs(
     assert worker.evaluate(good(tmp_path), timeout=60).metrics is not None
 
 
+@pytest.mark.slow
 def test_a_hanging_candidate_is_killed_with_its_children(
     worker: ProxyWorker, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Split:
     return write_noise(tmp_path_factory.mktemp("data") / "coco", boxes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_resumed_epoch_has_the_batches_that_are_left(noise: Split, workers: int) -> None:
     loader = make_loader(noise, VARIED, batch=1, workers=workers)

@@ -74,6 +74,7 @@ def some_boxes(rng: np.random.Generator, count: int, side: float, rounded: bool)
     return boxes.astype(np.float32)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(RULES, st.integers(0, 2**32 - 1), st.integers(0, 12), st.booleans(), st.booleans())
 def test_it_equals_matching_by_the_complete_table(

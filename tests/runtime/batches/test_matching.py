@@ -84,6 +84,7 @@ def owners(
     return result
 
 
+@pytest.mark.slow
 @given(
     st.lists(box_strategy, min_size=1, max_size=25),
     st.lists(box_strategy, max_size=6),
@@ -151,6 +152,7 @@ def rule_of(dialect: str) -> Matching:
     return load_recipe(f"{dialect}-r50-7x256-640").matching
 
 
+@pytest.mark.slow
 @given(st.lists(box_strategy, min_size=1, max_size=25), st.lists(box_strategy, max_size=6))
 def test_recipes_match_as_their_sources_do(anchors: list[Box], boxes: list[Box]) -> None:
     # In the sources a box that overlaps no anchor claims one or all of them; see ``match``.

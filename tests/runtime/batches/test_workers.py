@@ -89,6 +89,7 @@ def make(split: Split, augment: Augment = VARIED[0], **options: Any) -> TrainLoa
     return make_loader(split, Data(SIZE, augment=augment), seed=SEED, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", VARIED, ids=["own", "mmdet", "modelzoo"])
 def test_batches_do_not_depend_on_what_prepares_them(split: Split, augment: Augment) -> None:
     expected = [list(make(split, augment).epoch(epoch)) for epoch in range(2)]
@@ -100,6 +101,7 @@ def test_batches_do_not_depend_on_what_prepares_them(split: Split, augment: Augm
                 assert_batches_equal(list(loader.epoch(epoch)), expected[epoch])
 
 
+@pytest.mark.slow
 def test_all_kinds_of_workers_read_mindrecord(split: Split, tmp_path: Path) -> None:
     pack({"train": split}, tmp_path / "rec", shards=2)
     expected = list(make(split).epoch(0))
@@ -109,6 +111,7 @@ def test_all_kinds_of_workers_read_mindrecord(split: Split, tmp_path: Path) -> N
             assert_batches_equal(list(loader.epoch(0)), expected)
 
 
+@pytest.mark.slow
 def test_an_error_of_a_worker_arrives_as_it_is(tmp_path: Path) -> None:
     split = write_noise(tmp_path / "coco", [[4, 3, 20, 12]])
     broken = split.samples[5].path
@@ -125,6 +128,7 @@ def test_an_error_of_a_worker_arrives_as_it_is(tmp_path: Path) -> None:
         assert not working()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_epoch_that_is_left_early_can_be_followed_by_another(split: Split, workers: int) -> None:
     expected = list(make(split).epoch(1))
@@ -136,6 +140,7 @@ def test_an_epoch_that_is_left_early_can_be_followed_by_another(split: Split, wo
             assert_batches_equal(list(loader.epoch(1)), expected)
 
 
+@pytest.mark.slow
 def test_nothing_is_written_for_an_epoch_after_it_was_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +170,7 @@ def test_nothing_is_written_for_an_epoch_after_it_was_left(
         assert [bytes(block) for block in workers.blocks] == left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_an_exception_ends_the_workers(
@@ -194,6 +200,7 @@ def test_a_process_that_dies_ends_the_epoch_with_a_clear_error(split: Split) -> 
                 list(chain.from_iterable(again))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_interruptible")
 def test_processes_leave_an_interrupt_to_the_one_that_started_them(
     split: Split, capfd: pytest.CaptureFixture[str]
@@ -218,6 +225,7 @@ def test_processes_leave_an_interrupt_to_the_one_that_started_them(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("number", [1, 2])

@@ -60,6 +60,7 @@ def checkout(folder: Path, content: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_drawn_images_have_cocos_size_and_boxes_around_the_shapes(data: Path) -> None:
     split = load_split(data)
     assert not split.faults
@@ -76,12 +77,14 @@ def test_drawn_images_have_cocos_size_and_boxes_around_the_shapes(data: Path) ->
     assert np.median(inside) > np.median(outside) + 40
 
 
+@pytest.mark.slow
 def test_both_pipelines_are_timed(data: Path, tmp_path: Path) -> None:
     speeds = bench_data.compare(data, checkout(tmp_path, STAND_IN), 1)
     assert list(speeds) == ["project", "modelzoo"]
     assert all(len(runs) == 1 and runs[0] > 0 for runs in speeds.values())
 
 
+@pytest.mark.slow
 def test_a_pipeline_that_fails_is_named_with_its_error(data: Path, tmp_path: Path) -> None:
     folder = checkout(tmp_path, "import cv3")
     with pytest.raises(ProcessError, match=r"modelzoo .*: ModuleNotFoundError.*'cv3'"):

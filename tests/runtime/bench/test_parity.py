@@ -12,6 +12,7 @@ from small_networks import small_recipe
 pytestmark = pytest.mark.usefixtures("pynative")
 
 
+@pytest.mark.slow
 def test_parity_has_a_row_for_each_file_and_engine(tmp_path: Path) -> None:
     rows = list(parity(tmp_path, small_recipe("bccd-128", "model.stacks=1"), [(100, 120)], ["fpn"]))
     assert [(r.format, r.precision, r.engine) for r in rows] == [

@@ -7,6 +7,7 @@ import pytest
 from nasfpn_runtime.bench.step import VARIANTS, make_step, random_batch
 
 
+@pytest.mark.slow
 def test_both_variants_train_the_same_network_the_same_way() -> None:
     batch = random_batch(128)
     losses = {}

@@ -70,6 +70,7 @@ def assert_same(made: Split, given: Split, form: str) -> None:
         np.testing.assert_allclose(*boxes, rtol=0, atol=bound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", WRITERS)
 @pytest.mark.parametrize("seed", range(12))
 def test_a_random_dataset_is_the_same_through_every_pair_of_formats(
@@ -347,6 +348,7 @@ print("done", out.exists(), len(list(out.parent.glob(".*.partial"))))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", WRITERS)
 def test_a_killed_conversion_leaves_nothing_that_looks_complete(tmp_path: Path, form: str) -> None:
     source = make(tmp_path, "coco", draw(0))

@@ -65,6 +65,7 @@ def test_a_partial_load_sets_what_is_given_and_lists_what_is_missing() -> None:
     np.testing.assert_array_equal(weight, arrays[bias.replace("bias", "weight")])
 
 
+@pytest.mark.slow
 def test_aliases_of_one_tensor_must_be_equal() -> None:
     recipe = "mmdet-r50-7x256-640"
     arrays = {name: np.zeros(shape, np.float32) for name, shape in listed_shapes("mmdet").items()}

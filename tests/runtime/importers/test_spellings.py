@@ -82,6 +82,7 @@ def filled(shapes: dict[str, tuple[int, ...]]) -> Arrays:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", LISTS)
 def test_every_tensor_of_a_source_fills_one_parameter_and_none_is_left(source: str) -> None:
     arrays = filled(listed_shapes(source))

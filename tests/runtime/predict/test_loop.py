@@ -141,6 +141,7 @@ def test_a_picture_of_too_many_pixels_is_reported(finder: Detector, tmp_path: Pa
     assert "90250000 pixels" in reports[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (40_000, 1), (1, 40_000)])
 @pytest.mark.parametrize("how", ["antialias", "bilinear"])
 def test_a_picture_that_cannot_be_scaled_is_reported(
@@ -217,6 +218,7 @@ def test_a_report_is_one_line_for_any_file_name(finder: Detector, tmp_path: Path
     assert reports[0].isprintable()
 
 
+@pytest.mark.slow
 def test_files_of_every_kind_are_read_or_reported() -> None:
     # The seed differs in every run. It is printed; --seed makes the same files again.
     command = [sys.executable, str(HELPERS / "fuzz_predict.py"), "300", "--memory", "2048"]
