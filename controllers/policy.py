@@ -4,31 +4,46 @@ The LSTM has one layer. Its input is the previous decision as a one-hot vector, 
 symbol for the first decision. Each decision has its own softmax on the output
 (Zoph et al., CVPR 2018, appendix; NAS-FPN, section 3.1).
 
-All weights are in one flat vector, so the state of training is three arrays. Learning uses
-MindSpore, compiled once for each shape of policy and batch. Proposals use NumPy: a proposal is
-a few small matrix products, which take less time than the call of a graph.
+All weights are in one flat vector. It is computed with NumPy, backwards too, because its matrices
+are small: calling a graph takes longer than such a product, and compiling it longer than all that
+a search of hundreds of trials learns. The tests compare values and gradients with MindSpore's.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate
 from math import prod
 from typing import Any, TypeAlias
 
-import mindspore as ms
 import numpy as np
-from mindspore import ops
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 
-# MindSpore runs one graph at a time, but several threads of a study may learn at once.
-_ONE_GRAPH = threading.Lock()
 # Added to the logits of choices that a decision does not have. exp(-1e9) is 0 in float32.
 _CLOSED = -1e9
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a policy computes for given choices.
+
+    Attributes:
+        choices: shape (samples, decisions).
+        gates: input, forget, candidate and output gate of each step, after their functions;
+            shape (decisions, samples, 4, hidden).
+        cells: state of the cell, first the zeros before the first step; shape
+            (decisions + 1, samples, hidden).
+        hidden: output of the LSTM, likewise.
+        logs: log probability of each choice; shape (decisions, samples, largest size).
+    """
+
+    choices: Array
+    gates: Array
+    cells: Array
+    hidden: Array
+    logs: Array
 
 
 @dataclass(frozen=True)
@@ -82,17 +97,40 @@ class Policy:
 
     def sample(self, weights: Array, rng: np.random.Generator) -> tuple[int, ...]:
         """Draw one choice for each decision."""
-        arrays = split(weights, self.shapes)
-        hidden = cell = np.zeros((1, self.hidden), np.float32)
+        into, recurrent, bias, heads, head_bias = split(weights, self.shapes)
+        hidden = cell = np.zeros((1, self.hidden), weights.dtype)
         choices: list[int] = []
         token = 0
         for step, (size, first) in enumerate(zip(self.sizes, self._first_tokens, strict=True)):
-            hidden, cell = _numpy_step(arrays, np.asarray([token]), hidden, cell)
-            logits = (hidden @ arrays[3][step] + arrays[4][step])[0, :size]
+            gates = _gates(into[:, token] + bias + hidden @ recurrent.T)
+            cell, hidden = _step(gates, cell)
+            logits = (hidden @ heads[step] + head_bias[step])[0, :size]
             # Gumbel-max trick: the argmax of logits plus Gumbel noise is a draw from the softmax.
             choices.append(int(np.argmax(logits + rng.gumbel(size=size))))
             token = first + choices[-1]
         return tuple(choices)
+
+    def run(self, weights: Array, choices: Array) -> Run:
+        """Compute the probabilities of all choices, each given the choices before it.
+
+        Args:
+            weights: flat, float32; in float64 all is computed in float64.
+            choices: integers, shape (samples, decisions).
+        """
+        into, recurrent, bias, heads, head_bias = split(weights, self.shapes)
+        tokens = self.tokens(choices)
+        steps, samples = tokens.shape
+        gates = np.empty((steps, samples, 4, self.hidden), weights.dtype)
+        cells = np.zeros((steps + 1, samples, self.hidden), weights.dtype)
+        hidden = np.zeros_like(cells)
+        given = into.T[tokens] + bias
+        for step in range(steps):
+            gates[step] = _gates(given[step] + hidden[step] @ recurrent.T)
+            cells[step + 1], hidden[step + 1] = _step(gates[step], cells[step])
+        logits = hidden[1:] @ heads + head_bias + self.mask
+        logits = logits - logits.max(-1, keepdims=True)
+        logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        return Run(choices, gates, cells, hidden, logs)
 
     def log_probabilities(self, weights: Array, choices: Array) -> Array:
         """Return the log probability of each choice, given the previous choices.
@@ -104,16 +142,54 @@ class Policy:
         Returns:
             Shape (decisions, samples, largest size), float32.
         """
-        arrays = split(weights, self.shapes)
-        hidden = cell = np.zeros((len(choices), self.hidden), np.float32)
-        outputs = []
-        for token in self.tokens(choices):
-            hidden, cell = _numpy_step(arrays, token, hidden, cell)
-            outputs.append(hidden)
-        logits = np.stack(outputs) @ arrays[3] + arrays[4] + self.mask
-        logits -= logits.max(-1, keepdims=True)
-        result: Array = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-        return result
+        return self.run(weights, choices).logs
+
+    def gradient(self, weights: Array, run: Run, to_logits: Array) -> Array:
+        """Return the gradient of a loss with respect to the weights, flat.
+
+        Args:
+            weights: those of the run.
+            run: what :meth:`run` returned.
+            to_logits: gradient of the loss with respect to the logits; shape
+                (decisions, samples, largest size).
+        """
+        _, recurrent, _, heads, _ = split(weights, self.shapes)
+        steps, samples, _, _ = run.gates.shape
+        to_raw = np.empty((steps, samples, 4 * self.hidden), weights.dtype)
+        to_hidden = to_logits @ heads.transpose(0, 2, 1)
+        later = to_cell = np.zeros((samples, self.hidden), weights.dtype)
+        squashed = np.tanh(run.cells[1:])
+        # Derivatives of the gates' functions: s(1 - s) of the sigmoid s, 1 - t^2 of the tanh t.
+        slopes = run.gates * (1 - run.gates)
+        slopes[:, :, 2] = 1 - run.gates[:, :, 2] ** 2
+        for step in reversed(range(steps)):
+            new, keep, candidate, out = run.gates[step].swapaxes(0, 1)
+            total = to_hidden[step] + later
+            to_cell = to_cell + total * out * (1 - squashed[step] ** 2)
+            by_gate = (
+                to_cell * candidate,
+                to_cell * run.cells[step],
+                to_cell * new,
+                total * squashed[step],
+            )
+            to_raw[step] = (np.stack(by_gate, 1) * slopes[step]).reshape(samples, -1)
+            later = to_raw[step] @ recurrent
+            to_cell = to_cell * keep
+        rows = to_raw.reshape(-1, 4 * self.hidden)
+        # The input is the start symbol in the first step, and then the decision before; symbols
+        # are numbered by decision, and no step reads the last decision.
+        read = self.one_hot(run.choices)[:-1].transpose(0, 2, 1) @ to_raw[1:]
+        to_into = np.zeros((self.inputs, 4 * self.hidden), weights.dtype)
+        to_into[0] = to_raw[0].sum(0)
+        to_into[1 : 1 + sum(self.sizes[:-1])] = read[self.mask[:-1, 0] == 0]
+        parts = (
+            to_into.T,
+            rows.T @ run.hidden[:-1].reshape(-1, self.hidden),
+            rows.sum(0),
+            run.hidden[1:].transpose(0, 2, 1) @ to_logits,
+            to_logits.sum(1),
+        )
+        return np.concatenate([part.reshape(-1) for part in parts])
 
     def tokens(self, choices: Array) -> Array:
         """Return the input symbol of each step: the start symbol, then the previous choice.
@@ -137,137 +213,21 @@ class Policy:
         return np.eye(max(self.sizes), dtype=np.float32)[choices.T]
 
 
-@dataclass(frozen=True)
-class PPOSettings:
-    """Hyperparameters of an update (Schulman et al. 2017, equation 7).
-
-    Attributes:
-        learning_rate: learning rate of Adam.
-        entropy: weight of the entropy of each decision, in nats, relative to the advantage.
-        clip: largest distance of a choice's probability ratio from 1 that is still rewarded.
-        epochs: gradient steps on each batch.
-    """
-
-    learning_rate: float
-    entropy: float
-    clip: float
-    epochs: int
+def split(weights: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """Return the parts of a flat array in the given shapes, as views."""
+    parts = np.split(weights, list(accumulate(map(prod, shapes)))[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-@dataclass(frozen=True)
-class Learned:
-    """State of training: weights and Adam's two moments, flat float32 arrays, and steps taken."""
-
-    weights: Array
-    mean: Array
-    square: Array
-    steps: int = 0
-
-    @classmethod
-    def start(cls, weights: Array) -> Learned:
-        """Return the state before the first step."""
-        return cls(weights, np.zeros_like(weights), np.zeros_like(weights))
+def _gates(raw: Array) -> Array:
+    """Return the four gates of an LSTM, shape (samples, 4, hidden)."""
+    raw = raw.reshape(len(raw), 4, -1)
+    gates: Array = 0.5 * np.tanh(0.5 * raw) + 0.5  # the sigmoid; 1 / (1 + exp(-x)) can overflow
+    gates[:, 2] = np.tanh(raw[:, 2])
+    return gates
 
 
-def improve(
-    policy: Policy,
-    settings: PPOSettings,
-    learned: Learned,
-    choices: Array,
-    advantages: Array,
-) -> Learned:
-    """Return the state of training after PPO on one batch.
-
-    ``learned`` is the old policy of the probability ratio. It drew the batch, except that with
-    several workers some trials may be drawn before the latest results are in.
-
-    Args:
-        choices: integers, shape (samples, decisions).
-        advantages: shape (samples,).
-    """
-    onehot = policy.one_hot(choices)
-    old = (policy.log_probabilities(learned.weights, choices) * onehot).sum(-1)
-    inputs = np.eye(policy.inputs)[policy.tokens(choices)]
-    arrays = (inputs, onehot, policy.mask, old, advantages)
-    batch = [ms.Tensor(array, ms.float32) for array in arrays]
-    rates = [
-        ms.Tensor(value, ms.float32)
-        for value in (settings.clip, settings.entropy, settings.learning_rate)
-    ]
-    with _ONE_GRAPH:
-        step = _compiled(policy)
-        state = tuple(map(ms.Tensor, (learned.weights, learned.mean, learned.square)))
-        for number in range(learned.steps + 1, learned.steps + 1 + settings.epochs):
-            state = step(*state, ms.Tensor(number, ms.float32), *batch, *rates)
-        weights, mean, square = (tensor.asnumpy() for tensor in state)
-    return Learned(weights, mean, square, learned.steps + settings.epochs)
-
-
-def split(weights: Any, shapes: Sequence[tuple[int, ...]]) -> tuple[Any, ...]:
-    """Cut a flat array or tensor into arrays of the given shapes."""
-    parts: tuple[Any, ...] = ()
-    start = 0
-    for shape in shapes:
-        size = 1
-        for length in shape:
-            size *= length
-        parts = (*parts, weights[start : start + size].reshape(shape))
-        start += size
-    return parts
-
-
-def forward(policy: Policy, weights: Any, inputs: Any, mask: Any) -> Any:
-    """Compute :meth:`Policy.log_probabilities` on tensors, differentiably.
-
-    Args:
-        policy: shape of the policy.
-        weights: flat weights.
-        inputs: one-hot, shape (decisions, samples, inputs).
-        mask: see :attr:`Policy.mask`.
-    """
-    *recurrent, heads, head_bias = split(weights, policy.shapes)
-    # One operator for all steps: unrolled, a training step would be hundreds of small kernels.
-    lstm = ops.LSTM(policy.inputs, policy.hidden, 1, True, False, 0.0)
-    start = ops.zeros((1, inputs.shape[1], policy.hidden), ms.float32)
-    flat = ops.concat(tuple(part.reshape(-1, 1, 1) for part in recurrent))
-    hidden, *_ = lstm(inputs, start, start, flat)
-    return ops.log_softmax(ops.bmm(hidden, heads) + head_bias + mask, axis=-1)
-
-
-@lru_cache(maxsize=16)
-def _compiled(policy: Policy) -> Callable[..., Any]:
-    """Return a step of Adam on the PPO loss as a graph, compiled once for all samplers."""
-
-    def loss(weights, inputs, onehot, mask, old, advantages, clip, entropy):  # type: ignore[no-untyped-def]
-        logs = forward(policy, weights, inputs, mask)
-        ratio = ops.exp((logs * onehot).sum(-1) - old)
-        clipped = ops.minimum(ops.maximum(ratio, 1 - clip), 1 + clip)
-        gain = ops.minimum(ratio * advantages, clipped * advantages)
-        # A masked choice has p = 0 and log p near -1e9. The bound avoids 0 * -inf.
-        total_entropy = -(ops.exp(logs) * ops.maximum(logs, -100.0)).sum(-1)
-        return -(gain + entropy * total_entropy).sum(0).mean()
-
-    def step(  # type: ignore[no-untyped-def]
-        weights, mean, square, number, inputs, onehot, mask, old, advantages, clip, entropy, rate
-    ):
-        gradient = ms.grad(loss)(weights, inputs, onehot, mask, old, advantages, clip, entropy)
-        mean = 0.9 * mean + 0.1 * gradient
-        square = 0.999 * square + 0.001 * gradient * gradient
-        rate = rate * ops.sqrt(1 - ops.pow(0.999, number)) / (1 - ops.pow(0.9, number))
-        return weights - rate * mean / (ops.sqrt(square) + 1e-8), mean, square
-
-    return ms.jit(step)  # type: ignore[no-any-return]
-
-
-def _numpy_step(
-    arrays: Sequence[Array], token: Array, hidden: Array, cell: Array
-) -> tuple[Array, Array]:
-    gates = arrays[0].T[token] + arrays[2] + hidden @ arrays[1].T
-    into, keep, candidate, out = np.split(gates, 4, axis=1)
-    cell = _sigmoid(keep) * cell + _sigmoid(into) * np.tanh(candidate)
-    return _sigmoid(out) * np.tanh(cell), cell
-
-
-def _sigmoid(x: Array) -> Array:
-    result: Array = 1 / (1 + np.exp(-x))
-    return result
+def _step(gates: Array, cell: Array) -> tuple[Array, Array]:
+    """Return the next state of the cell and the output."""
+    cell = gates[:, 1] * cell + gates[:, 0] * gates[:, 2]
+    return cell, gates[:, 3] * np.tanh(cell)

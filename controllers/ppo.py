@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from controllers.policy import Policy
+from controllers.proximal import Learned, PPOSettings, improve
 from controllers.samplers import Choices, LogSampler, Record
 from controllers.settings import check_count, check_range
 from search_space import SearchSpace
-
-if TYPE_CHECKING:
-    from controllers.policy import Learned, Policy
 
 # Random streams beside those of the proposals, which are (seed, index).
 _INITIAL_WEIGHTS = (0, 1)
@@ -66,9 +64,6 @@ class PPOSampler(LogSampler):
     al., CVPR 2018, appendix), whose values are for tens of thousands of trials:
     ``hidden=100, bound=0.1, learning_rate=3.5e-4, entropy=1e-5, decay=0.95``. The defaults
     here have another learning rate and entropy weight, and learn within hundreds of trials.
-
-    The policy is computed on MindSpore's current device. MindSpore is imported at the first
-    proposal.
 
     Args:
         space: what to search.
@@ -151,19 +146,13 @@ class PPOSampler(LogSampler):
         return state
 
     def _policy(self) -> Policy:
-        from controllers.policy import Policy
-
         return Policy(tuple(d.size for d in self.space.decisions()), self.hidden)
 
     def _initial(self) -> _State:
-        from controllers.policy import Learned
-
         weights = self._policy().initial(self.generator(*_INITIAL_WEIGHTS), self.bound)
         return _State(Learned.start(weights), None, 0.0)
 
     def _update(self, state: _State, batch: Sequence[Record]) -> _State:
-        from controllers.policy import PPOSettings, improve
-
         rewards = np.asarray([record.reward for record in batch], np.float64)
         baseline = float(rewards.mean()) if state.baseline is None else state.baseline
         variance = float(rewards.var()) if state.baseline is None else state.variance

@@ -123,8 +123,7 @@ def seconds_per_proposal(
 ) -> tuple[float, float]:
     """Return the times of the first and of the next proposal in a study of random genomes.
 
-    The first one is that of a new process, which has to read and learn from all trials; it
-    includes the compilation of ppo's network, unless this process has done that before.
+    The first one is that of a new process, which has to read and learn from all trials.
 
     Args:
         controller: name in the registry.

@@ -285,10 +285,6 @@ def run_search(
         arguments = {**arguments, "init": init}
         ladder = ladder and ladder.started(init)
         again = {**again, "init": init} if given else again
-    if controller == "ppo":
-        from nasfpn_runtime.cluster.device import set_device
-
-        set_device("CPU")  # the policy is small; an accelerator is for the trainings
 
     def finish(placing: Placing | None = None) -> None:
         with locked(out):

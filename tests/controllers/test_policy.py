@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import ops
 from scipy.stats import chisquare
 
 from controllers import PPOSampler
-from controllers.policy import Learned, Policy, PPOSettings, forward, improve
+from controllers.policy import Policy, split
+from controllers.proximal import Learned, PPOSettings, improve, loss_gradient
 from controllers.samplers import Record
 from synthetic import SPACE, reward
 
@@ -20,15 +24,86 @@ def some_choices(policy: Policy, samples: int, seed: int = 0) -> np.ndarray:
     return np.stack([rng.integers(size, size=samples) for size in policy.sizes], axis=1)
 
 
+def graph_logs(policy: Policy, parts: list[Any], inputs: Any, mask: Any) -> Any:
+    """Compute ``Policy.log_probabilities`` by MindSpore's LSTM, differentiably."""
+    *recurrent, heads, head_bias = parts
+    lstm = ops.LSTM(policy.inputs, policy.hidden, 1, True, False, 0.0)
+    start = ops.zeros((1, inputs.shape[1], policy.hidden), ms.float32)
+    flat = ops.concat([part.reshape(-1, 1, 1) for part in recurrent])
+    hidden, *_ = lstm(inputs, start, start, flat)
+    return ops.log_softmax(ops.bmm(hidden, heads) + head_bias + mask, axis=-1)
+
+
+def graph_loss(
+    policy: Policy,
+    settings: PPOSettings,
+    choices: np.ndarray,
+    old: np.ndarray,
+    advantages: np.ndarray,
+    *parts: Any,
+) -> Any:
+    """Compute the loss of PPO by MindSpore from the parts of the weights."""
+    inputs = np.eye(policy.inputs, dtype=np.float32)[policy.tokens(choices)]
+    logs = graph_logs(policy, list(parts), ms.Tensor(inputs), ms.Tensor(policy.mask))
+    ratio = ops.exp((logs * ms.Tensor(policy.one_hot(choices))).sum(-1) - ms.Tensor(old))
+    given = ms.Tensor(advantages.astype(np.float32))
+    clipped = ops.clamp(ratio, 1 - settings.clip, 1 + settings.clip)
+    gain = ops.minimum(ratio * given, clipped * given)
+    entropy = -(ops.exp(logs) * ops.maximum(logs, ms.Tensor(-100.0))).sum(-1)
+    return -(gain + settings.entropy * entropy).sum(0).mean()
+
+
 def test_numpy_and_mindspore_agree() -> None:
     """The weights are large, so that gates saturate and two swapped gates would be noticed."""
     weights = POLICY.initial(np.random.default_rng(1), 1.0)
     choices = some_choices(POLICY, 7)
     inputs = np.eye(POLICY.inputs, dtype=np.float32)[POLICY.tokens(choices)]
-    graph = forward(POLICY, *map(ms.Tensor, (weights, inputs, POLICY.mask))).asnumpy()
+    parts = [ms.Tensor(part) for part in split(weights, POLICY.shapes)]
+    graph = graph_logs(POLICY, parts, ms.Tensor(inputs), ms.Tensor(POLICY.mask)).asnumpy()
     np.testing.assert_allclose(
         graph, POLICY.log_probabilities(weights, choices), atol=1e-5, rtol=1e-5
     )
+
+
+def test_the_gradient_is_that_of_mindspore() -> None:
+    """The old policy is another one, so some ratios are beyond the clip on either side."""
+    rng, settings = np.random.default_rng(4), PPOSettings(1e-3, entropy=0.3, clip=0.2, epochs=1)
+    weights, others = (POLICY.initial(rng, 1.0) for _ in range(2))
+    choices, advantages = some_choices(POLICY, 9), rng.normal(size=9)
+    onehot = POLICY.one_hot(choices)
+    old, new = ((POLICY.log_probabilities(w, choices) * onehot).sum(-1) for w in (others, weights))
+    for sign in (-1, 1):
+        assert (sign * (new - old) * np.sign(advantages) > 0.2).any()
+    found = loss_gradient(POLICY, settings, weights, choices, old, advantages)
+    parts = tuple(ms.Tensor(part) for part in split(weights, POLICY.shapes))
+    gradients = ms.grad(
+        lambda *parts: graph_loss(POLICY, settings, choices, old, advantages, *parts),
+        grad_position=tuple(range(len(parts))),
+    )(*parts)
+    expected = np.concatenate([gradient.asnumpy().reshape(-1) for gradient in gradients])
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradient_is_that_of_central_differences() -> None:
+    """In float64, of the loss without clip: the negative of gain and entropy."""
+    policy, settings = Policy((2, 4, 3), 3), PPOSettings(1e-3, entropy=0.1, clip=1e9, epochs=1)
+    rng = np.random.default_rng(0)
+    weights = policy.initial(rng, 0.7).astype(np.float64)
+    choices, advantages = some_choices(policy, 5), rng.normal(size=5)
+    onehot = policy.one_hot(choices)
+    old = rng.normal(scale=0.1, size=(3, 5)) - 1
+
+    def loss(values: np.ndarray) -> float:
+        logs = policy.log_probabilities(values, choices)
+        ratio = np.exp((logs * onehot).sum(-1) - old)
+        entropy = -(np.exp(logs) * np.maximum(logs, -100)).sum(-1)
+        return float(-(ratio * advantages + 0.1 * entropy).sum(0).mean())
+
+    steps = 1e-5 * np.eye(weights.size)
+    expected = [(loss(weights + step) - loss(weights - step)) / 2e-5 for step in steps]
+    found = loss_gradient(policy, settings, weights, choices, old, advantages)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
 
 
 def test_probabilities_of_the_open_choices_sum_to_one() -> None:
