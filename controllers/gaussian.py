@@ -20,7 +20,10 @@ NOISES = (0.01, 0.1, 0.3, 1.0, 3.0)
 
 @dataclass(frozen=True)
 class Features:
-    """Two descriptions of the same genomes, as zeros and ones: shape (genomes, bits) each."""
+    """Two descriptions of the same genomes, as zeros and ones: shape (genomes, bits) each.
+
+    They may be float32, which counts bits exactly and is faster.
+    """
 
     facts: Array
     graph: Array
@@ -121,6 +124,11 @@ class Posterior:
             np.sqrt(self.variance * np.maximum(spread, 1e-12)),
         )
 
+    def means(self, features: Features) -> Array:
+        """Return the means of :meth:`at` alone, which take much less time."""
+        result: Array = self.mean + self.kernel(features, self.features) @ self._weights
+        return result
+
 
 def expected_improvement(mean: Array, sd: Array, best: float) -> Array:
     """Return the expectation of max(f - best, 0) for normal f (Jones et al. 1998, equation 15).
@@ -145,7 +153,7 @@ def _likelihood(scales: Array, sums: Array, projected: Array) -> float:
 
 def _differences(a: Array, b: Array) -> Array:
     """Return how many bits differ, shape (rows of a, rows of b)."""
-    result: Array = a.sum(1)[:, None] + b.sum(1) - 2 * a @ b.T
+    result: Array = (a.sum(1)[:, None] + b.sum(1) - 2 * a @ b.T).astype(np.float64)
     return result
 
 

@@ -86,6 +86,7 @@ class GPSampler(LogSampler):
         self.pool = check_count("pool", pool, 10, MOST_POOL)
         self._arrays = GenomeArrays(space) if isinstance(space, NASFPNSpace) else SlotArrays(space)
         self._last_fit: tuple[tuple[Record, ...], Kernel] | None = None
+        self._last_described: tuple[tuple[Choices, ...], Array, Features] | None = None
 
     def propose(self, records: Sequence[Record], rng: np.random.Generator) -> Choices:
         return self.propose_beside(records, (), rng)
@@ -135,14 +136,14 @@ class GPSampler(LogSampler):
     ) -> Array | None:
         """Return the genome to propose; None if all candidates are known."""
         kernel, modelled = self._kernel(scored), _modelled(scored)
-        genomes = self._arrays.from_choices([record.choices for record in modelled])
-        features, values = self._features(genomes), _values(modelled)
+        genomes, features = self._described([record.choices for record in modelled])
+        values = _values(modelled)
         posterior = Posterior(kernel, features, values)
         if running:
             beside = self._features(self._arrays.from_choices(running))
-            expected, _ = posterior.at(beside)
+            expected = posterior.means(beside)
             posterior = Posterior(kernel, features.join(beside), np.concatenate([values, expected]))
-        means, _ = posterior.at(features)
+        means = posterior.means(features)
         pool = self._first_pool(genomes[argbest(means, _PARENTS)], rng)
         candidates, gains = pool[:0], np.zeros(0)
         for number in range(_ROUNDS):
@@ -164,6 +165,20 @@ class GPSampler(LogSampler):
         pool = self._arrays.mutate(np.where(crossed, self._arrays.cross(a, b, rng), a), rng)
         pool = np.where(twice, self._arrays.mutate(pool, rng), pool)
         return np.concatenate([pool, self._arrays.random(int(_RANDOM * self.pool), rng)])
+
+    def _described(self, choices: Sequence[Choices]) -> tuple[Array, Features]:
+        """Return genomes and features; those that the last proposal began with are kept."""
+        last, wanted = self._last_described, tuple(choices)
+        if last is None or wanted[: len(last[0])] != last[0]:
+            genomes = self._arrays.from_choices(wanted)
+            last = wanted, genomes, self._features(genomes)
+        elif new := wanted[len(last[0]) :]:
+            genomes = self._arrays.from_choices(new)
+            features = last[2].join(self._features(genomes))
+            last = wanted, np.concatenate([last[1], genomes]), features
+        # A single assignment, because threads of one study share a sampler.
+        self._last_described = last
+        return last[1], last[2]
 
     def _features(self, genomes: Array) -> Features:
         return Features(self._arrays.facts(genomes), self._arrays.graph(genomes))

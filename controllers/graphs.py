@@ -33,13 +33,13 @@ class Cells:
         """Return what each cell is: its level, its op and the nodes it reads; none if unused.
 
         Returns:
-            Shape (genomes, facts), float64.
+            Shape (genomes, facts), float32.
         """
         inputs = self.reads.shape[2] - self.reads.shape[1]
         there = self.levels[..., None] >= 0
         parts = (
-            np.eye(inputs)[self.levels] * there,
-            np.eye(self.count_of_ops)[self.ops] * there,
+            np.eye(inputs, dtype=np.float32)[self.levels] * there,
+            np.eye(self.count_of_ops, dtype=np.float32)[self.ops] * there,
             self.reads,
         )
         joined: Array = np.concatenate(parts, -1).reshape(len(self.levels), -1)
@@ -55,59 +55,64 @@ class Cells:
         2, ... levels away.
 
         Returns:
-            Shape (genomes, properties), float64.
+            Shape (genomes, properties), float32.
         """
-        count, slots, nodes = self.reads.shape
-        inputs, rows = nodes - slots, np.arange(len(self.reads))
+        # Genomes are on the last axis, where NumPy is fastest, and numbers are small.
+        reads = np.ascontiguousarray(self.reads.transpose(1, 2, 0))
+        slots, nodes, count = reads.shape
+        inputs, rows = nodes - slots, np.arange(count)
         intermediate = slots - inputs
-        distances = np.eye(inputs)[abs(np.subtract.outer(np.arange(inputs), np.arange(inputs)))]
-        # For each node, one-hot: its level, as an input or as a cell; nothing for an unused slot.
-        sources = np.zeros((count, nodes, 2 * inputs))
-        sources[:, range(inputs), range(inputs)] = 1
-        paths = np.full((count, nodes, inputs), _FAR)
-        paths[:, range(inputs), range(inputs)] = 0
-        used = np.zeros((count, nodes), np.int64)
-        outputs = np.zeros((count, inputs, 2 * inputs + self.count_of_ops))
-        lengths = np.zeros((count, inputs, inputs), np.int64)
-        between = np.zeros((count, inputs, self.count_of_ops), np.int64)
-        depths = np.zeros((count, nodes), np.int64)
-        output_depths = np.zeros((count, inputs), np.int64)
-        jumps = np.zeros((count, inputs))
+        every = np.arange(inputs, dtype=np.int8)[:, None]
+        levels, ops = self.levels.T.astype(np.int8), self.ops.T
+        # Index of the level of each node, -1 for an unused slot and for nodes that come later.
+        level_of = np.full((nodes, count), -1, np.int8)
+        level_of[:inputs] = every
+        paths = np.full((nodes, inputs, count), _FAR, np.int8)
+        paths[range(inputs), range(inputs)] = 0
+        used, depths = (np.zeros((nodes, count), np.int8) for _ in range(2))
+        outputs = np.zeros((inputs, 2 * inputs + self.count_of_ops, count), np.int8)
+        lengths = np.zeros((inputs, inputs, count), np.int8)
+        between = np.zeros((inputs, self.count_of_ops, count), np.int8)
+        output_depths, jumps = (np.zeros((inputs, count), np.int8) for _ in range(2))
         for slot in range(slots):
-            level, op, reads = self.levels[:, slot], self.ops[:, slot], self.reads[:, slot]
-            there, number = np.flatnonzero(level >= 0), inputs + slot
-            from_levels = (reads[:, None].astype(np.float64) @ sources)[:, 0]
-            on_level = from_levels.reshape(count, 2, inputs).sum(1)
-            jumps += np.einsum("cl,cld->cd", on_level, distances[level])
-            used += reads
-            path = np.where(reads[..., None], paths, _FAR).min(1)
-            depths[:, number] = np.where(reads, depths, -1).max(1) + 1
+            level, op, read, number = levels[slot], ops[slot], reads[slot], inputs + slot
+            on_cells = read[inputs:number, None] & (level_of[inputs:number, None] == every)
+            from_levels = np.concatenate([read[:inputs], on_cells.sum(0, np.int8)])
+            on_level = from_levels[:inputs] + from_levels[inputs:]
+            away = abs(every - level)[:, None] == every
+            jumps += (on_level[:, None] * away).sum(0, np.int8)
+            used += read
+            path = np.where(read[:, None], paths, np.int8(_FAR)).min(0)
+            depths[number] = np.where(read, depths, np.int8(-1)).max(0) + 1
             if slot < intermediate:
-                between[there, level[there], op[there]] += 1
+                there = np.flatnonzero(level >= 0)
+                between[level[there], op[there], there] += 1
             else:
-                same = sources.reshape(count, nodes, 2, inputs).any(2)[rows, :, level]
-                left = same & (used == 0)
-                path = np.minimum(path, np.where(left[..., None], paths, _FAR).min(1))
-                outputs[rows, level, op] = 1
-                outputs[rows, level, self.count_of_ops :] = from_levels > 0
-            paths[:, number] = np.minimum(path + 1, _FAR)
-            sources[there, number, inputs + level[there]] = 1
+                left = (level_of == level) & (used == 0)
+                path = np.minimum(path, np.where(left[:, None], paths, np.int8(_FAR)).min(0))
+                outputs[level, op, rows] = 1
+                outputs[level, self.count_of_ops :, rows] = (from_levels > 0).T
+            paths[number] = np.minimum(path + 1, _FAR)
+            level_of[number] = level
             if slot >= intermediate:
-                lengths[rows, level] = paths[:, number]
-                output_depths[rows, level] = depths[:, number]
+                lengths[level, :, rows] = paths[number].T
+                output_depths[level, rows] = depths[number]
         parts = (
             outputs,
             _steps(lengths, _FAR),
             _steps(between, max(intermediate, 1)),
-            _steps(used[:, :inputs], 3),
+            _steps(used[:inputs], 3),
             _steps(jumps, slots),
             _steps(output_depths, slots),
         )
-        joined: Array = np.concatenate([part.reshape(count, -1) for part in parts], 1)
-        return joined.astype(np.float64)
+        joined = np.concatenate([part.reshape(-1, count) for part in parts])
+        return np.ascontiguousarray(joined.T, np.float32)
 
 
 def _steps(values: Array, most: int) -> Array:
-    """Return for each value how many of 1, 2, ..., ``most`` it reaches, as zeros and ones."""
-    result: Array = values[..., None] > np.arange(most)
+    """Return for each value how many of 1, 2, ..., ``most`` it reaches, as zeros and ones.
+
+    The new axis is before the last one.
+    """
+    result: Array = values[..., None, :] > np.arange(most)[:, None]
     return result
