@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
+from pathlib import Path
 
 import numpy as np
+from optuna.study import Study
 
+from controllers import learned, policy, proximal
+from controllers.learned import FILE, Batches, State, read_state, write_state
 from controllers.policy import Policy
 from controllers.proximal import Learned, PPOSettings, improve
-from controllers.samplers import Choices, LogSampler, Record
-from controllers.settings import check_count, check_range
+from controllers.samplers import Choices, LogSampler, Record, all_trials, finished
+from controllers.settings import check_count, check_range, settings_of
 from search_space import SearchSpace
 
 # Random streams beside those of the proposals, which are (seed, index).
@@ -25,22 +31,13 @@ MOST_SIZE = 1000  # of the policy, a batch, and the passes over it
 
 
 @dataclass(frozen=True)
-class _State:
-    """What is learned from some batches: the weights, and baseline and variance of the rewards."""
-
-    learned: Learned
-    baseline: float | None
-    variance: float
-
-
-@dataclass(frozen=True)
 class _Memory:
     """The batches of the last fold, and states by the number of batches learned from."""
 
-    batches: tuple[tuple[Record, ...], ...]
-    states: dict[int, _State]
+    batches: Batches
+    states: dict[int, State]
 
-    def states_along(self, batches: tuple[tuple[Record, ...], ...]) -> dict[int, _State]:
+    def states_along(self, batches: Batches) -> dict[int, State]:
         """Return the states that are valid for these batches too: up to the first difference."""
         same = sum(
             1
@@ -123,18 +120,64 @@ class PPOSampler(LogSampler):
         self.clip, self.entropy = clip, entropy
         self.decay = decay
         self._memory = _Memory((), {})
+        self._kept = 0  # batches of the file, as far as this object knows
 
     def propose(self, records: Sequence[Record], rng: np.random.Generator) -> Choices:
-        scored = [record for record in records if record.reward is not None]
-        return self._policy().sample(self._learn(scored).learned.weights, rng)
+        state = self._learn(self._batches(records))
+        return self._policy().sample(state.learned.weights, rng)
 
-    def _learn(self, scored: Sequence[Record]) -> _State:
-        """Fold the records batch by batch and return the last state.
+    def prepare(self, study: Study, folder: Path) -> None:
+        """Learn from the finished trials, and keep in the folder what is learned.
+
+        What is kept is learned from the trials before the first that is not finished, because a
+        trial that ends later belongs before all that follow it.
+        """
+        trials = all_trials(study)
+        settled = list(takewhile(lambda trial: trial.state.is_finished(), trials))
+        batches = self._batches(finished(self.space, study, settled, self._spaces))
+        if not self._memory.batches and batches:
+            self._recall(folder / FILE, batches)
+        state = self._learn(batches)
+        if len(batches) > self._kept:
+            self._kept = len(batches)
+            write_state(folder / FILE, self._key(), batches, state)
+        if len(settled) < len(trials):
+            self._learn(self._batches(finished(self.space, study, trials, self._spaces)))
+
+    def _recall(self, path: Path, batches: Batches) -> None:
+        if (kept := read_state(path, self._key(), batches)) is not None:
+            self._kept, state = kept
+            self._memory = _Memory(batches[: self._kept], {self._kept: state})
+
+    def _key(self) -> str:
+        """Return a hash of all that a state depends on but the records.
+
+        That is the settings, the seed, the space, the code, and how this machine computes: the
+        result of a step shows whether another NumPy or another CPU rounds differently.
+        """
+        settings = {name: getattr(self, name) for name in settings_of(type(self))}
+        sizes = self._policy().sizes
+        total = hashlib.sha256(json.dumps([settings, self.seed, sizes]).encode())
+        for path in (__file__, policy.__file__, proximal.__file__, learned.__file__):
+            total.update(Path(path).read_bytes())
+        rng, first = self.generator(0), self._initial().learned
+        drawn = np.stack([self._policy().sample(first.weights, rng) for _ in range(self.batch)])
+        one = replace(self._ppo(), epochs=1)
+        step = improve(self._policy(), one, first, drawn, rng.normal(size=self.batch))
+        total.update(step.weights.tobytes())
+        return total.hexdigest()
+
+    def _batches(self, records: Sequence[Record]) -> Batches:
+        """Return the records with a reward in batches.
 
         A last batch that is not full is left out until it is.
         """
+        scored = [record for record in records if record.reward is not None]
         ends = range(self.batch, len(scored) + 1, self.batch)
-        batches = tuple(tuple(scored[end - self.batch : end]) for end in ends)
+        return tuple(tuple(scored[end - self.batch : end]) for end in ends)
+
+    def _learn(self, batches: Batches) -> State:
+        """Fold the batches and return the last state."""
         states = self._memory.states_along(batches)
         done = max(states, default=0)
         state = states[done] if states else self._initial()
@@ -148,11 +191,14 @@ class PPOSampler(LogSampler):
     def _policy(self) -> Policy:
         return Policy(tuple(d.size for d in self.space.decisions()), self.hidden)
 
-    def _initial(self) -> _State:
+    def _initial(self) -> State:
         weights = self._policy().initial(self.generator(*_INITIAL_WEIGHTS), self.bound)
-        return _State(Learned.start(weights), None, 0.0)
+        return State(Learned.start(weights), None, 0.0)
 
-    def _update(self, state: _State, batch: Sequence[Record]) -> _State:
+    def _ppo(self) -> PPOSettings:
+        return PPOSettings(self.learning_rate, self.entropy, self.clip, self.epochs)
+
+    def _update(self, state: State, batch: Sequence[Record]) -> State:
         rewards = np.asarray([record.reward for record in batch], np.float64)
         baseline = float(rewards.mean()) if state.baseline is None else state.baseline
         variance = float(rewards.var()) if state.baseline is None else state.variance
@@ -163,9 +209,9 @@ class PPOSampler(LogSampler):
             baseline = self.decay * baseline + (1 - self.decay) * reward
         learned = improve(
             self._policy(),
-            PPOSettings(self.learning_rate, self.entropy, self.clip, self.epochs),
+            self._ppo(),
             state.learned,
             np.asarray([record.choices for record in batch], np.int64),
             advantages,
         )
-        return _State(learned, float(baseline), float(variance))
+        return State(learned, float(baseline), float(variance))

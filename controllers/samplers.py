@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -187,6 +188,17 @@ class SpaceSampler(optuna.samplers.BaseSampler):
         index = trial_index(trial, all_trials(study))
         sampler = optuna.samplers.RandomSampler(seed=self._seed_of(index, param_name))
         return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def prepare(self, study: Study, folder: Path) -> None:
+        """Do what takes long for the next proposal, so that it need not be done while asking.
+
+        A search calls this before it takes the lock of its study. Proposals do not depend on it.
+
+        Args:
+            study: the study of the next proposal.
+            folder: run folder of the search. A sampler may keep a file there that saves time, and
+                works as well without it.
+        """
 
     def _seed_of(self, index: int, name: str) -> int:
         # Each name has its own stream, because parameters are asked for one at a time.

@@ -16,7 +16,7 @@ from controllers.best import save_best
 from controllers.errors import SearchError
 from controllers.halving import climbing
 from controllers.ladder import Ladder, best_trial, on_rung, rung_name
-from controllers.samplers import suggest
+from controllers.samplers import SpaceSampler, suggest
 from controllers.study import (
     DUPLICATE_OF,
     GENOME_ID,
@@ -218,6 +218,8 @@ class _Loop:
     def _next(self) -> tuple[Trial, Genome] | None:
         """Ask until a genome is new and return it; None at the end of the search."""
         while self.duplicates < self.settings.duplicates:
+            if isinstance(sampler := self.study.sampler, SpaceSampler):
+                sampler.prepare(self.study, self.settings.out)
             with locked(self.settings.out):
                 for number in recover(self.study, self.presence):
                     self.view.note(f"trial {number} was interrupted and will be repeated")

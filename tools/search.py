@@ -70,6 +70,7 @@ WRITTEN = (
     "best.json",
     "reference",
     "trials",
+    "ppo.state",
     "final",
     "figures/search.svg",
     "figures/best.svg",
