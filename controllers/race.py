@@ -1,21 +1,21 @@
 """A race of controllers on synthetic rewards, and the time of their proposals.
 
 A run is a search as ``search.py`` does it: a known genome gets its old value and does not count as
-a trial, and 200 known genomes in a row end the search. Instead of a training there is a true
-value (``rewards.py``) plus noise, drawn once for each genome. Runs of one seed have the same true
-values, so controllers are compared in pairs.
+a trial, unless the controller wants it trained again, and 200 known genomes in a row end the
+search. Instead of a training there is a true value (``rewards.py``) plus noise, drawn for each
+training. Runs of one seed have the same true values, so controllers are compared in pairs.
 """
 
 from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import optuna
@@ -29,6 +29,8 @@ from controllers.student import half_width
 from search_space import Genome, NASFPNSpace, SearchSpace, genome_id
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+_Job = TypeVar("_Job")
+_Result = TypeVar("_Result")
 
 DUPLICATES = 200  # known genomes in a row after which a search ends
 
@@ -42,7 +44,7 @@ class Job:
         reward: a key of ``rewards.REWARDS``.
         noise: standard deviation of the noise in what the controller sees.
         seed: of function, noise and controller.
-        trials: genomes to train.
+        trials: trainings.
         space: what is searched.
         settings: of the controller; pairs, so that a job can be a key.
     """
@@ -58,16 +60,35 @@ class Job:
 
 @dataclass(frozen=True)
 class Curve:
-    """What a run found after each trial; both of shape (trials,).
+    """What a run found after each trial.
 
     Attributes:
-        picked: true value of the genome with the best value that was seen, which ``best.json``
-            would have.
-        best: best true value of all genomes so far.
+        picked: true value of the genome with the best mean of the values that were seen, which
+            ``best.json`` would have; shape (trials,).
+        best: best true value of all genomes so far; shape (trials,).
+        seconds: CPU time of the run.
     """
 
     picked: Array
     best: Array
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A study of random genomes, in which the next two proposals are timed.
+
+    Attributes:
+        controller: name in the registry.
+        trials: finished trials in the study.
+        space: what is searched.
+        settings: of the controller.
+    """
+
+    controller: str
+    trials: int
+    space: SearchSpace = NASFPNSpace()  # noqa: RUF009 - immutable
+    settings: tuple[tuple[str, float], ...] = ()
 
 
 def run(job: Job) -> Curve:
@@ -77,27 +98,40 @@ def run(job: Job) -> Curve:
         ControllerError: there is no such controller, or a setting of it cannot be used.
     """
     space, reward = job.space, function(job.reward, job.space, job.seed)
-    controller = _proposer(create_sampler(job.controller, space, job.seed, dict(job.settings)))
+    started = time.process_time()
+    sampler = create_sampler(job.controller, space, job.seed, dict(job.settings))
+    controller = _proposer(sampler)
     noise = np.random.default_rng((job.seed, zlib.crc32(job.reward.encode())))
-    seen: dict[str, float] = {}  # by the id of the genome
+    seen: dict[str, list[float]] = {}  # values of a genome, by its id
+    worth: dict[str, float] = {}  # true value of a genome
     true: list[float] = []
-    observed: list[float] = []
-    duplicates = 0
+    picked: list[float] = []
+    leader, duplicates = "", 0
+
+    def mean(identity: str) -> float:
+        return sum(seen[identity]) / len(seen[identity])
+
     while len(true) < job.trials and duplicates < DUPLICATES:
         genome = controller.ask()
         identity = genome_id(genome)
-        if identity in seen:
+        if identity in seen and not sampler.repeats:
             duplicates += 1
-        else:
-            duplicates = 0
-            true.append(reward(genome))
-            observed.append(true[-1] + job.noise * noise.normal())
-            seen[identity] = observed[-1]
-        controller.tell(seen[identity])
-    leaders = np.maximum.accumulate(observed)
-    picked = np.asarray(true)[[observed.index(leader) for leader in leaders]]
+            controller.tell(seen[identity][0])
+            continue
+        duplicates = 0
+        true.append(reward(genome))
+        value = true[-1] + job.noise * noise.normal()
+        seen.setdefault(identity, []).append(value)
+        worth[identity] = true[-1]
+        if identity == leader:  # its mean may have fallen
+            leader = max(seen, key=mean)
+        elif not leader or mean(identity) > mean(leader):
+            leader = identity
+        picked.append(worth[leader])
+        controller.tell(value)
     rest = (0, job.trials - len(true))  # a search that ended keeps its best
-    return Curve(np.pad(picked, rest, "edge"), np.pad(np.maximum.accumulate(true), rest, "edge"))
+    best = np.pad(np.maximum.accumulate(true), rest, "edge")
+    return Curve(np.pad(picked, rest, "edge"), best, time.process_time() - started)
 
 
 def run_all(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Curve]]:
@@ -107,10 +141,20 @@ def run_all(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Curve]]:
     """
     if processes == 1:
         yield from ((job, run(job)) for job in jobs)
-        return
+    else:
+        yield from in_processes(run, jobs, processes)
+
+
+def in_processes(
+    call: Callable[[_Job], _Result], jobs: Sequence[_Job], processes: int
+) -> Iterator[tuple[_Job, _Result]]:
+    """Call a function of a module in new processes; yield jobs and results in the order they end.
+
+    The processes have the environment variables of this one.
+    """
     # Spawned, because a forked copy of a process with MindSpore's threads can hang.
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        futures = {pool.submit(_quiet_run, job): job for job in jobs}
+    with ProcessPoolExecutor(processes, get_context("spawn"), _quiet) as pool:
+        futures = {pool.submit(call, job): job for job in jobs}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -118,25 +162,19 @@ def run_all(jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Curve]]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def seconds_per_proposal(
-    controller: str, trials: int, space: SearchSpace | None = None
-) -> tuple[float, float]:
-    """Return the times of the first and of the next proposal in a study of random genomes.
+def seconds_per_proposal(timing: Timing) -> tuple[float, float]:
+    """Return the CPU times of the first and of the next proposal in a study of random genomes.
 
     The first one is that of a new process, which has to read and learn from all trials.
-
-    Args:
-        controller: name in the registry.
-        trials: finished trials in the study.
-        space: what is searched, by default the paper's.
     """
-    space = space or NASFPNSpace()
+    space = timing.space
     reward, rng = function("additive", space, 0), np.random.default_rng(0)
     wanted = distributions(space)
     study = optuna.create_study(
-        direction="maximize", sampler=create_sampler(controller, space, seed=0)
+        direction="maximize",
+        sampler=create_sampler(timing.controller, space, 0, dict(timing.settings)),
     )
-    genomes = [space.sample(rng) for _ in range(trials)]
+    genomes = [space.sample(rng) for _ in range(timing.trials)]
     study.add_trials(
         [
             create_trial(
@@ -149,9 +187,9 @@ def seconds_per_proposal(
     )
     times = []
     for _ in range(2):
-        started = time.perf_counter()
+        started = time.process_time()
         trial = study.ask(wanted)
-        times.append(time.perf_counter() - started)
+        times.append(time.process_time() - started)
         study.tell(trial, 0.2)
     return times[0], times[1]
 
@@ -167,12 +205,11 @@ def interval(values: Array) -> float:
     return half_width(list(values))
 
 
-def _quiet_run(job: Job) -> Curve:
+def _quiet() -> None:
     import warnings
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    return run(job)
 
 
 class _Log:

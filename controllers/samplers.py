@@ -170,6 +170,8 @@ class SpaceSampler(optuna.samplers.BaseSampler):
         if number is None or number < 0:
             raise ControllerError(f"seed must be an integer from 0, got {value_text(seed)}")
         self.space, self.seed = space, number
+        # Whether a known genome that is proposed is to be trained again, with another seed.
+        self.repeats = False
         self._names = tuple(decision.name for decision in space.decisions())
         self._spaces = Spaces(distributions(space))
 

@@ -197,6 +197,40 @@ def test_the_command_races_in_the_wide_space(
         assert given == pytest.approx(curve.picked, abs=1e-6)
 
 
-def test_a_controller_that_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "controllers", "--controllers", "evolutoin"]) == 2
-    assert "got 'evolutoin'" in capsys.readouterr().err
+def test_the_command_races_controllers_with_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both rows are of evolution; with a population of 4 it stops drawing at random earlier."""
+    path, text = tmp_path / "race.json", "evolution:population=4,crossover_probability=1"
+    argv = ["bench", "controllers", "--controllers", "evolution", text, "--processes", "1"]
+    argv += ["--trials", "12", "--seeds", "3", "--noise", "0", "--sizes", "25"]
+    assert main([*argv, "--json", str(path)]) == 0
+    values = json.loads(path.read_text())["values"]["graph reward, noise 0"]
+    assert list(values) == ["random", "evolution", text]
+    settings = (("population", 4), ("crossover_probability", 1.0))
+    for row, given in (("evolution", ()), (text, settings)):
+        curves = [
+            run(Job("evolution", "graph", 0.0, seed, 12, settings=given)) for seed in range(3)
+        ]
+        assert np.allclose(values[row]["picked"], [curve.picked for curve in curves], atol=1e-6)
+    assert values["evolution"] != values[text]
+    printed = capsys.readouterr().out
+    assert "18 searches of 12 genomes in 1 processes" in printed
+    assert printed.count(f"\n{text}") == 4  # two rewards, CPU time of a search, of a proposal
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("evolutoin", "got 'evolutoin', did you mean evolution?"),
+        ("evolution:populaton=3", "got 'populaton', did you mean population?"),
+        ("evolution:population=0", "population must be 1 or more, at most 100,000, got 0"),
+        ("evolution:population", "must be KEY=VALUE, got 'population'"),
+        ("evolution:", "must be KEY=VALUE, got ''"),
+    ],
+)
+def test_a_controller_that_cannot_race_is_refused(
+    text: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "controllers", "--controllers", text]) == 2
+    assert message in capsys.readouterr().err

@@ -179,6 +179,7 @@ SUITABLE = {
     "A.B=C": SETTINGS,
     "KEY=VALUE": SETTINGS,
     "NAME": ["ppo", "random", "evolution", "tpe"],
+    "NAME[:KEY=VALUE,...]": ["ppo", "random", "evolution:population=5", "tpe"],
     "controller": ["ppo", "random", "evolution", "gp"],
     "MODEL": ["noise.ckpt", "noise.onnx", "noise.mindir"],
     "CKPT": ["noise.ckpt"],
