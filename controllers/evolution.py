@@ -29,7 +29,7 @@ class RegularizedEvolutionSampler(LogSampler):
         tournament: members drawn for each parent. Real et al. use 25 of 100; 5 of 20 is the
             same fraction.
         crossover_probability: fraction of children that cross two parents before they are
-            mutated. The algorithm of the paper has no crossover.
+            mutated. The algorithm of the paper has no crossover, which is 0.
 
     Raises:
         ControllerError: ``population`` or ``tournament`` is no integer or below 1, or
@@ -56,7 +56,7 @@ class RegularizedEvolutionSampler(LogSampler):
         *,
         population: int = 20,
         tournament: int = 5,
-        crossover_probability: float = 0.0,
+        crossover_probability: float = 0.5,
     ) -> None:
         super().__init__(space, seed)
         check_range(

@@ -24,7 +24,10 @@ from search_space.rules import json_integer
 SETTINGS = "controller_settings"
 CONFIG, FOLDER = "config.yaml", "data_folder"
 # The defaults that those versions had, by controller, where they are not the present ones.
-EARLIER_DEFAULTS: dict[str, dict[str, float]] = {}
+EARLIER_DEFAULTS: dict[str, dict[str, float]] = {
+    "evolution": {"crossover_probability": 0.0},
+    "ppo": {"learning_rate": 2e-3, "entropy": 0.1, "heat": 0.0},
+}
 KIND = "kind"  # of the space; studies in the paper's do not record it, because all once were
 LADDER = "ladder"  # key of the rungs of a search; searches without it have a ``recipe`` instead
 REFERENCE = "reference"  # key of what candidates start from; studies without it have none

@@ -95,8 +95,10 @@ class Policy:
         """Return weights drawn uniformly from (-bound, bound), float32."""
         return rng.uniform(-bound, bound, sum(map(prod, self.shapes))).astype(np.float32)
 
-    def sample(self, weights: Array, rng: np.random.Generator) -> tuple[int, ...]:
-        """Draw one choice for each decision."""
+    def sample(
+        self, weights: Array, rng: np.random.Generator, temperature: float = 1.0
+    ) -> tuple[int, ...]:
+        """Draw one choice for each decision, from the softmax of logits / temperature."""
         into, recurrent, bias, heads, head_bias = split(weights, self.shapes)
         hidden = cell = np.zeros((1, self.hidden), weights.dtype)
         choices: list[int] = []
@@ -104,7 +106,7 @@ class Policy:
         for step, (size, first) in enumerate(zip(self.sizes, self._first_tokens, strict=True)):
             gates = _gates(into[:, token] + bias + hidden @ recurrent.T)
             cell, hidden = _step(gates, cell)
-            logits = (hidden @ heads[step] + head_bias[step])[0, :size]
+            logits = (hidden @ heads[step] + head_bias[step])[0, :size] / temperature
             # Gumbel-max trick: the argmax of logits plus Gumbel noise is a draw from the softmax.
             choices.append(int(np.argmax(logits + rng.gumbel(size=size))))
             token = first + choices[-1]

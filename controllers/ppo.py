@@ -62,6 +62,12 @@ class PPOSampler(LogSampler):
     ``hidden=100, bound=0.1, learning_rate=3.5e-4, entropy=1e-5, decay=0.95``. The defaults
     here have another learning rate and entropy weight, and learn within hundreds of trials.
 
+    At this rate the policy soon becomes certain. A search does not train a genome twice, and ends
+    if only known ones are proposed. Therefore nothing is learned from a trial with the choices and
+    the value of an earlier one, which would make the policy more certain still; and the more of
+    the latest trials were such, the hotter is the softmax of the next (``heat``). With
+    ``heat=0`` neither is so.
+
     Args:
         space: what to search.
         seed: proposals of two seeds are independent.
@@ -73,11 +79,12 @@ class PPOSampler(LogSampler):
         clip: largest distance of a choice's probability ratio from 1 that is still rewarded.
         entropy: weight of the entropy of each decision, in nats.
         decay: decay of the moving averages, per trial.
+        heat: what each known proposal in a row adds to the temperature, which is 1 otherwise.
 
     Raises:
-        ControllerError: ``hidden``, ``batch`` or ``epochs`` is no integer or below 1, ``bound`` or
-            ``entropy`` below 0, ``learning_rate`` or ``clip`` not above 0, or ``decay`` not in
-            0 <= decay < 1.
+        ControllerError: ``hidden``, ``batch`` or ``epochs`` is no integer or below 1, ``bound``,
+            ``entropy`` or ``heat`` below 0, ``learning_rate`` or ``clip`` not above 0, or
+            ``decay`` not in 0 <= decay < 1.
 
     Example:
         >>> import optuna
@@ -102,29 +109,31 @@ class PPOSampler(LogSampler):
         bound: float = 0.1,
         batch: int = 10,
         epochs: int = 4,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 1e-2,
         clip: float = 0.2,
-        entropy: float = 0.1,
+        entropy: float = 0.05,
         decay: float = 0.95,
+        heat: float = 0.02,
     ) -> None:
         super().__init__(space, seed)
         self.hidden = check_count("hidden", hidden, 1, MOST_SIZE)
         self.batch = check_count("batch", batch, 1, MOST_SIZE)
         self.epochs = check_count("epochs", epochs, 1, MOST_SIZE)
-        for name, value in (("bound", bound), ("entropy", entropy)):
+        for name, value in (("bound", bound), ("entropy", entropy), ("heat", heat)):
             check_range(name, value, value >= 0, "0 or more")
         for name, value in (("learning_rate", learning_rate), ("clip", clip)):
             check_range(name, value, value > 0, "above 0")
         check_range("decay", decay, 0 <= decay < 1, "from 0 to below 1")
         self.bound, self.learning_rate = bound, learning_rate
         self.clip, self.entropy = clip, entropy
-        self.decay = decay
+        self.decay, self.heat = decay, heat
         self._memory = _Memory((), {})
         self._kept = 0  # batches of the file, as far as this object knows
 
     def propose(self, records: Sequence[Record], rng: np.random.Generator) -> Choices:
         state = self._learn(self._batches(records))
-        return self._policy().sample(state.learned.weights, rng)
+        temperature = 1 + self.heat * _known_in_a_row(records)
+        return self._policy().sample(state.learned.weights, rng, temperature)
 
     def prepare(self, study: Study, folder: Path) -> None:
         """Learn from the finished trials, and keep in the folder what is learned.
@@ -168,11 +177,13 @@ class PPOSampler(LogSampler):
         return total.hexdigest()
 
     def _batches(self, records: Sequence[Record]) -> Batches:
-        """Return the records with a reward in batches.
+        """Return the records with a reward in batches; known proposals only if there is no heat.
 
         A last batch that is not full is left out until it is.
         """
         scored = [record for record in records if record.reward is not None]
+        if self.heat:
+            scored = list(dict.fromkeys(scored))
         ends = range(self.batch, len(scored) + 1, self.batch)
         return tuple(tuple(scored[end - self.batch : end]) for end in ends)
 
@@ -215,3 +226,12 @@ class PPOSampler(LogSampler):
             advantages,
         )
         return State(learned, float(baseline), float(variance))
+
+
+def _known_in_a_row(records: Sequence[Record]) -> int:
+    """Return how many of the latest records have the choices and the reward of earlier ones."""
+    first: dict[Record, int] = {}
+    for index, record in enumerate(records):
+        first.setdefault(record, index)
+    known = (first[records[index]] < index for index in reversed(range(len(records))))
+    return sum(1 for _ in takewhile(bool, known))

@@ -104,6 +104,22 @@ def test_a_study_keeps_the_defaults_it_was_made_with(
     check_same(explicit, identity, OUT)
 
 
+@pytest.mark.parametrize("controller", EARLIER_DEFAULTS)
+def test_a_study_from_before_a_default_changed_goes_on_with_the_earlier_one(
+    controller: str, identity: dict[str, Any]
+) -> None:
+    """Such a study recorded nothing, or all settings that there were then."""
+    earlier, arguments = EARLIER_DEFAULTS[controller], {"seed": 3}
+    now, then = (identify(controller, given, SPACE, arguments) for given in ({}, earlier))
+    new = {key: value for key, value in earlier.items() if key in ("heat", "values", "patience")}
+    recorded = {k: v for k, v in then["controller_settings"].items() if k not in new}
+    without = {key: value for key, value in then.items() if key != "controller_settings"}
+    for study in (without, {**without, "controller_settings": recorded}):
+        check_same(study, then, OUT)
+        with pytest.raises(StudyError, match=r"^controller_settings\.\w+ .*--controller-set \w+="):
+            check_same(study, now, OUT)
+
+
 def test_a_study_in_another_kind_of_space_is_refused_with_the_option(
     identity: dict[str, Any],
 ) -> None:

@@ -245,6 +245,47 @@ def test_failed_trials_are_ignored() -> None:
     )
 
 
+def test_a_policy_that_is_certain_of_known_genomes_still_finds_new_ones() -> None:
+    """A search ends after 200 known genomes in a row, and known ones have their old values."""
+
+    def longest(heat: float) -> int:
+        sampler = PPOSampler(SPACE, learning_rate=0.05, entropy=0.0, batch=5, heat=heat)
+        log: list[Record] = []
+        seen: set[tuple[int, ...]] = set()
+        most = row = 0
+        for index in range(300):
+            choices = sampler.propose(log, sampler.generator(index))
+            row = row + 1 if choices in seen else 0
+            most = max(most, row)
+            seen.add(choices)
+            log.append(Record(choices, reward(sampler.decode(choices))))
+        return most
+
+    assert longest(0.0) >= 100
+    assert longest(0.1) <= 50
+
+
+def test_the_temperature_rises_only_with_known_genomes_in_a_row() -> None:
+    """Equal choices with another value were tried again, so they are no known ones."""
+    log = records(21)
+    given: dict[str, Any] = {"hidden": 8, "bound": 3.0, "batch": 1000}
+    cold, hot = (PPOSampler(SPACE, **given, heat=heat) for heat in (0.0, 50.0))
+
+    def same(more: list[Record]) -> bool:
+        full = [*log, *more]
+        rngs = [sampler.generator(99) for sampler in (cold, hot)]
+        return cold.propose(full, rngs[0]) == hot.propose(full, rngs[1])
+
+    again, other = log[3], Record(log[3].choices, -1.0)
+    new = Record((0,) * len(again.choices), 0.5)
+    assert same([])
+    assert same([other])
+    assert same([again, new])
+    assert same([again, again, other])
+    assert not same([again])
+    assert not same([new, again])
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
@@ -253,6 +294,7 @@ def test_failed_trials_are_ignored() -> None:
         ({"epochs": -1}, "^epochs .*1 or more.*got -1"),
         ({"bound": -0.1}, r"^bound .*0 or more, got -0\.1"),
         ({"entropy": -1.0}, r"^entropy .*0 or more, got -1\.0"),
+        ({"heat": -1.0}, r"^heat .*0 or more, got -1\.0"),
         ({"learning_rate": 0.0}, r"^learning_rate .*above 0, got 0\.0"),
         ({"clip": 0.0}, r"^clip .*above 0, got 0\.0"),
         ({"decay": 1.0}, r"^decay .*from 0 to below 1, got 1\.0"),

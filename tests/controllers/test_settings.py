@@ -25,7 +25,7 @@ from synthetic import SPACE
 # A value of each setting that is not its default.
 CHANGED: dict[str, dict[str, float]] = {
     "random": {},
-    "evolution": {"population": 6, "tournament": 3, "crossover_probability": 0.5},
+    "evolution": {"population": 6, "tournament": 3, "crossover_probability": 0.2},
     "local-search": {},
     "ppo": {
         "hidden": 8,
@@ -36,6 +36,7 @@ CHANGED: dict[str, dict[str, float]] = {
         "clip": 0.1,
         "entropy": 0.0,
         "decay": 0.9,
+        "heat": 0.1,
     },
     "tpe": {},
     "nsga2": {"population": 6},
@@ -107,7 +108,7 @@ def test_values_get_the_type_of_their_setting() -> None:
             r"controller evolution .*population, tournament, crossover_probability, "
             r"got 'popluation', did you mean population\?$",
         ),
-        ("ppo", {"zzz": 3}, r"controller ppo .*hidden, bound, .*decay, got 'zzz'$"),
+        ("ppo", {"zzz": 3}, r"controller ppo .*hidden, bound, .*heat, got 'zzz'$"),
         ("random", {"population": 3}, r"controller random has no settings, got 'population'$"),
         ("tpe", {"population": 3}, r"controller tpe has no settings, got 'population'$"),
         ("nsga2", {"population": 2.5}, r"population .*integer, got 2\.5 \(at controller nsga2\)"),
