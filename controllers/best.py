@@ -9,8 +9,8 @@ from typing import Any
 from optuna.study import Study
 
 from controllers.journal import IDENTITY
-from controllers.ladder import best_trial, recipe_of, rung_name
-from controllers.starts import Contender, contenders, genome_of
+from controllers.ladder import best_trial, recipe_of
+from controllers.starts import Contender, contenders
 from controllers.study import GENOME_ID
 from search_space import SearchSpace, save_genome, to_json
 
@@ -24,8 +24,8 @@ def save_best(study: Study, space: SearchSpace, out: Path) -> bool:
 
     That is the winner of the final, with its scores there, if its contenders are still those of
     the study; a search that goes on may find others. Otherwise it is the genome with the best
-    value; with a ladder, that on the highest rung that any genome has reached. ``rung`` and
-    ``recipe`` are then those of the value.
+    mean value, and the first trial that trained it; with a ladder, that on the highest rung that
+    any genome has reached. ``rung`` and ``recipe`` are then those of the value.
 
     The file follows from the study: one with any other content is replaced. Does nothing while no
     trial has a value. Call this while holding ``study.locked``.
@@ -33,7 +33,7 @@ def save_best(study: Study, space: SearchSpace, out: Path) -> bool:
     Returns:
         Whether the file was written; False if it was there already.
     """
-    if (best := best_trial(study)) is None:
+    if best_trial(study) is None:
         return False
     path = out / "best.json"
     if (won := winner(study, space)) is not None:
@@ -42,9 +42,9 @@ def save_best(study: Study, space: SearchSpace, out: Path) -> bool:
         rung = contender.rung
         meta: dict[str, Any] = {GENOME_ID: contender.identity, FINAL: conclusion}
     else:
-        genome, trial, value = genome_of(best, space), best.number, best.value
-        rung = rung_name(study, best)
-        meta = {GENOME_ID: best.user_attrs.get(GENOME_ID)}
+        best = contenders(study, space, 1)[0]
+        genome, trial, value, rung = best.genome, best.trial, best.value, best.rung
+        meta = {GENOME_ID: best.identity}
     identity = study.user_attrs.get(IDENTITY, {})
     names = ("controller", "recipe", "seed", "data", "reference")
     known = {**identity, "recipe": recipe_of(identity, rung)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from optuna.distributions import BaseDistribution
@@ -22,7 +23,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from controllers.ladder import Ladder
-from controllers.samplers import REPEATS
+from controllers.samplers import REPEATS, SpaceSampler
 
 
 def climbing(study: Study, ladder: Ladder) -> Study:
@@ -85,6 +86,11 @@ class FirstRung(BaseSampler):
     ) -> Any:
         seen = self._seen(study)
         return self.sampler.sample_independent(seen, trial, param_name, param_distribution)
+
+    def prepare(self, study: Study, folder: Path) -> None:
+        """Let the controller learn, see ``SpaceSampler.prepare``."""
+        if isinstance(self.sampler, SpaceSampler):
+            self.sampler.prepare(self._seen(study), folder)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self.sampler.before_trial(self._seen(study), trial)

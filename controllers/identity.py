@@ -26,6 +26,7 @@ CONFIG, FOLDER = "config.yaml", "data_folder"
 # The defaults that those versions had, by controller, where they are not the present ones.
 EARLIER_DEFAULTS: dict[str, dict[str, float]] = {
     "evolution": {"crossover_probability": 0.0},
+    "local-search": {"values": 1, "patience": 0},
     "ppo": {"learning_rate": 2e-3, "entropy": 0.1, "heat": 0.0},
 }
 KIND = "kind"  # of the space; studies in the paper's do not record it, because all once were

@@ -85,7 +85,7 @@ def climbed(trial: FrozenTrial) -> list[float]:
     return [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
 
 
-def rank(trial: FrozenTrial) -> tuple[float, ...]:
+def rank(trial: FrozenTrial) -> tuple[int, float, int]:
     """Return a key by which a better trial is greater: by rung, then value, then age."""
     value = -float("inf") if trial.value is None else trial.value
     return reached(trial), value, -trial.number

@@ -12,7 +12,7 @@ from controllers.contest import FIRST
 from controllers.figures import draw_search
 from controllers.final import Final
 from controllers.journal import IDENTITY
-from controllers.ladder import best_trial, climbed, on_rung, recipe_of, rung_name, rung_names
+from controllers.ladder import climbed, on_rung, recipe_of, rung_name, rung_names
 from controllers.placing import Estimate, Placing
 from controllers.study import trained
 from controllers.view import clock
@@ -62,10 +62,8 @@ def write_report(study: Study, out: Path) -> tuple[str, ...]:
     draw_search(study.get_trials(deepcopy=False), search, rungs=rung_names(study))
     genome, meta = read_document(best.read_text(encoding="utf-8"))
     draw_genome(genome, picture)
-    trial = best_trial(study)
-    assert trial is not None
-    rung = f", rung {rung_name(study, trial)}" if rung_names(study) else ""
-    score = f"best value  {trial.value:.4f} (trial {trial.number}{rung})"
+    rung = f", rung {meta['rung']}" if "rung" in meta else ""
+    score = f"best value  {meta['value']:.4f} (trial {meta['trial']}{rung})"
     if FINAL in meta:
         final = meta[FINAL]
         seeds = len(final["seeds"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,17 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from controllers import crew
 from controllers.best import save_best
 from controllers.errors import SearchError
-from controllers.halving import climbing
-from controllers.ladder import Ladder, best_trial, on_rung, rung_name
+from controllers.halving import FirstRung, climbing
+from controllers.ladder import Ladder, on_rung, rung_name
+from controllers.placing import seed_of
 from controllers.samplers import SpaceSampler, suggest
+from controllers.starts import contenders
 from controllers.study import (
+    AGAIN,
     DUPLICATE_OF,
     GENOME_ID,
     KNOWN,
+    START,
     WORKER,
     Presence,
     locked,
@@ -39,8 +44,8 @@ class SearchSettings:
 
     Attributes:
         out: run folder; the files of trial N are in ``trials/N``.
-        trials: number of genomes to train, counting all processes and all earlier runs of the
-            study. Duplicates and failed trials do not count.
+        trials: number of trainings, counting all processes and all earlier runs of the study.
+            Duplicates and failed trials do not count.
         arguments: what each candidate gets besides ``genome`` and ``out``.
         ladder: rungs with arguments of their own, in place of ``arguments``; None for a search
             that trains each genome once.
@@ -189,17 +194,16 @@ class _Loop:
             goes_on = self._goes_on(trial, number, value)
             if not goes_on:
                 save_best(self.study, self.space, self.settings.out)
-                best = best_trial(self.study)
-        what = f"trial {trial.number}{on_rung(rungs[number].name)}: value {value:.4f} {after}"
+                best = contenders(self.study, self.space, 1)[0]
+        again = trial.user_attrs.get(AGAIN)
+        which = f" (training {again + 1} of its genome)" if again else on_rung(rungs[number].name)
+        what = f"trial {trial.number}{which}: value {value:.4f} {after}"
         if goes_on:
             self.view.note(f"{what}; goes on to rung {rungs[number + 1].name}")
             return True
         self.view.advance()
-        assert best is not None
-        assert best.value is not None
         self.view.note(
-            f"{what}; best is trial {best.number} with {best.value:.4f}"
-            f"{on_rung(rung_name(self.study, best))}"
+            f"{what}; best is trial {best.trial} with {best.value:.4f}{on_rung(best.rung)}"
         )
         return False
 
@@ -218,7 +222,7 @@ class _Loop:
     def _next(self) -> tuple[Trial, Genome] | None:
         """Ask until a genome is new and return it; None at the end of the search."""
         while self.duplicates < self.settings.duplicates:
-            if isinstance(sampler := self.study.sampler, SpaceSampler):
+            if isinstance(sampler := self.study.sampler, SpaceSampler | FirstRung):
                 sampler.prepare(self.study, self.settings.out)
             with locked(self.settings.out):
                 for number in recover(self.study, self.presence):
@@ -230,12 +234,13 @@ class _Loop:
                 genome = suggest(trial, self.space)
                 identity = genome_id(genome)
                 trial.set_user_attr(GENOME_ID, identity)
-                twin = self._twin(identity, trial.number)
-                if twin is None:
+                twins = self._twins(identity, trial.number)
+                if not twins or self._repeats(trial):
                     self.duplicates = 0
+                    self._number(trial, twins)
                     return trial, genome
                 self.duplicates += 1
-                self._tell_duplicate(trial, twin)
+                self._tell_duplicate(trial, twins[0])
         self.view.note(
             f"the last {self.duplicates} proposals were known genomes: the search ends here"
         )
@@ -246,14 +251,30 @@ class _Loop:
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return sum(not self.presence.abandoned(trial) for trial in running)
 
-    def _twin(self, identity: str, number: int) -> FrozenTrial | None:
-        """Return the trial in which the same genome was trained, or is being trained."""
+    def _repeats(self, trial: Trial) -> bool:
+        """Return whether a known genome is to be trained again because the controller wants it.
+
+        On a ladder none is: the seed is not that of a rung.
+        """
+        sampler, start = self.study.sampler, START in trial.user_attrs
+        return isinstance(sampler, SpaceSampler) and sampler.repeats and not start
+
+    def _twins(self, identity: str, number: int) -> list[FrozenTrial]:
+        """Return the trials in which the same genome was trained, or is being trained."""
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        for trial in self.study.get_trials(deepcopy=False, states=states):
-            same = trial.user_attrs.get(GENOME_ID) == identity and trial.number != number
-            if same and DUPLICATE_OF not in trial.user_attrs:
-                return trial
-        return None
+        return [
+            trial
+            for trial in self.study.get_trials(deepcopy=False, states=states)
+            if trial.user_attrs.get(GENOME_ID) == identity
+            and trial.number != number
+            and DUPLICATE_OF not in trial.user_attrs
+        ]
+
+    def _number(self, trial: Trial, twins: Sequence[FrozenTrial]) -> None:
+        """Give the trial the smallest number that no other training of its genome has."""
+        taken = {twin.user_attrs.get(AGAIN, 0) for twin in twins}
+        if again := next(number for number in count() if number not in taken):
+            trial.set_user_attr(AGAIN, again)
 
     def _tell_duplicate(self, trial: Trial, twin: FrozenTrial) -> None:
         trial.set_user_attr(DUPLICATE_OF, twin.number)
@@ -280,6 +301,9 @@ class _Loop:
         save_genome(genome, folder / "genome.json", {"trial": trial.number})
         folder /= rung.name
         arguments = {**rung.arguments, "genome": to_json(genome), "out": str(folder)}
+        if again := trial.user_attrs.get(AGAIN):
+            # The final has the seeds after that of the search, and repetitions those before it.
+            arguments["seed"] = seed_of(rung.arguments, -again)
         return Job(self.settings.evaluate, arguments, folder / "log")
 
     def _folder(self, trial: Trial) -> Path:

@@ -9,14 +9,14 @@ are queued once, whatever happens between queueing and training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from controllers.errors import StudyError
-from controllers.ladder import rank, reached, rung_names
+from controllers.ladder import rank, rung_names
 from controllers.study import FIXED, GENOME_ID, START, trained
 from search_space import Genome, SearchSpace, genome_id
 from search_space.names import shown
@@ -31,8 +31,8 @@ class Contender:
         genome: the genome, as the space decodes it.
         identity: its ``genome_id``.
         start: whether it is a starting point.
-        trial: number of the trial that trained it by the proxy; None if there is none.
-        value: the value of that trial.
+        trial: number of the first trial that trained it by the proxy; None if there is none.
+        value: the mean value of all trials that trained it.
         rung: the rung of a ladder that the value is of; "" without a ladder.
     """
 
@@ -92,7 +92,7 @@ def queue_starts(study: Study, space: SearchSpace, starts: Mapping[str, Genome])
 
 
 def contenders(study: Study, space: SearchSpace, best: int) -> list[Contender]:
-    """Return the genomes with the best values, and the starting points, the best ones first.
+    """Return the genomes with the best mean values, and the starting points, the best ones first.
 
     With a ladder, the values of a rung come before those of the rungs below it.
 
@@ -101,13 +101,16 @@ def contenders(study: Study, space: SearchSpace, best: int) -> list[Contender]:
         space: what it searches.
         best: number of genomes to take by their value; starting points may be among them.
     """
-    ranked, rungs = sorted(trained(study), key=rank, reverse=True), rung_names(study)
+    trials: dict[str, list[FrozenTrial]] = {}
+    for trial in trained(study):
+        trials.setdefault(_identity(trial, space), []).append(trial)
+    means = {identity: _mean_rank(given) for identity, given in trials.items()}
+    rungs = rung_names(study)
     starts = _starts(study, space)
     found: dict[str, Contender] = {}
-    for number, trial in enumerate(ranked):
-        identity = _identity(trial, space)
-        if (number < best or identity in starts) and identity not in found:
-            start = starts.get(identity)
+    for number, identity in enumerate(sorted(means, key=means.__getitem__, reverse=True)):
+        if number < best or identity in starts:
+            start, trial = starts.get(identity), trials[identity][0]
             name = f"trial {trial.number}" if start is None else start.user_attrs[START]
             found[identity] = Contender(
                 name,
@@ -115,8 +118,8 @@ def contenders(study: Study, space: SearchSpace, best: int) -> list[Contender]:
                 identity,
                 start is not None,
                 trial.number,
-                trial.value,
-                rungs[reached(trial)] if rungs else "",
+                means[identity][1],
+                rungs[means[identity][0]] if rungs else "",
             )
     for identity, start in starts.items():  # those that are not trained
         if identity not in found:
@@ -129,6 +132,17 @@ def _starts(study: Study, space: SearchSpace) -> dict[str, FrozenTrial]:
     """Return the first trial of each starting point, by the id of its genome."""
     trials = [t for t in study.get_trials(deepcopy=False) if START in t.user_attrs]
     return {_identity(trial, space): trial for trial in reversed(trials)}
+
+
+def _mean_rank(trials: Sequence[FrozenTrial]) -> tuple[int, float, int]:
+    """Return a key as ``ladder.rank`` does, of all trials that trained a genome.
+
+    It has the mean of their values on the highest rung that any of them has reached.
+    """
+    ranks = [rank(trial) for trial in trials]
+    highest = max(rung for rung, *_ in ranks)
+    values = [value for rung, value, _ in ranks if rung == highest]
+    return highest, sum(values) / len(values), ranks[0][2]
 
 
 def _identity(trial: FrozenTrial, space: SearchSpace) -> str:

@@ -40,6 +40,7 @@ WORKER = "worker"
 GENOME_ID = "genome_id"
 DUPLICATE_OF = "duplicate_of"
 KNOWN = "rung_values"  # values of the rungs that a repeated trial has climbed, see ``ladder.py``
+AGAIN = "again"  # of a trial that trains a known genome again: how many others had trained it
 START = "start"  # name of a starting point, see ``starts.py``
 
 PASSED = "completed_rung_"  # starts system attributes in which Optuna's pruner counts rungs
@@ -190,7 +191,10 @@ def recover(study: Study, presence: Presence) -> list[int]:
 
 
 def trained(study: Study) -> list[FrozenTrial]:
-    """Return the trials in which a genome was trained: complete and pruned ones but duplicates."""
+    """Return the trials in which a genome was trained: complete and pruned ones but duplicates.
+
+    A genome is trained more than once if the controller wants that (``SpaceSampler.repeats``).
+    """
     states = (TrialState.COMPLETE, TrialState.PRUNED)
     done = study.get_trials(deepcopy=False, states=states)
     return [trial for trial in done if DUPLICATE_OF not in trial.user_attrs]

@@ -20,7 +20,9 @@ from controllers.best import save_best
 from controllers.errors import SearchError
 from controllers.samplers import REPEATS
 from controllers.search import SearchSettings, search
+from controllers.starts import contenders
 from controllers.study import (
+    AGAIN,
     DUPLICATE_OF,
     GENOME_ID,
     WORKER,
@@ -28,9 +30,9 @@ from controllers.study import (
     open_study,
     trained,
 )
-from search_space import Level, NASFPNSpace, WideSpace, genome_id, load_genome
+from search_space import Level, NASFPNSpace, WideSpace, genome_id, load_genome, to_json
 from searches import Recorder, genomes_of, log, opened, run, settings, start
-from synthetic import SPACE, reward
+from synthetic import SPACE, evaluate, reward
 
 
 @pytest.mark.slow
@@ -144,6 +146,37 @@ def test_known_genomes_are_scored_without_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_controller_may_have_a_genome_trained_again_with_another_seed(
+    processes: int, tmp_path: Path
+) -> None:
+    """Such a training is a trial; its seed is none of the search's others or of a final."""
+    given: dict[str, Any] = {"seed": 3, "noise": 2.0}
+    more = [start(tmp_path, "local-search", 40, **given) for _ in range(processes - 1)]
+    run(tmp_path, "local-search", 40, **given)
+    assert [process.wait() for process in more] == [0] * (processes - 1)
+    study = opened(tmp_path, "local-search")
+    values: dict[str, list[float]] = {}
+    numbers: dict[str, list[int]] = {}
+    for trial in trained(study):
+        again = trial.user_attrs.get(AGAIN, 0)
+        genome = load_genome(tmp_path / "trials" / str(trial.number) / "genome.json")
+        arguments = {"genome": to_json(genome), "noise": 2.0, "seed": (3 - again) % 2**64}
+        assert trial.value == evaluate(arguments)["AP"]
+        values.setdefault(trial.user_attrs[GENOME_ID], []).append(trial.value)
+        numbers.setdefault(trial.user_attrs[GENOME_ID], []).append(again)
+    assert sum(map(len, values.values())) == 40
+    assert all(sorted(each) == list(range(len(each))) for each in numbers.values())
+    assert sum(len(each) > 1 for each in values.values()) >= 2
+    assert not [trial for trial in study.trials if DUPLICATE_OF in trial.user_attrs]
+    means = {identity: sum(each) / len(each) for identity, each in values.items()}
+    best = json.loads((tmp_path / "best.json").read_text())["meta"]
+    assert (best["genome_id"], best["value"]) == max(means.items(), key=lambda item: item[1])
+    leader = contenders(study, SPACE, 1)[0]
+    assert (leader.identity, leader.value) == (best["genome_id"], best["value"])
+
+
+@pytest.mark.slow
 def test_trials_count_all_runs_together(tmp_path: Path) -> None:
     run(tmp_path, "random", 5)
     study = run(tmp_path, "random", 8)
@@ -168,20 +201,21 @@ def test_a_metric_that_is_missing_is_a_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("controller", ["evolution", "nsga2", "ppo"])
+@pytest.mark.parametrize("controller", ["evolution", "nsga2", "ppo", "local-search"])
 def test_killed_and_resumed_is_the_search_never_interrupted(
     tmp_path: Path, controller: str
 ) -> None:
     """SIGKILL in the middle of two candidates; fails if indices or populations shift."""
-    unbroken = run(tmp_path / "unbroken", controller, 34)
+    noisy: dict[str, Any] = {"seed": 0, "noise": 1.0}
+    unbroken = run(tmp_path / "unbroken", controller, 34, **noisy)
     out = tmp_path / "killed"
     for stop in (12, 28):
-        process = start(out, controller, 34, hang_in=str(stop))
+        process = start(out, controller, 34, hang_in=str(stop), **noisy)
         while process.poll() is None and not (out / "trials" / str(stop) / "log").exists():
             time.sleep(0.01)
         process.kill()
         process.wait()
-    study = run(out, controller, 34)
+    study = run(out, controller, 34, **noisy)
     assert sum(REPEATS in trial.user_attrs for trial in study.trials) == 2
     assert log(study) == log(unbroken)
     assert load_genome(out / "best.json") == load_genome(tmp_path / "unbroken" / "best.json")
@@ -190,9 +224,9 @@ def test_killed_and_resumed_is_the_search_never_interrupted(
 @pytest.mark.slow
 def test_two_processes_on_one_study_train_nothing_twice(tmp_path: Path) -> None:
     together: dict[str, Any] = {"seconds": 0.02, "meet_in": "0"}
-    processes = [start(tmp_path, "local-search", 40, **together) for _ in range(2)]
+    processes = [start(tmp_path, "evolution", 40, **together) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
-    study = opened(tmp_path, "local-search")
+    study = opened(tmp_path, "evolution")
     assert 39 <= len(genomes_of(study)) <= 40
     assert len(set(genomes_of(study))) == len(genomes_of(study))
     assert len({trial.user_attrs[WORKER] for trial in study.trials}) == 2

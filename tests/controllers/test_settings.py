@@ -26,7 +26,7 @@ from synthetic import SPACE
 CHANGED: dict[str, dict[str, float]] = {
     "random": {},
     "evolution": {"population": 6, "tournament": 3, "crossover_probability": 0.2},
-    "local-search": {},
+    "local-search": {"values": 3, "patience": 4},
     "ppo": {
         "hidden": 8,
         "bound": 0.2,
@@ -65,7 +65,7 @@ def test_each_setting_of_each_controller_can_be_changed(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["evolution", "nsga2", "ppo", "gp"])
+@pytest.mark.parametrize("name", ["evolution", "local-search", "nsga2", "ppo", "gp"])
 def test_other_settings_make_other_proposals(name: str) -> None:
     first, second = (
         ask_and_tell(new_study(create_sampler(name, SPACE, 0, settings)), 24)
