@@ -20,6 +20,7 @@ from records import encoded, packed, write
 
 # In a separate process without threads, since a process with threads cannot safely fork.
 KILLED = """
+from multiprocessing import resource_tracker
 import os, resource, signal, sys
 from pathlib import Path
 from nasfpn_runtime.data import mindrecord_writer as module
@@ -39,6 +40,8 @@ def dies(function, call):
         return function(*args, **kwargs)
     return wrapped
 
+# It removes the semaphores of killed processes when this one ends.
+resource_tracker.ensure_running()
 points = [
     (Sample, "read", 1),
     (Sample, "read", 4),
