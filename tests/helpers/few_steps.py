@@ -25,7 +25,7 @@ from nasfpn_runtime.training.step import DetectorWithLoss, TrainStep
 from search_space import load_genome
 
 SETTINGS = ["model.width=4", "model.channels=8", "model.stacks=1", "training.batch=4"]
-STEPS = 5
+STEPS = 3  # rounding errors grow from step to step
 
 data, results, parts = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 set_device("CPU")

@@ -89,7 +89,8 @@ def test_shares_of_a_batch_add_up_to_the_batch(
         for name, expected in alone.items():
             if "/" in name:  # weights after the first and the last update
                 error = np.abs(rank[name] - expected).max()
-                assert error <= 1e-5 * max(1.0, np.abs(expected).max()), name
+                # Rounding gives 1e-5. Gradients of wrong weight show in the second loss: by 2e-3.
+                assert error <= 1e-4 * max(1.0, np.abs(expected).max()), name
 
 
 def command(data: Path, out: Path, devices: int = 2) -> list[str]:
@@ -123,7 +124,14 @@ KINDS = {
 
 
 def stop(
-    arguments: list[str], out: Path, kind: str, how: signal.Signals, code: int, message: str
+    arguments: list[str],
+    out: Path,
+    kind: str,
+    how: signal.Signals,
+    code: int,
+    message: str,
+    *,
+    epochs: int,
 ) -> None:
     """Send a signal to a process of a job after some epochs; check how the job ends.
 
@@ -131,9 +139,12 @@ def stop(
         kind: the process: a card, msrun, or the launcher that the user started.
         code: exit code that the job must have.
         message: part of what it must print.
+        epochs: number of epochs that are logged when the signal is sent; some more may be. A job
+            that is resumed must have logged fewer when it starts.
     """
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: metrics(out) or process.poll() is not None)
+        before = metrics(out)
+        wait_until(lambda: metrics(out) != before or process.poll() is not None)
         target = process.pid
         if kind != "launcher":
             target = next(
@@ -141,7 +152,7 @@ def stop(
                 for number, text in processes(out).items()
                 if all(part in text for part in KINDS[kind])
             )
-        wait_until(lambda: len(metrics(out)) >= 2 or process.poll() is not None)
+        wait_until(lambda: len(metrics(out)) >= epochs or process.poll() is not None)
         os.kill(target, how)
         _, error = process.communicate(timeout=LIMIT)
     assert process.returncode == code
@@ -161,38 +172,27 @@ def test_a_process_that_dies_stops_the_job(
 ) -> None:
     """What it leaves is that of a launcher that is killed, which the next test resumes."""
     out = tmp_path / "stopped"
-    stop(command(data, out), out, kind, signal.SIGKILL, 2, message)
+    stop(command(data, out), out, kind, signal.SIGKILL, 2, message, epochs=2)
 
 
-@pytest.mark.parametrize(
-    ("how", "code", "message"),
-    [
-        (signal.SIGKILL, -signal.SIGKILL, ""),
-        (signal.SIGINT, 130, "run the same command"),
-    ],
-)
 def test_a_job_that_was_stopped_and_resumed_ends_as_an_uninterrupted_one(
-    data: Path,
-    uninterrupted: Path,
-    tmp_path: Path,
-    how: signal.Signals,
-    code: int,
-    message: str,
+    data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    interrupted = tmp_path / "interrupted"
-    arguments = command(data, interrupted)
-    if how == signal.SIGINT:  # then the cards save a checkpoint, whatever the recipe says
-        arguments += ["--set", "training.save_every=0"]
-    stop(arguments, interrupted, "launcher", how, code, message)
+    out = tmp_path / "interrupted"
+    last = out / "checkpoints" / "last.ckpt"
+    arguments = [*command(data, out), "--set", "training.save_every=3"]
+    stop(arguments, out, "launcher", signal.SIGKILL, -signal.SIGKILL, "", epochs=4)
+    assert checkpoint.load(last)[1].epoch in (3, 6)
+    stop(arguments, out, "launcher", signal.SIGINT, 130, "run the same command", epochs=4)
+    assert checkpoint.load(last)[1].epoch == len(metrics(out))  # saved, whatever the recipe says
     shown = succeed(arguments)
-    assert f"curves      {interrupted / 'figures' / 'curves.svg'}\n" in shown  # the last line
+    assert f"curves      {out / 'figures' / 'curves.svg'}\n" in shown  # the last line
     ends = [
-        checkpoint.load(out / "checkpoints" / "last.ckpt")[0]
-        for out in (uninterrupted, interrupted)
+        checkpoint.load(folder / "checkpoints" / "last.ckpt")[0] for folder in (uninterrupted, out)
     ]
     for name, expected in ends[0].items():
         np.testing.assert_array_equal(ends[1][name], expected, err_msg=name)
-    assert metrics(interrupted) == metrics(uninterrupted)
+    assert metrics(out) == metrics(uninterrupted)
 
 
 def test_an_interrupt_while_processes_are_started_leaves_none(data: Path, tmp_path: Path) -> None:
