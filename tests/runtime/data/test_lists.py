@@ -54,6 +54,7 @@ with new_folder(Path(sys.argv[1])) as draft:
 CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("around", [(), CONTAINER], ids=["machine", "containers"])
 def test_drafts_of_dead_writers_go_and_those_of_the_living_stay(
     tmp_path: Path, around: tuple[str, ...]

@@ -61,6 +61,7 @@ def test_any_number_of_shards_gives_the_same_samples(shapes: Path, shards: int) 
             np.testing.assert_array_equal(one.boxes, other.boxes)
 
 
+@pytest.mark.slow
 def test_a_row_can_be_read_in_another_process(shapes: Path) -> None:
     folder = packed(shapes, shapes.with_name("out"), "val")
     rows = [sample.path for sample in load_split(folder, "val").samples]
@@ -184,6 +185,7 @@ def damaged_places(path: Path, rng: np.random.Generator) -> list[int]:
     return [int(place) for part in parts for place in rng.choice(part, 6)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 4000])
 def test_damage_of_the_same_size_is_refused_anywhere(shapes: Path, length: int) -> None:
     folder = packed(shapes, shapes.with_name("out"), "val", shards=2)

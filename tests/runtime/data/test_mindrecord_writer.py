@@ -72,6 +72,7 @@ print("done", out.exists(), len(list(out.parent.glob(".*.partial"))))
 """
 
 
+@pytest.mark.slow
 def test_a_killed_or_full_writer_leaves_nothing_that_looks_complete(shapes: Path) -> None:
     out = shapes.with_name("out")
     done = subprocess.run(

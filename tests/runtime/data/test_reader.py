@@ -175,6 +175,7 @@ some_annotation = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(some_picture, max_size=4), st.lists(some_annotation, max_size=8))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # the folder is rewritten
 def test_any_file_is_accounted_for(folder: Path, images: list[Any], annotations: list[Any]) -> None:

@@ -82,6 +82,7 @@ def test_names_of_any_characters_are_drawn(
     assert f"{CAT if installed else MISSING} $x^$" in drawn  # as a comment above the outlines
 
 
+@pytest.mark.slow
 def test_the_number_of_images_is_limited_and_returned(tmp_path: Path) -> None:
     split = write(tmp_path, count=9)
     for asked, drawn in ((1, 1), (5, 5), (50, 9)):

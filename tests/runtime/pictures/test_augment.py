@@ -153,6 +153,7 @@ def test_neutral_colours_change_nothing() -> None:
     np.testing.assert_array_equal(colour_jitter(noise(), 1, 1, 1), noise())
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1))
 def test_all_changes_together(seed: int) -> None:
     augment = Augment(hflip=0.5, vflip=0.5, scale=(0.5, 2.0), colour=0.2)

@@ -80,6 +80,7 @@ def change(
     return augment.apply(*part, np.random.default_rng(seed), frame)
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(
     scenes(),

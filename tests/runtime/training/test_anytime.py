@@ -99,6 +99,7 @@ def gradients(stacks: tuple[int, ...], fill: Fill) -> Arrays:
     return Gradients(Losses(net, stacks)).named()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("genome", "mode"),
     [
@@ -125,6 +126,7 @@ def test_a_network_cut_after_a_stack_has_the_outputs_of_that_stack(
     assert not np.array_equal(outputs[0][0].asnumpy(), outputs[1][0].asnumpy())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pynative")
 def test_without_supervision_only_the_last_stack_has_outputs(fill: Fill) -> None:
     net = build_network(RECIPE, categories=2)
@@ -141,6 +143,7 @@ def test_a_network_can_only_be_cut_after_one_of_its_stacks(stacks: int) -> None:
         build_network(RECIPE, categories=2, stacks=stacks)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pynative")
 def test_gradients_reach_every_stack_and_the_head_gets_those_of_all(fill: Fill) -> None:
     alone = [gradients((stack,), fill) for stack in range(STACKS)]
@@ -155,6 +158,7 @@ def test_gradients_reach_every_stack_and_the_head_gets_those_of_all(fill: Fill) 
             assert part.any() == (stack >= first), (name, stack)
 
 
+@pytest.mark.slow
 def test_running_statistics_of_the_head_are_updated_by_the_stacks_in_order(
     fill: Fill, request: pytest.FixtureRequest
 ) -> None:
@@ -173,6 +177,7 @@ def test_running_statistics_of_the_head_are_updated_by_the_stacks_in_order(
     np.testing.assert_allclose(norm.moving_mean.asnumpy(), mean, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_compiled_training_pass_with_drop_block_equals_the_interpreted_one(
     fill: Fill, request: pytest.FixtureRequest
 ) -> None:

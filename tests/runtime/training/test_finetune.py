@@ -280,6 +280,7 @@ def is_frozen(name: str, stages: int) -> bool:
     return stages > 0 and name.startswith(("stem.", *groups))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stages", [0, 1, 2])
 def test_frozen_stages_keep_weights_and_statistics_bit_equal_and_others_change(stages: int) -> None:
     before, after = stepped(stages)
@@ -288,6 +289,7 @@ def test_frozen_stages_keep_weights_and_statistics_bit_equal_and_others_change(s
         assert np.array_equal(after[name], value) == is_frozen(name, stages), name
 
 
+@pytest.mark.slow
 def test_freezing_does_not_change_the_gradients_of_other_stages() -> None:
     """One step changes weights by -rate (gradient + decay); both nets use the same statistics."""
     _, frozen = stepped(1, steps=1)
@@ -307,6 +309,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_a_checkpoint_freezes_and_resumes_without_it(
     data: Path, tmp_path: Path
 ) -> None:

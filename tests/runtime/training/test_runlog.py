@@ -115,6 +115,7 @@ def test_an_epoch_without_an_update_has_no_loss(tmp_path: Path) -> None:
     ElementTree.parse(tmp_path / "figures" / "curves.svg")
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_no_line_and_no_figure(
     tmp_path: Path, full_disk: Callable[[], AbstractContextManager[None]]
 ) -> None:

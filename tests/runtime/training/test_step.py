@@ -47,6 +47,7 @@ def _graph_mode() -> None:
     set_device("CPU")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fractions", [(1.0,), (0.5, 0.25, 0.25)])
 @pytest.mark.parametrize("clip", [None, 6.5, 100.0])
 @pytest.mark.parametrize(
@@ -115,6 +116,7 @@ def test_gradients_that_overflow_halve_the_scale_and_change_nothing_else() -> No
     assert (net.gamma.asnumpy() != before["a.gamma"]).all()
 
 
+@pytest.mark.slow
 def test_the_scale_doubles_after_many_finite_updates_without_changing_them() -> None:
     nets = Linear(), Linear()
     scaled = TrainStep(nets[0], Training(precision="float16", loss_scale=8.0), [0.01] * 3)
