@@ -131,6 +131,7 @@ def test_a_study_that_lost_the_digest_does_not_get_another_reference(tmp_path: P
     assert trainings(tmp_path) == 0
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_reported_with_its_log_and_made_again(tmp_path: Path) -> None:
     folder = tmp_path / FOLDER
     folder.mkdir()

@@ -83,6 +83,7 @@ def test_best_json_is_that_of_the_study_whatever_was_done_to_the_file(
     assert best.stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_a_best_genome_that_was_not_written_is_written_at_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

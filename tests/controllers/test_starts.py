@@ -79,6 +79,7 @@ def test_equal_genomes_are_one_and_another_genome_gets_another_name(tmp_path: Pa
         assert queue_starts(study, SPACE, {"one": GENOMES["two"], "x": one}) == []
 
 
+@pytest.mark.slow
 def test_a_genome_that_was_trained_before_is_not_trained_again(tmp_path: Path) -> None:
     study = run(tmp_path, "random", 3)
     known = SPACE.decode(study.trials[1].params)

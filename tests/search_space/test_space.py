@@ -65,6 +65,7 @@ def test_every_vector_of_choices_is_a_genome_and_size_counts_them(space: NASFPNS
     assert set(enumerated) == set(decoded)
 
 
+@pytest.mark.slow
 @small
 def test_enumeration_is_the_filter_of_all_possible_genomes(space: NASFPNSpace) -> None:
     """Filter all genomes with this number of binary cells by the membership test."""

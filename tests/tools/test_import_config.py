@@ -182,6 +182,7 @@ COPIES = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.fixed_dictionaries({}, optional=COPIES))
 def test_changed_values_arrive_and_nothing_else_changes(changes: dict[str, Any]) -> None:

@@ -95,6 +95,7 @@ def test_every_option_with_a_number_has_a_range() -> None:
         assert name in TEXTS, f"{command} {name} must have a Range, or be listed as text here"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "action"), NUMBERS, ids=[f"{c} {a.option_strings[-1]}" for c, a in NUMBERS]
 )

@@ -216,6 +216,7 @@ def test_without_a_final_a_warning_says_that_the_value_overstates(
     assert len(jobs) == 2
 
 
+@pytest.mark.slow
 def test_callers_from_python_have_no_starting_points_and_no_final(
     shapes: Path, tmp_path: Path, jobs: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,6 +187,7 @@ def test_an_exception_ends_the_workers(
     assert not working()
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_epoch_with_a_clear_error(split: Split) -> None:
     with make(split, workers=2) as loader:
         next(loader.epoch(0))

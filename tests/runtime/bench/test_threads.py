@@ -10,6 +10,7 @@ from nasfpn_runtime.bench.threads import FILES, time_threads
 from small_networks import GENOME, small_recipe
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pynative")
 def test_there_is_a_row_for_each_engine_and_number_of_threads(tmp_path: Path) -> None:
     recipe = small_recipe("bccd-128", "model.stacks=1")

@@ -10,6 +10,7 @@ from nasfpn_runtime.cluster.device import check_precision, set_device
 from nasfpn_runtime.errors import DeviceError
 
 
+@pytest.mark.slow
 def test_ascend_works_or_is_refused_in_one_line() -> None:
     result = run_script("""
 from nasfpn_runtime.cluster.device import set_device
@@ -59,6 +60,7 @@ def test_only_bfloat16_on_the_cpu_is_refused(device: str, precision: str) -> Non
         check_precision(device, precision)
 
 
+@pytest.mark.slow
 def test_the_device_in_use_may_be_set_again() -> None:
     # MindSpore refuses this once a kernel has run, if no device was set before.
     result = run_script("""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fresh_process import run_script
 from nasfpn_runtime.cluster.isa import ISA_VARIABLE
 
+pytestmark = pytest.mark.slow  # each test starts a process that imports MindSpore
 AVX512 = 0x20  # bit of dnnl_cpu_isa_t, include/oneapi/dnnl/dnnl_types.h
 SSE41 = 0x1
 

@@ -173,6 +173,7 @@ def turned(folder: Path, suffix: str, orientation: int, upright: bool) -> Split:
     return split
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", WRITERS)
 @pytest.mark.parametrize("upright", [False, True])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])

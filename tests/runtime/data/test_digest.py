@@ -21,6 +21,7 @@ from nasfpn_runtime.errors import ChangedDataError, DataError
 KINDS = (*WRITERS, *(f"mindrecord-{name}" for name in WRITERS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_every_format_of_the_same_images_has_the_same(tmp_path: Path, seed: int) -> None:
     drawn = draw(seed)
@@ -40,6 +41,7 @@ def test_crowd_regions_are_the_same_in_the_formats_that_have_them(
     assert given != digest(load_split(make(tmp_path / "plain", "coco", draw(1))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_folder_and_the_order_do_not_matter(tmp_path: Path, kind: str) -> None:
     drawn = draw(2)

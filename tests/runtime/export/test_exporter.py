@@ -64,6 +64,7 @@ def test_onnx_gives_the_checkpoints_boxes(
     assert report.cost == detector_cost(genome, recipe.shape(3, genome.levels))
 
 
+@pytest.mark.slow
 def test_tiny_weights_of_a_merge_are_normalised_as_in_training(tmp_path: Path) -> None:
     # Weights are divided by their sum + 1e-4: with a sum of 5e-5, only a third of it is left.
     genome = Genome(tuple(MergingCell(n, "weighted", (0, 1)) for n in (3, 4)), (3, 4))
@@ -125,6 +126,7 @@ def test_half_precision_halves_the_weights(source: Path) -> None:
     assert sizes["fp16"] < 0.6 * sizes["fp32"]
 
 
+@pytest.mark.slow
 def test_a_weight_too_large_for_half_is_named(source: Path, tmp_path: Path) -> None:
     arrays, origin = checkpoint.load(source)
     net = build_network(origin.recipe, origin.genome, 3)
@@ -182,6 +184,7 @@ def test_a_file_that_gives_nan_does_not_appear(
         exported(source, "onnx")
 
 
+@pytest.mark.slow
 def test_impossible_requests_are_refused_first(source: Path) -> None:
     with pytest.raises(DeviceError, match=r"AIR .*Ascend, got CPU"):
         exported(source, "air")

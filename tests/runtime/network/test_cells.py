@@ -200,6 +200,7 @@ def test_resnets_compute_what_the_paper_says(name: str, fill: Fill) -> None:
         assert_close(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pynative")
 @pytest.mark.parametrize("name", RESNETS)
 @pytest.mark.parametrize("levels", [(2, 3, 4, 5), (3, 4), (2,)])

@@ -12,6 +12,7 @@ from nasfpn_runtime.pictures.image import normalise
 SIZE = (6, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["pynative", "graph"])
 def test_it_gives_the_same_as_numpy(mode: str, request: pytest.FixtureRequest) -> None:
     request.getfixturevalue(mode)

@@ -103,6 +103,7 @@ KEYS = [
 ] + ["data.augment.hflip", "data.augment.scale", "data.augment.jitter", "training.dropblock.keep"]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.tuples(st.sampled_from(KEYS), VALUES), max_size=3))
 def test_random_overrides_are_read_back(changes: list[tuple[str, Any]]) -> None:

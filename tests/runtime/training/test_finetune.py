@@ -78,6 +78,7 @@ def test_a_head_is_dropped_even_if_it_matches(tmp_path: Path, dialect: str) -> N
     assert set(kept) == {name for name in names if "classes" in name and "predict" in name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dialect", ["tf", "modelzoo"])
 def test_other_classes_require_drop_head_which_drops_only_their_prediction(
     tmp_path: Path, dialect: str

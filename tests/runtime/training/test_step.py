@@ -82,6 +82,7 @@ def test_two_updates_are_momentum_with_decay_and_a_clipped_norm(
             assert parameter.dtype == mindspore.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fractions", [(1.0,), (0.5, 0.5)])
 def test_averages_follow_the_weights_and_can_replace_them(fractions: tuple[float, ...]) -> None:
     net = Linear()
@@ -98,6 +99,7 @@ def test_averages_follow_the_weights_and_can_replace_them(fractions: tuple[float
         np.testing.assert_allclose(net.gamma.asnumpy(), weight, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_that_overflow_halve_the_scale_and_change_nothing_else() -> None:
     net = Linear()
     training = Training(precision="float16", loss_scale=8.0, momentum=0.5, ema=0.5, clip=1e9)

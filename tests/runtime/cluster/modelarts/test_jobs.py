@@ -90,6 +90,7 @@ def test_two_addresses_with_the_same_name_are_two_folders(cloud: Cloud) -> None:
     assert texts == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_processes_of_a_server_wait_for_the_one_that_copies(cloud: Cloud) -> None:
     processes = [cloud.start(PRINT_FOLDER, SECONDS_A_FILE="0.1") for _ in range(4)]
     for process in processes:
@@ -98,6 +99,7 @@ def test_processes_of_a_server_wait_for_the_one_that_copies(cloud: Cloud) -> Non
     assert len(cloud.calls("copy_parallel")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", [1, 4])
 def test_a_killed_unzip_leaves_nothing_that_looks_complete(cloud: Cloud, members: int) -> None:
     files = zipped(cloud)
