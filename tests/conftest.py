@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,29 +11,19 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-TEMPORARY, FAILED = pytest.StashKey[str](), pytest.StashKey[bool]()
 
-
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the run and all its processes a temporary folder of their own.
+    """Give the run and all its processes a temporary folder inside the one that pytest removes.
 
     Some libraries leave files there; ONNX Runtime writes ``.ses`` as soon as it is imported.
+    pytest keeps its folder if a test failed, and those of the last three runs at most.
     """
     if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit the variable
-        config.stash[TEMPORARY] = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="nasfpn-tests-")
+        folder = config._tmp_path_factory.getbasetemp() / "tmp"  # type: ignore[attr-defined]
+        folder.mkdir()
+        os.environ["TMPDIR"] = str(folder)
         tempfile.tempdir = None  # to be looked up again
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the temporary folder, but not what tests that failed leave to be looked at."""
-    folder = config.stash.get(TEMPORARY, None)
-    if folder is not None and not config.stash.get(FAILED, False):
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Remember whether there is something to be looked at."""
-    session.config.stash[FAILED] = exitstatus == pytest.ExitCode.TESTS_FAILED
 
 
 @contextmanager
