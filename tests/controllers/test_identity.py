@@ -69,7 +69,7 @@ def stored_before() -> dict[str, Any]:
 def test_identity_is_plain_data_with_all_settings(identity: dict[str, Any]) -> None:
     assert identity == {
         "controller": "evolution",
-        "controller_settings": {"population": 20, "tournament": 5, "crossover_probability": 0.0},
+        "controller_settings": {"population": 20, "tournament": 5, "crossover_probability": 0.5},
         "seed": 3,
         "space": {
             "levels": [3, 4, 5],
@@ -184,10 +184,11 @@ def test_another_search_is_refused_with_the_setting_that_differs(
 
 
 def test_a_setting_with_its_default_is_the_same_as_none(identity: dict[str, Any]) -> None:
-    explicit = {**identity, "controller_settings": {"population": 20}}
+    given = {"population": 20, "crossover_probability": 0.5}
+    explicit = {**identity, "controller_settings": given}
     check_same(identity, explicit, OUT)
     check_same(explicit, identity, OUT)
-    other = {**identity, "controller_settings": {"population": 20, "tournament": 2}}
+    other = {**identity, "controller_settings": {**given, "tournament": 2}}
     with pytest.raises(StudyError, match=r"^controller_settings\.tournament .*5 .*got 2"):
         check_same(explicit, other, OUT)
 
@@ -210,7 +211,7 @@ def test_a_study_from_before_has_old_names_and_no_settings(identity: dict[str, A
     stored = stored_before()
     assert "controller_settings" not in stored
     assert "dialect" not in stored["recipe"]["model"]
-    given = copy.deepcopy(stored)
+    given = {**copy.deepcopy(stored), "controller_settings": EARLIER_DEFAULTS["evolution"]}
     given["recipe"]["model"]["dialect"] = given["recipe"]["model"].pop("semantics")
     check_same(stored, given, OUT)
     given["recipe"]["model"]["dialect"] = "mmdet"

@@ -32,7 +32,7 @@ CHANGED: dict[str, dict[str, float]] = {
         "bound": 0.2,
         "batch": 5,
         "epochs": 2,
-        "learning_rate": 0.01,
+        "learning_rate": 0.02,
         "clip": 0.1,
         "entropy": 0.0,
         "decay": 0.9,

@@ -55,6 +55,7 @@ def command(data: Path, out: Path, *options: str, settings: list[str] = V1) -> l
     overrides = [part for setting in settings for part in ("--set", setting)]
     folders = ["--data", str(data), "--out", str(out)]
     search = ["--recipe", "shapes-proxy", "--controller", "evolution"]
+    search += ["--controller-set", "crossover_probability=0"]  # the default then
     space = ["--levels", "3-5", "--intermediate-cells", "1", "--final", "0"]
     return ["search", *folders, *search, *space, *overrides, *options]
 
