@@ -25,6 +25,7 @@ from controllers.contest import Rules, standing
 from controllers.final import Final, FinalSettings
 from controllers.ladder import Ladder
 from controllers.placing import Placing, places
+from controllers.registry import controller_settings
 from controllers.samplers import REPEATS, SpaceSampler
 from controllers.search import SearchSettings, search
 from controllers.starts import Contender
@@ -90,7 +91,14 @@ def opened(
     **identity: Any,
 ) -> Study:
     """Open the study of a run folder, with an identity that is made up."""
-    identity = {"controller": controller, "seed": seed, "recipe": {"epochs": 3}, **identity}
+    defaults = {key: known.default for key, known in controller_settings(controller).items()}
+    identity = {
+        "controller": controller,
+        **({"controller_settings": defaults} if defaults else {}),
+        "seed": seed,
+        "recipe": {"epochs": 3},
+        **identity,
+    }
     return open_study(out, identity, create_sampler(controller, SPACE, seed), repair=repair)
 
 
