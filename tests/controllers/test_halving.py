@@ -217,6 +217,7 @@ def test_a_genome_that_fails_on_a_higher_rung_keeps_its_lower_values(tmp_path: P
     assert (best["rung"], best["value"]) == ("short", max(t.value or 0 for t in study.trials))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rung", ["short", "middle", "long"])
 def test_a_search_that_is_killed_on_a_rung_repeats_that_rung_only(
     tmp_path: Path, rung: str
@@ -251,7 +252,8 @@ def test_a_decision_that_a_kill_cuts_short_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, before: bool
 ) -> None:
     """The process ends at each of the steps that record a value and a decision, in turn."""
-    unbroken = record(run(tmp_path / "unbroken", "random", 9, rungs=RUNGS))
+    unbroken = record(in_memory(tmp_path / "unbroken", "random", 9, rungs=RUNGS))
+    study = new_study(create_sampler("random", SPACE, 0))
     owner: Any = Study if where == "tell" else Trial
     original, calls, stops = getattr(owner, where), 0, {2, 4, 5, 7, 9}
 
@@ -269,7 +271,7 @@ def test_a_decision_that_a_kill_cuts_short_is_made_again(
     interrupts = 0
     while interrupts < 20:
         try:
-            study = run(tmp_path / "out", "random", 9, rungs=RUNGS)
+            search(study, SPACE, settings(tmp_path, 9, rungs=RUNGS))
             break
         except SystemExit:
             interrupts += 1
@@ -277,6 +279,7 @@ def test_a_decision_that_a_kill_cuts_short_is_made_again(
     assert record(study) == unbroken
 
 
+@pytest.mark.slow
 def test_processes_compare_with_the_values_of_trials_that_still_run(tmp_path: Path) -> None:
     """The other process hangs on the second rung of trial 0, which has a value on the first."""
     other = start(tmp_path, "random", 12, rungs=RUNGS, hang_in="0/middle")
@@ -294,6 +297,7 @@ def test_processes_compare_with_the_values_of_trials_that_still_run(tmp_path: Pa
         other.wait()
 
 
+@pytest.mark.slow
 def test_two_processes_train_no_genome_twice_on_a_rung(tmp_path: Path) -> None:
     together = {"seconds": 0.02, "meet_in": "0", "trainings": str(tmp_path / "trainings")}
     rungs = {name: {**own, "noise": 0} for name, own in RUNGS.items()}
@@ -306,12 +310,13 @@ def test_two_processes_train_no_genome_twice_on_a_rung(tmp_path: Path) -> None:
     assert 15 <= len(genomes_of(study)) <= 16
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("here")
 def test_a_database_keeps_the_rungs_too(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    out, limits = tmp_path / "out", settings(tmp_path / "out", 8, rungs=RUNGS)
-    for trials in (3, 8):
+    out, limits = tmp_path / "out", settings(tmp_path / "out", 6, rungs=RUNGS)
+    for trials in (3, 6):
         study = open_study(out, {}, create_sampler("random", SPACE, 0), url)
         search(study, SPACE, replace(limits, trials=trials))
     check_decisions(ended(study), 3)
-    assert record(study) == record(in_memory(tmp_path / "other", "random", 8, rungs=RUNGS))
+    assert record(study) == record(in_memory(tmp_path / "other", "random", 6, rungs=RUNGS))

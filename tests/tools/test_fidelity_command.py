@@ -243,6 +243,7 @@ def test_rungs_that_cannot_be_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_recommended_ladder_is_one_that_a_search_takes(
     shapes: Path,
     tmp_path: Path,

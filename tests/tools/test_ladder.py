@@ -211,6 +211,7 @@ def test_options_that_contradict_the_ladder_are_refused(
     assert re.search(message, capsys.readouterr().err.strip().splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_search_on_a_ladder_from_the_reference_to_the_final(
     shapes: Path,
     tmp_path: Path,
@@ -274,6 +275,7 @@ def test_a_search_on_a_ladder_from_the_reference_to_the_final(
     assert re.search(r"none, got with the rungs warm 1, warm 3", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_the_final_has_the_recipe_of_the_last_rung_or_of_the_reference(
     shapes: Path,
     tmp_path: Path,
