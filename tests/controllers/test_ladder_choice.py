@@ -181,15 +181,18 @@ def test_a_cheap_noisy_rung_comes_before_a_dear_exact_one() -> None:
     assert choices[("exact",), 2].ap == pytest.approx(exact, abs=error)
 
 
-def test_equal_ladders_are_decided_by_their_seconds() -> None:
+def test_level_ladders_are_decided_by_their_seconds() -> None:
+    """The standard error of 200 differences with a standard deviation of 0.01 is 0.0007."""
     aps = np.linspace(0.1, 0.2, PLAYS)
-    noise = np.random.default_rng(0).normal(0, 0.01, PLAYS)
+    noise = np.random.default_rng(0).normal(0, 1, PLAYS)
+    noise = 0.01 * (noise - noise.mean()) / noise.std(ddof=1)
     dear, cheap = Choice(("a",), 2, aps, 9, 20.0), Choice(("b",), 2, aps, 9, 5.0)
-    level = Choice(("c",), 2, aps - noise + noise.mean(), 9, 4.0)
-    worse = Choice(("d",), 2, aps - 0.01 + noise - noise.mean(), 9, 1.0)
+    level = Choice(("c",), 2, aps - 0.0013 + noise, 9, 4.0)
+    worse = Choice(("d",), 2, aps - 0.0016 + noise, 9, 1.0)
     assert recommended([dear, cheap]) is cheap
     assert recommended([dear, cheap, worse]) is cheap
     assert recommended([dear, cheap, level, worse]) is level
+    assert recommended([worse]) is worse
 
 
 def test_a_reference_is_paid_once_and_a_final_always() -> None:
