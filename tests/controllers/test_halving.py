@@ -90,11 +90,13 @@ class InProcess:
 
 
 def in_memory(out: Path, controller: str, trials: int, **arguments: Any) -> Study:
-    """Search as ``run`` does, with a study in memory, which is faster."""
-    study, limits = (
-        new_study(create_sampler(controller, SPACE, 0)),
-        settings(out, trials, **arguments),
-    )
+    """Search as ``run`` does, with a study in memory, which is faster.
+
+    Without a ladder, no genome is trained twice either.
+    """
+    sampler = create_sampler(controller, SPACE, 0)
+    sampler.repeats = False
+    study, limits = new_study(sampler), settings(out, trials, **arguments)
     if limits.ladder is not None:
         names = [rung.name for rung in limits.rungs]
         study.set_user_attr(IDENTITY, {"ladder": {"rungs": names}})
