@@ -304,9 +304,9 @@ def test_two_processes_train_no_genome_twice_on_a_rung(tmp_path: Path) -> None:
     together = {"seconds": 0.02, "meet_in": "0", "trainings": str(tmp_path / "trainings")}
     rungs = {name: {**own, "noise": 0} for name, own in RUNGS.items()}
     out = tmp_path / "out"
-    processes = [start(out, "local-search", 16, rungs=rungs, **together) for _ in range(2)]
+    processes = [start(out, "evolution", 16, rungs=rungs, **together) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
-    study = opened(out, "local-search", ladder={"rungs": list(RUNGS), "recipes": {}, "factor": 3})
+    study = opened(out, "evolution", ladder={"rungs": list(RUNGS), "recipes": {}, "factor": 3})
     made = (tmp_path / "trainings").read_text().splitlines()
     assert len(made) == len(set(made)) == sum(len(climbed(trial)) for trial in ended(study))
     assert 15 <= len(genomes_of(study)) <= 16
