@@ -121,7 +121,9 @@ class TrainingRun:
     def resume(self, arrays: Mapping[str, NDArray[Any]], stored: Origin) -> None:
         """Set all state from a checkpoint of this run: weights, optimiser, epoch and logs."""
         check_same(self.out, stored, self.origin)
-        checkpoint.restore(self.step.state, arrays, self.last)
+        # It is set before each update; earlier versions saved the rates of all steps.
+        rate = {"learning_rate": np.zeros(())}
+        checkpoint.restore(self.step.state, {**arrays, **rate}, self.last)
         if OF_CARDS in arrays:
             self.step.restore_statistics(arrays[OF_CARDS])
         self.origin = replace(stored, partial=None)

@@ -88,13 +88,12 @@ class WeightUpdate(nn.Cell):
     The gradients are summed over the cards, divided by the loss scale, clipped by their global
     norm and applied by SGD with momentum. The moving average of the weights follows.
 
-    Returns whether the gradients were finite. Only float16 checks this: if they are not finite,
-    nothing changes except the loss scale, which is halved.
+    Called with the gradients and the learning rate, a float32 scalar. Returns whether the gradients
+    were finite. Only float16 checks this: if they are not finite, nothing changes except the loss
+    scale, which is halved.
     """
 
-    def __init__(
-        self, network: nn.Cell, training: Training, rates: Sequence[float], cards: Cards
-    ) -> None:
+    def __init__(self, network: nn.Cell, training: Training, cards: Cards) -> None:
         super().__init__(auto_prefix=False)
         decays = DECAYS[training.decay]
         groups = [
@@ -104,7 +103,7 @@ class WeightUpdate(nn.Cell):
         ]
         self.optimizer = nn.Momentum(
             [group for group in groups if group["params"]],
-            learning_rate=list(rates),
+            learning_rate=0.0,  # assigned in each update
             momentum=training.momentum,
         )
         self.weights = ParameterTuple(self.optimizer.parameters)
@@ -124,7 +123,9 @@ class WeightUpdate(nn.Cell):
             for average in self.averages:
                 average.requires_grad = False
 
-    def construct(self, gradients: tuple[Tensor, ...]) -> Tensor:
+    def construct(self, gradients: tuple[Tensor, ...], rate: Tensor) -> Tensor:
+        # Assigned here, because `if finite` does not see what Parameter.set_data sets (2.10).
+        ops.assign(self.optimizer.learning_rate, rate)
         if self.reduce is not None:
             gradients = self.reduce(gradients)
         if not self.scaled:
@@ -163,9 +164,9 @@ class FullStep(nn.Cell):
         super().__init__(auto_prefix=False)
         self.backward, self.update = backward, update
 
-    def construct(self, *part: Tensor) -> tuple[Tensor, Tensor]:
+    def construct(self, rate: Tensor, *part: Tensor) -> tuple[Tensor, Tensor]:
         loss, gradients = self.backward(self.update.scale, *part)
-        return loss, self.update(gradients)
+        return loss, self.update(gradients, rate)
 
 
 class AccumulateStep(nn.Cell):
@@ -189,8 +190,8 @@ class AccumulatedUpdate(nn.Cell):
         super().__init__(auto_prefix=False)
         self.update, self.sums = update, sums
 
-    def construct(self) -> Tensor:
-        finite = self.update(self.sums)
+    def construct(self, rate: Tensor) -> Tensor:
+        finite = self.update(self.sums, rate)
         ops.HyperMap()(_set_to_zero, self.sums)
         return finite
 
@@ -218,7 +219,7 @@ class TrainStep:
 
     Args:
         network: computes the loss of ``Inputs``, a scalar.
-        rates: learning rate of each update.
+        rates: learning rate of each update that is finite.
         cards: cards whose losses and gradients are summed.
 
     Attributes:
@@ -228,8 +229,8 @@ class TrainStep:
     def __init__(
         self, network: nn.Cell, training: Training, rates: Sequence[float], cards: Cards = ALONE
     ) -> None:
-        self.cards = cards
-        self.update = WeightUpdate(network, training, rates, cards)
+        self.rates, self.cards = rates, cards
+        self.update = WeightUpdate(network, training, cards)
         self.backward = BackwardPass(network, self.update.weights)
         self.state = FullStep(self.backward, self.update)
         self.state.set_train()
@@ -247,12 +248,14 @@ class TrainStep:
             return self._update(parts)
 
     def _update(self, parts: Sequence[Sequence[Tensor]]) -> StepOutcome:
+        done = int(self.update.optimizer.global_step.asnumpy()[0])  # counts finite updates
+        rate = Tensor(self.rates[done], mindspore.float32)
         if len(parts) == 1:
-            loss, finite = self.state(*parts[0])
+            loss, finite = self.state(rate, *parts[0])
         else:
             accumulate, update = self._accumulation
             loss = sum(accumulate(*part) for part in parts)
-            finite = update()
+            finite = update(rate)
         stop = self.cards.asked_to_stop()
         total, stopping = self.cards.sum([float(loss.asnumpy()), float(stop)])
         return StepOutcome(total, bool(finite.asnumpy()), stopping > 0)
