@@ -11,6 +11,10 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
+# Tests compile what they test, unless they test the cache or the variable is set, and write nothing
+# to the home folder.
+os.environ.setdefault("NASFPN_CACHE", "off")
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from nasfpn_runtime import interrupts
+from nasfpn_runtime.cluster import graph_store
 from tools import (
     archs,
     bench,
@@ -48,9 +49,13 @@ GROUPS = {
     "measure": {"bench": bench},
 }
 COMMANDS = {name: module for group in GROUPS.values() for name, module in group.items()}
-# Variables of MindSpore, unless the user sets them: its log has errors only, and what it writes
-# when it fails to compile does not go to the current folder.
-ENVIRONMENT = {"GLOG_v": "3", "MS_OM_PATH": os.path.join(tempfile.gettempdir(), "nasfpn")}
+# Variables, unless the user sets them. MindSpore's log has errors only, and what it writes when it
+# fails to compile does not go to the current folder. Compiled networks are kept.
+ENVIRONMENT = {
+    "GLOG_v": "3",
+    "MS_OM_PATH": os.path.join(tempfile.gettempdir(), "nasfpn"),
+    graph_store.VARIABLE: graph_store.default_folder(),
+}
 DESCRIPTION = "Search, train, score, draw and deploy feature pyramids for object detection."
 EXAMPLES = (
     "nasfpn quickstart",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mindspore
 import numpy as np
@@ -13,6 +13,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
 from numpy.typing import NDArray
 
 from nasfpn_runtime.cluster.cards import ALONE, Cards
+from nasfpn_runtime.cluster.compiled import compile_once
 from nasfpn_runtime.cluster.sharing import lock
 from nasfpn_runtime.network.checkpoint import AVERAGE
 from nasfpn_runtime.network.dropblock import DropBlock
@@ -230,6 +231,7 @@ class TrainStep:
         self, network: nn.Cell, training: Training, rates: Sequence[float], cards: Cards = ALONE
     ) -> None:
         self.rates, self.cards = rates, cards
+        self._compiled: set[nn.Cell] = set()
         self.update = WeightUpdate(network, training, cards)
         self.backward = BackwardPass(network, self.update.weights)
         self.state = FullStep(self.backward, self.update)
@@ -251,14 +253,21 @@ class TrainStep:
         done = int(self.update.optimizer.global_step.asnumpy()[0])  # counts finite updates
         rate = Tensor(self.rates[done], mindspore.float32)
         if len(parts) == 1:
-            loss, finite = self.state(rate, *parts[0])
+            loss, finite = self._run(self.state, rate, *parts[0])
         else:
             accumulate, update = self._accumulation
-            loss = sum(accumulate(*part) for part in parts)
-            finite = update(rate)
+            loss = sum(self._run(accumulate, *part) for part in parts)
+            finite = self._run(update, rate)
         stop = self.cards.asked_to_stop()
         total, stopping = self.cards.sum([float(loss.asnumpy()), float(stop)])
         return StepOutcome(total, bool(finite.asnumpy()), stopping > 0)
+
+    def _run(self, cell: nn.Cell, *inputs: Tensor) -> Any:
+        """Run a cell, whose inputs have the same shapes each time."""
+        if cell not in self._compiled:
+            compile_once(cell, *inputs)
+            self._compiled.add(cell)
+        return cell(*inputs)
 
     @cached_property
     def _accumulation(self) -> tuple[AccumulateStep, AccumulatedUpdate]:

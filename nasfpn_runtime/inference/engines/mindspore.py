@@ -14,6 +14,7 @@ import numpy as np
 from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
+from nasfpn_runtime.cluster.compiled import compile_once
 from nasfpn_runtime.cluster.sharing import destroy_retired, lock, register, retire
 from nasfpn_runtime.inference.description import Description, describe
 from nasfpn_runtime.inference.engines.base import BATCH, engine_error
@@ -75,8 +76,11 @@ class NetworkEngine:
         with lock("mindspore"):
             destroy_retired()
             compiles = full.shape not in self._compiled
+            pixels = as_tensor(full)
             with waiting(self.notice, shown=self.progress and compiles):
-                logits, deltas = (out.asnumpy()[:count].copy() for out in self.net(as_tensor(full)))
+                if compiles:
+                    compile_once(self.net, pixels)
+                logits, deltas = (out.asnumpy()[:count].copy() for out in self.net(pixels))
             self._compiled.add(full.shape)
         return logits, deltas
 
