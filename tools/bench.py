@@ -14,6 +14,8 @@ HELP = "Measure speed, and differences of exported files"
 DESCRIPTION = """Measure the figures that the documentation gives:
   step         time of a training step, and of the same network trained as
                MindSpore's documentation shows
+  compile      seconds to the first step of training and of evaluation, compiled
+               and loaded from the cache (see NASFPN_CACHE)
   data         images per second that are prepared for training
   threads      images per second of a detector that several threads call, by
                engine, as the engine is and with a lock around its runs
@@ -34,10 +36,11 @@ GENOMES = 200
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    choices = ["step", "data", "threads", "workers", "genome", "parity", "controllers"]
+    choices = ["step", "compile", "data", "threads", "workers", "genome", "parity", "controllers"]
     parser.add_argument("what", choices=choices, help="what to measure, see above")
     help = (
-        "step, data: number of processes of each kind, run in turn; threads, workers: repetitions"
+        "step, compile, data: number of processes of each kind, run in turn; threads, workers: "
+        "repetitions"
     )
     add_option(parser, "--rounds", type=whole(1, 1000), default=3, metavar="N", help=help)
     help = "data, workers: COCO folder"
@@ -63,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     print(machine if args.what == "controllers" else f"{machine}, medians", flush=True)
     if args.what == "step":
         _step(args.rounds)
+    elif args.what == "compile":
+        _compile(args.rounds)
     elif args.what == "data":
         _data(args)
     elif args.what == "threads":
@@ -92,6 +97,23 @@ def _step(rounds: int) -> None:
             times = compare(side, rounds)
         ours, theirs = median(times["project"]), median(times["documented"])
         print(f"{side:4d} {ours:9.0f} {theirs:11.0f} {ours / theirs:6.2f}", flush=True)
+
+
+def _compile(rounds: int) -> None:
+    """Print the times of both ways, run in turn, and the median of the ratios of each round."""
+    from statistics import median
+
+    from nasfpn_runtime.bench.compile import PARTS, RECIPE, WAYS, compare
+    from nasfpn_runtime.progress import waiting
+
+    print(f"seconds to the first step, published genome, {RECIPE}")
+    print(f"{'':10} {'compiled':>9} {'loaded':>9} {'ratio':>6}", flush=True)
+    with waiting(f"bench compile: 1 + 2 x {rounds} processes"):
+        times = compare(rounds)
+    for part in PARTS:
+        compiled, loaded = (times[part, way] for way in WAYS)
+        ratio = median(a / b for a, b in zip(compiled, loaded, strict=True))
+        print(f"{part:10} {median(compiled):9.2f} {median(loaded):9.2f} {ratio:6.1f}", flush=True)
 
 
 def _data(args: argparse.Namespace) -> None:
