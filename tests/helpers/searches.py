@@ -75,7 +75,7 @@ def settings(
     Args:
         rungs: arguments of each rung of a ladder; None for a search without a ladder.
     """
-    made = SearchSettings(out, trials, arguments, f"synthetic:{evaluate}")
+    made = SearchSettings(out, trials, {"seed": 0, **arguments}, f"synthetic:{evaluate}")
     if rungs is None:
         return made
     ladder = Ladder(tuple(Rung(n, {**arguments, **own}) for n, own in rungs.items()), factor)
