@@ -62,12 +62,13 @@ def write_report(study: Study, out: Path) -> tuple[str, ...]:
     draw_search(study.get_trials(deepcopy=False), search, rungs=rung_names(study))
     genome, meta = read_document(best.read_text(encoding="utf-8"))
     draw_genome(genome, picture)
-    rung = f", rung {meta['rung']}" if "rung" in meta else ""
-    score = f"best value  {meta['value']:.4f} (trial {meta['trial']}{rung})"
     if FINAL in meta:
         final = meta[FINAL]
         seeds = len(final["seeds"])
         score = f"mean value  {final['mean']:.4f} ({shown(final['name'])}, {seeds} fresh seeds)"
+    else:
+        rung = f", rung {meta['rung']}" if "rung" in meta else ""
+        score = f"best value  {meta['value']:.4f} (trial {meta['trial']}{rung})"
     return (
         score,
         *(

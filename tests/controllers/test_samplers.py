@@ -34,7 +34,7 @@ def test_evolution_mutates_the_best_of_the_latest_and_drops_the_oldest() -> None
 
 
 def test_local_search_climbs_tries_all_neighbours_and_restarts() -> None:
-    sampler = LocalSearchSampler(SPACE)
+    sampler = LocalSearchSampler(SPACE, values=1, patience=0)
     start = genomes(1)[0]
     around = list(SPACE.neighbours(start))
     log = [record(start, 5.0)]
@@ -52,7 +52,7 @@ def test_local_search_climbs_tries_all_neighbours_and_restarts() -> None:
 
 
 def test_local_search_moves_at_the_first_improvement_even_to_the_last_neighbour() -> None:
-    sampler = LocalSearchSampler(SPACE)
+    sampler = LocalSearchSampler(SPACE, values=1, patience=0)
     start = genomes(1)[0]
     *others, last = SPACE.neighbours(start)
     log = [record(start, 5.0), *(record(g, 4.0) for g in others), record(last, 6.0)]

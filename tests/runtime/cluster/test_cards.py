@@ -89,8 +89,9 @@ def test_shares_of_a_batch_add_up_to_the_batch(
         for name, expected in alone.items():
             if "/" in name:  # weights after the first and the last update
                 error = np.abs(rank[name] - expected).max()
-                # Rounding gives 1e-5. Gradients of wrong weight show in the second loss: by 2e-3.
-                assert error <= 1e-4 * max(1.0, np.abs(expected).max()), name
+                # Rounding errors grow. Gradients of wrong weight show in the second loss: by 2e-3.
+                limit = 1e-5 if name.startswith("0/") else 1e-4
+                assert error <= limit * max(1.0, np.abs(expected).max()), name
 
 
 def command(data: Path, out: Path, devices: int = 2) -> list[str]:
