@@ -47,7 +47,9 @@ class ProgressView:
             self.bar.note(text)
 
     def advance(self) -> None:
-        """Count one more training."""
+        """Count one more training; the others are shown again within a second."""
+        with self._lock:
+            self._texts.clear()
         self.bar.advance()
 
     def expect(self, left: int) -> None:

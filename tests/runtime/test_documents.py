@@ -246,6 +246,7 @@ OWN = {
     "nasfpn_runtime/training/runlog.py": "lines of metrics.jsonl",
     "nasfpn_runtime/training/curves.py": "lines of metrics.jsonl",
     "nasfpn_runtime/bench/step.py": "the output of a child process",
+    "nasfpn_runtime/bench/compile.py": "the output of a child process",
     "nasfpn_runtime/bench/data.py": "the output of a child process; annotations read before",
     "nasfpn_runtime/data/drawn.py": "annotations, only to compare them with drawn ones",
     "nasfpn_runtime/data/mindrecord.py": "ids of images; their shard has a checksum",

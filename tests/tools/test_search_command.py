@@ -359,3 +359,18 @@ def test_the_time_left_is_estimated_until_the_bar_can(
     assert lines[0] == f"search: 2/10 genomes, 20:35 left, trial 2: {candidate}"
     assert re.fullmatch(rf"search: 3/10 genomes, 00:\d\d left, trial 3: {candidate}", lines[2])
     assert lines[3] == "trial 3: done"
+
+
+def test_the_bar_has_all_candidates_in_training_and_shares_the_time_left_among_workers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """160 s a genome, 10 genomes are left, two at a time; 45 s are over."""
+    monkeypatch.setattr(progress, "PERIOD", 0.0)
+    report = {"epoch": 2, "epochs": 8, "loss": 0.5}
+    with Progress("search", "genome", 10) as bar:
+        view = ProgressView(bar)
+        for trial in (0, 1):
+            view.candidate(CandidateProgress(trial, 45.0, report, 40.0))
+    line = capsys.readouterr().err.splitlines()[1]
+    candidate = "epoch 2/8, loss 0.500, 45 s"
+    assert line == f"search: 0/10 genomes, 12:35 left, trial 0: {candidate}; trial 1: {candidate}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from functools import cache
@@ -82,10 +83,8 @@ def test_the_key_is_the_same_in_another_process_and_for_other_values_of_the_para
     here = {key(step(recipe, seed=s).state, ()) for s in (0, 1)}
     assert len(here) == 1
     before = time.time()
-    folders = f"{Path(__file__).parent}:{Path(__file__).parents[2] / 'helpers'}"
-    there = run_script(
-        KEY, OVERRIDES=json.dumps(overrides), PYTHONPATH=f"{folders}:{os.environ['PYTHONPATH']}"
-    )
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    there = run_script(KEY, OVERRIDES=json.dumps(overrides), PYTHONPATH=path)
     assert {there["key"]} == here
     assert before - 0.1 < there["start"] < time.time()
 

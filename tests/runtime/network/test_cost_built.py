@@ -13,6 +13,7 @@ import pytest
 from mindspore import Tensor, nn
 
 import searched_archs
+from nasfpn_runtime.network.layers import BatchNorm
 from nasfpn_runtime.network.merge import Attention, MergingCell, Sum, WeightedSum
 from nasfpn_runtime.network.mobilenet import InvertedResidual
 from nasfpn_runtime.network.network import Network
@@ -131,7 +132,7 @@ def tracing(net: Network) -> Iterator[Trace]:
 
     wrappers: dict[Any, tuple[Any, ...]] = {
         make: (nn.Conv2d, nn.MaxPool2d, Upsample),
-        elementwise: (nn.BatchNorm2d, nn.ReLU, nn.ReLU6, nn.Identity, Sum, Attention, WeightedSum),
+        elementwise: (BatchNorm, nn.ReLU, nn.ReLU6, nn.Identity, Sum, Attention, WeightedSum),
         block: (ResidualBlock, InvertedResidual, MergingCell),
     }
     with ExitStack() as stack:
