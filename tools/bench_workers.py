@@ -17,14 +17,17 @@ TRAININGS = 2  # by each worker
 def run(args: argparse.Namespace) -> None:
     """Print trainings an hour with one worker and with one for each core, in turn, and the ratio.
 
-    Both train the same genomes, each from scratch with the epochs of ``RECIPE``.
+    Both train the same genomes, each from scratch with the epochs of ``RECIPE``, and compile each
+    network anew, as a search does.
     """
     import os
     from statistics import median
 
     from nasfpn_runtime.bench.data import described, drawn
+    from nasfpn_runtime.cluster.graph_store import VARIABLE
     from nasfpn_runtime.progress import say
 
+    os.environ[VARIABLE] = "off"  # what one worker has compiled would be loaded by the others
     most = len(os.sched_getaffinity(0))
     say(f"bench workers: {most * TRAININGS} trainings with 1 and with {most} workers")
     with drawn(args.data) as data:
