@@ -115,7 +115,7 @@ def check_same(stored: Mapping[str, Any], given: Mapping[str, Any], out: Path) -
             raise StudyError(_other_reference(one.get(REFERENCE), other.get(REFERENCE), out))
         raise StudyError(
             f"{name} must be {before!r} as in the study in {out}, got {now!r}; "
-            f"{_option(name, before)}choose another folder for another search"
+            f"{_option(name, one, other)}choose another folder for another search"
         )
 
 
@@ -155,14 +155,26 @@ _OPTIONS = {
 }
 
 
-def _option(name: str, value: Any) -> str:
-    """Return how to continue with what a study has, of which defaults may change."""
+def _option(name: str, stored: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Return how to continue with what a study has, of which defaults may change.
+
+    Args:
+        name: of the first value that differs.
+        stored, given: both identities.
+    """
     section, _, key = name.partition(".")
+    options = []
     if name in _OPTIONS:
-        return f"give {_OPTIONS[name]} {value} to go on with it, or "
-    if section == SETTINGS and value is not None:
-        return f"give --controller-set {key}={value} to go on with it, or "
-    return ""
+        value = stored[section][key] if key else stored[section]
+        options = [f"{_OPTIONS[name]} {value}"]
+    elif section == SETTINGS:
+        now = given.get(SETTINGS, {})
+        options = [
+            f"--controller-set {key}={value}"
+            for key, value in sorted(stored.get(SETTINGS, {}).items())
+            if value is not None and now.get(key) != value
+        ]
+    return f"give {' '.join(options)} to go on with it, or " if options else ""
 
 
 def _other_reference(
