@@ -16,7 +16,7 @@ from nasfpn_runtime.network import checkpoint
 from runs import LIMIT, SMALL, metrics, succeed, train_command
 
 pytestmark = pytest.mark.slow
-KILLS, CHAINS = 8, 2
+KILLS, CHAINS = 20, 2
 PHASES = ("step", "save", "score")
 SETTINGS = [*SMALL, "training.batch=2", "training.epochs=6", "training.evaluate_every=2"]
 SETTINGS += ["training.save_every=1", "training.keep=2"]
@@ -102,9 +102,11 @@ def kill_again_and_again(data: Path, folder: Path, rng: np.random.Generator) -> 
     return finished
 
 
-def test_runs_killed_at_random_moments_end_as_one_never_killed(
-    whole: Path, data: Path, tmp_path: Path
+def test_runs_killed_at_twenty_moments_end_as_one_never_killed(
+    whole: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The killed runs load compiled networks; the one never killed has compiled its own."""
+    monkeypatch.setenv("NASFPN_CACHE", str(tmp_path / "compiled"))
     seeds = np.random.SeedSequence()
     with ThreadPoolExecutor(CHAINS) as pool:
         folders = pool.map(
