@@ -9,7 +9,7 @@ from typing import Any
 from optuna.study import Study
 
 from controllers.journal import IDENTITY
-from controllers.ladder import best_trial, recipe_of
+from controllers.ladder import recipe_of
 from controllers.starts import Contender, contenders
 from controllers.study import GENOME_ID
 from search_space import SearchSpace, save_genome, to_json
@@ -33,7 +33,8 @@ def save_best(study: Study, space: SearchSpace, out: Path) -> bool:
     Returns:
         Whether the file was written; False if it was there already.
     """
-    if best_trial(study) is None:
+    best = next(iter(contenders(study, space, 1)), None)
+    if best is None or best.trial is None:  # starting points that are not trained yet
         return False
     path = out / "best.json"
     if (won := winner(study, space)) is not None:
@@ -42,7 +43,6 @@ def save_best(study: Study, space: SearchSpace, out: Path) -> bool:
         rung = contender.rung
         meta: dict[str, Any] = {GENOME_ID: contender.identity, FINAL: conclusion}
     else:
-        best = contenders(study, space, 1)[0]
         genome, trial, value, rung = best.genome, best.trial, best.value, best.rung
         meta = {GENOME_ID: best.identity}
     identity = study.user_attrs.get(IDENTITY, {})

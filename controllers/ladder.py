@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from controllers.identity import LADDER
 from controllers.journal import IDENTITY
@@ -89,12 +89,6 @@ def rank(trial: FrozenTrial) -> tuple[int, float, int]:
     """Return a key by which a better trial is greater: by rung, then value, then age."""
     value = -float("inf") if trial.value is None else trial.value
     return reached(trial), value, -trial.number
-
-
-def best_trial(study: Study) -> FrozenTrial | None:
-    """Return the best trial that has ended; None if there is none."""
-    states = (TrialState.COMPLETE, TrialState.PRUNED)
-    return max(study.get_trials(deepcopy=False, states=states), key=rank, default=None)
 
 
 def rung_names(study: Study) -> list[str]:

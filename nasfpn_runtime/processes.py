@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 from nasfpn_runtime.errors import ProcessError
 
@@ -54,18 +54,24 @@ def last_line(text: str) -> str:
 
 
 @contextmanager
-def without_current_folder() -> Iterator[None]:
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables of this process, and of those that it starts, inside the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def without_current_folder() -> AbstractContextManager[None]:
     """Keep processes that multiprocessing starts in the block from searching the current folder.
 
     A spawned process imports modules of the standard library before it gets the ``sys.path`` of
     the process that started it. Before Python 3.11 this has no effect.
     """
-    before = os.environ.get(_SAFE_PATH)
-    os.environ[_SAFE_PATH] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_SAFE_PATH]
-        else:
-            os.environ[_SAFE_PATH] = before
+    return environment({_SAFE_PATH: "1"})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -268,15 +268,9 @@ def _write(
         print(args.out)
 
 
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
+def _one_thread_each() -> AbstractContextManager[None]:
     """Let processes that start now use one thread: their matrices are small, and cores few."""
+    from nasfpn_runtime.processes import environment
+
     names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update({name: value or "1" for name, value in before.items()})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name)
+    return environment({name: os.environ.get(name) or "1" for name in names})

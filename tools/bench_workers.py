@@ -24,13 +24,14 @@ def run(args: argparse.Namespace) -> None:
     from statistics import median
 
     from nasfpn_runtime.bench.data import described, drawn
-    from nasfpn_runtime.cluster.graph_store import VARIABLE
+    from nasfpn_runtime.cluster.graph_store import OFF, VARIABLE
+    from nasfpn_runtime.processes import environment
     from nasfpn_runtime.progress import say
 
-    os.environ[VARIABLE] = "off"  # what one worker has compiled would be loaded by the others
     most = len(os.sched_getaffinity(0))
     say(f"bench workers: {most * TRAININGS} trainings with 1 and with {most} workers")
-    with drawn(args.data) as data:
+    # Otherwise what one worker has compiled is loaded by the others.
+    with environment({VARIABLE: OFF}), drawn(args.data) as data:
         print(f"trainings an hour of {RECIPE}: {described(data)}", flush=True)
         measured: dict[int, list[float]] = {1: [], most: []}
         for _ in range(args.rounds):

@@ -8,17 +8,14 @@ each as JSON.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
 from nasfpn_runtime.bench.step import random_batch
 from nasfpn_runtime.cluster.graph_store import OFF, VARIABLE
-from nasfpn_runtime.processes import last_line, output_of
+from nasfpn_runtime.processes import environment, last_line, output_of
 
 RECIPE, SIDE = "bccd-proxy", 128
 PARTS = ("training", "evaluation")
@@ -44,23 +41,10 @@ def compare(rounds: int) -> dict[tuple[str, str], list[float]]:
 
 
 def _timed(place: str) -> dict[str, float]:
-    with _set(VARIABLE, place):
+    with environment({VARIABLE: place}):
         printed = output_of("nasfpn_runtime.bench.compile")
     times: dict[str, float] = json.loads(last_line(printed))
     return times
-
-
-@contextmanager
-def _set(variable: str, value: str) -> Iterator[None]:
-    before = os.environ.get(variable)
-    os.environ[variable] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = before
 
 
 def time_first_steps() -> dict[str, float]:

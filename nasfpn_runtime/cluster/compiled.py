@@ -27,6 +27,7 @@ from mindspore import Tensor, nn
 from nasfpn_runtime.cluster.cards import is_distributed
 from nasfpn_runtime.cluster.graph_key import graph_key, sources
 from nasfpn_runtime.cluster.graph_store import GraphStore, open_store
+from nasfpn_runtime.processes import environment
 from search_space.files import listed
 
 # The versions whose numbering of files, and whose loaded graphs, were tested.
@@ -182,14 +183,9 @@ def _switched_on(folder: Path) -> Iterator[None]:
     from mindspore._c_expression import MSContext, ms_ctx_param
 
     context, switch = MSContext.get_instance(), ms_ctx_param.enable_compile_cache
-    before = os.environ.get(_PATH)
-    os.environ[_PATH] = str(folder)
-    context.set_param(switch, True)
-    try:
-        yield
-    finally:
-        context.set_param(switch, False)
-        if before is None:
-            del os.environ[_PATH]
-        else:
-            os.environ[_PATH] = before
+    with environment({_PATH: str(folder)}):
+        context.set_param(switch, True)
+        try:
+            yield
+        finally:
+            context.set_param(switch, False)
